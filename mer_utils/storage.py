@@ -1,0 +1,112 @@
+"""Files: written whole or not at all, and read without running anything.
+
+Every file is first written under a temporary name in its own folder and then moved, so a run that
+is killed never leaves half a file under a final name. Formats: JSON, npy, parquet/CSV,
+safetensors; no pickle.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the folder of `path`; move it to `path` if the block succeeds.
+
+    The folder is made if it is missing. If the block raises, nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write a JSON file (indented, keys in the given order, no NaN)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """Read a JSON file; an unreadable one is an error that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and make it again") from error
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write one array as npy."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: str | Path, memory_map: bool = False) -> np.ndarray:
+    """Read one npy array, memory-mapped if asked."""
+    return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as parquet or CSV, by the ending of `path`."""
+    path = Path(path)
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{path}: a table is written as .parquet or .csv, not {path.suffix!r}")
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            table.to_parquet(temporary)
+        else:
+            table.to_csv(temporary, index=not isinstance(table.index, pd.RangeIndex))
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors as safetensors."""
+    with replacing(path) as temporary:
+        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read named tensors from a safetensors file."""
+    return load_file(path)
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def settings_hash(settings: Mapping) -> str:
+    """A short hash of JSON-able settings, the same for the same settings in any order."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
