@@ -8,7 +8,7 @@ safetensors; no pickle.
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,22 +27,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -61,7 +51,9 @@ def read_json(path: str | Path) -> object:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); delete it and make it again") from error
+        raise ValueError(
+            f"{path}: not readable as JSON ({error}); delete it and make it again"
+        ) from error
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
@@ -92,7 +84,9 @@ def write_tensors(
 ) -> None:
     """Write named tensors as safetensors."""
     with replacing(path) as temporary:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
+        save_file(
+            {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata
+        )
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real datasets: $MER_DATA, data/ in the project or shared/data beside it."""
+    candidates = [os.environ.get("MER_DATA"), PROJECT / "data", PROJECT.parent / "shared" / "data"]
+    for candidate in candidates:
+        if candidate and Path(candidate).is_dir():
+            return Path(candidate)
+    pytest.skip("no real data: set MER_DATA or make data/ (README, 'Data')")
+
+
+@pytest.fixture(scope="session")
+def mulan_root(data_root: Path) -> Path:
+    """Mulan's CAL500.arff and emotions.arff."""
+    return _part(data_root, "mulan")
+
+
+@pytest.fixture(scope="session")
+def emotify_root(data_root: Path) -> Path:
+    """Emotify's data.csv and emotifymusic/ (perhaps not all mp3s)."""
+    return _part(data_root, "emotify")
+
+
+@pytest.fixture(scope="session")
+def mtg_root(data_root: Path) -> Path:
+    """MTG-Jamendo's metadata."""
+    return _part(data_root, "mtg_jamendo")
+
+
+def _part(data_root: Path, name: str) -> Path:
+    if not (data_root / name).is_dir():
+        pytest.skip(f"no real data: {name}/ is not in {data_root.name}/")
+    return data_root / name
