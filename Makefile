@@ -1,0 +1,53 @@
+# Two commands set everything up: `make notebooks` and `make test`.
+#   make notebooks PROFILE=mulan OUT=runs/today seeds=2   runs another profile; any parameter can be given
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROFILE ?= demo
+OUT ?= runs/$(PROFILE)
+PINS := pyproject.toml constraints.txt no-deps.txt
+READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
+
+# name=value pairs of the command line that are not the Makefile's own become notebook parameters
+OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
+GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
+
+.PHONY: notebooks test lab lint format figures clean
+
+notebooks: $(READY)  ## run the notebooks of a profile, end to end
+	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(GIVEN)
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+lint: $(READY)  ## formatting, lint, notebooks without outputs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+format: $(READY)  ## what lint wants
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+figures: $(READY)  ## regenerate figures/ and the README's tables from the last run
+	$(BIN)/python -m mer_utils figures --run $(OUT)
+
+clean:  ## remove the virtual environment, runs and caches
+	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# made once, and again whenever the pins change
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Give another: make PYTHON=python3.11"; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==$(shell sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement no-deps.txt
+	touch $@

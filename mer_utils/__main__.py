@@ -1,0 +1,6 @@
+"""`python -m mer_utils`."""
+
+from mer_utils.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,82 @@
+"""The two losses of the paper: triplet loss and alignment regularisation.
+
+Source: Liu, Roy, Herremans, arXiv 2410.11522 (section 3), with the three variants of the
+alignment term that the authors' code offers.
+
+Conventions: a batch of b items; vectors are compared by cosine, so their lengths do not matter.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Variant = Literal["contrast", "push", "pull"]
+
+
+def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+    """Mean of relu(cos(anchor, negative) - cos(anchor, positive) + margin).
+
+    anchor: (b, d) projected audio.
+    positive: (b, d) what it should be near: the mean of its labels' vectors.
+    negative: (b, d) what it should be far from: the mean of other labels' vectors.
+    margin: how much nearer, in cosine; the paper has 1.
+    Returns a scalar, 0 to margin + 2.
+    """
+    if not anchor.shape == positive.shape == negative.shape or anchor.ndim != 2:
+        raise ValueError(
+            "triplet_loss compares three matrices of one shape (b, d), not "
+            f"{tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
+        )
+    near = functional.cosine_similarity(anchor, positive)  # (b,)
+    far = functional.cosine_similarity(anchor, negative)  # (b,)
+    return functional.relu(far - near + margin).mean()
+
+
+def alignment_loss(
+    projected: Tensor, clusters: Tensor, weight: float, variant: Variant = "contrast"
+) -> Tensor:
+    """Draw items of one label cluster together and push those of different clusters apart.
+
+    projected: (b, d) projected audio of all datasets in the batch.
+    clusters: (b,) int, the label cluster of each item.
+    weight: λ, 0 or more; the paper tries 0.5, 1 and 2.5.
+    variant: with s⁺ and s⁻ an item's mean cosine to the others of its own and of other clusters,
+        "contrast" λ·mean relu(s⁻ − s⁺ + 1), "push" λ·mean relu(s⁻ + 1), "pull" λ·mean (1 − s⁺).
+        The mean over no items counts as 0.
+    Returns a scalar.
+    """
+    if variant not in get_args(Variant):
+        raise ValueError(f"no alignment variant {variant!r}; there are {get_args(Variant)}")
+    if projected.ndim != 2 or clusters.shape != projected.shape[:1]:
+        raise ValueError(
+            "alignment_loss takes items (b, d) and their clusters (b,), not "
+            f"{tuple(projected.shape)} and {tuple(clusters.shape)}"
+        )
+    if weight < 0:
+        raise ValueError(f"the weight of the alignment loss is {weight}; it must be 0 or more")
+    own, other = cluster_cosines(projected, clusters)
+    if variant == "contrast":
+        terms = functional.relu(other - own + 1)
+    elif variant == "push":
+        terms = functional.relu(other + 1)
+    else:
+        terms = 1 - own
+    return weight * terms.mean()
+
+
+def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
+    """Each item's mean cosine to the other items of its own cluster, and of all other clusters.
+
+    projected: (b, d); clusters: (b,) int.
+    Returns s⁺ and s⁻, (b,) each; 0 where there is no such item.
+    """
+    unit = functional.normalize(projected, dim=1)
+    cosines = unit @ unit.T  # (b, b)
+    same = clusters[:, None] == clusters[None, :]  # (b, b)
+    different = (~same).to(cosines.dtype)
+    same = (same & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)).to(cosines.dtype)
+    own = (cosines * same).sum(1) / same.sum(1).clamp(min=1)
+    other = (cosines * different).sum(1) / different.sum(1).clamp(min=1)
+    return own, other

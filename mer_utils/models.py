@@ -1,0 +1,144 @@
+"""A trained zero-shot model: a projector with everything that is needed to score new music.
+
+A model is one folder: `projector.safetensors` (weights and the features' statistics) and
+`config.json` (projector, label space, encoder, how it was trained, versions).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mer_utils import storage
+from mer_utils.features import Features
+from mer_utils.labels import LabelSpace
+from mer_utils.projector import Projector, build_projector
+from mer_utils.training import cosines, project
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A projector, the label space that it projects into and the features that it takes.
+
+    mean, std: (layers, dim) of the training features, which inputs are standardised by.
+    encoder: name, layers and settings of the encoder, as in `Features.encoder`.
+    about: how it was made: method, training datasets, seed, scores, versions (JSON-able).
+    """
+
+    projector: Projector
+    space: LabelSpace
+    mean: Tensor
+    std: Tensor
+    encoder: dict
+    about: dict = field(default_factory=dict)
+
+    def project(self, features: Features, own_statistics: bool = False) -> Tensor:
+        """Audio in the label space: (segments, d).
+
+        own_statistics: standardise by the mean and deviation of these features instead of the
+            training features'. This looks at the unlabelled audio of the new dataset as a whole
+            (transductive): say so beside every score that uses it.
+        Raises ValueError if the features come from another encoder or have another shape.
+        """
+        self.check(features)
+        values = torch.from_numpy(np.asarray(features.values, dtype=np.float32))
+        mean, std = self.mean, self.std
+        if own_statistics:
+            mean, std = statistics(values)
+        return project(self.projector, (values - mean) / std)
+
+    def scores(
+        self, features: Features, labels: Sequence[str], own_statistics: bool = False
+    ) -> np.ndarray:
+        """Cosine of every segment with every label: (segments, labels), -1 to 1.
+
+        labels: one whole vocabulary; any words will do.
+        """
+        vectors = torch.from_numpy(self.space.vectors(tuple(labels)))
+        return cosines(self.project(features, own_statistics), vectors).numpy()
+
+    def check(self, features: Features) -> None:
+        """Raise ValueError if the features are not what the projector was trained on."""
+        for key in ("name", "layers"):
+            ours, theirs = self.encoder.get(key), features.encoder.get(key)
+            if ours != theirs:
+                raise ValueError(
+                    f"the model was trained on features whose encoder's {key} is {ours!r}, but "
+                    f"these have {theirs!r}; extract them with the model's encoder"
+                )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model's two files into a folder, the config last."""
+        folder = Path(folder)
+        tensors = {f"projector.{k}": v for k, v in self.projector.state_dict().items()}
+        tensors |= {"features.mean": self.mean, "features.std": self.std}
+        storage.write_tensors(folder / "projector.safetensors", tensors)
+        config = {
+            "format": FORMAT,
+            "projector": self.projector.config,
+            "label_space": asdict(self.space),
+            "encoder": self.encoder,
+            "weights_sha256": storage.file_hash(folder / "projector.safetensors"),
+            "about": self.about,
+        }
+        storage.write_json(folder / "config.json", config)
+
+
+def statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of features over segments; a constant one has deviation 1.
+
+    values: (segments, layers, dim). Returns (layers, dim) each.
+    """
+    mean, std = values.mean(0), values.std(0, correction=0)  # (layers, dim)
+    return mean, torch.where(std > 1e-6 * (mean.abs() + 1e-6), std, torch.ones_like(std))
+
+
+def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
+    """Read a model that `Model.save` wrote.
+
+    space: the label space that you are going to compare with, if it matters; a model that was
+        trained for another is refused.
+    Raises FileNotFoundError or ValueError, saying what does not fit and how to mend it.
+    """
+    folder = Path(folder)
+    for name in ("config.json", "projector.safetensors"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder}: no model here ({name} is missing); train one with notebook "
+                "04_projector_training"
+            )
+    config = storage.read_json(folder / "config.json")
+    if config.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder}: a model of format {config.get('format')}, this code reads {FORMAT}; train "
+            "it again"
+        )
+    if storage.file_hash(folder / "projector.safetensors") != config["weights_sha256"]:
+        raise ValueError(
+            f"{folder}: projector.safetensors is not the file that config.json describes; copy "
+            "both again, or train the model again"
+        )
+    trained = LabelSpace(**config["label_space"])
+    if space is not None and space != trained:
+        raise ValueError(
+            f"{folder}: trained for the label space {trained}, not {space}; their vectors cannot "
+            "be compared: train again, or use the model's own label space"
+        )
+    tensors = storage.read_tensors(folder / "projector.safetensors")
+    projector = build_projector(**config["projector"])
+    weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
+    projector.load_state_dict(weights, strict=True)
+    projector.eval()
+    return Model(
+        projector,
+        trained,
+        tensors["features.mean"],
+        tensors["features.std"],
+        config["encoder"],
+        config["about"],
+    )

@@ -1,0 +1,151 @@
+"""Profiles: small named sets of parameters, and the labelled features that each works on.
+
+- smoke: the built-in corpus, a dozen pieces a dataset; a minute or two; what the tests run.
+- demo: the built-in corpus; offline; the default.
+- mulan: two real datasets with ready-made timbre features (Mulan's CAL500.arff and emotions.arff).
+- paper: MTG-Jamendo, CAL500 and Emotify with MERT; needs their audio and MERT's weights.
+
+Everything that takes long is cached under `cache/` in the project, in folders named by what made
+it, so any notebook can be run alone and finds or makes what it needs.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mer_utils import datasets, demo_corpus, features
+from mer_utils.datasets import Dataset
+from mer_utils.encoders import load_encoder
+from mer_utils.protocol import Labelled
+from mer_utils.storage import settings_hash
+
+PROJECT = Path(__file__).resolve().parents[1]
+CACHE = PROJECT / "cache"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named set of parameters.
+
+    datasets: names of the datasets, in the order of every table.
+    notebooks: the notebooks that it runs, by number.
+    encoder: name of the audio encoder; None where the features come with the dataset.
+    size: pieces in each dataset of the built-in corpus; None where it is not used.
+    parameters: notebook parameters that differ from the notebooks' own defaults.
+    """
+
+    name: str
+    description: str
+    datasets: tuple[str, ...]
+    notebooks: tuple[str, ...]
+    encoder: str | None = None
+    size: int | None = None
+    parameters: dict = field(default_factory=dict)
+
+
+_DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
+_ALL = ("00", "01", "02", "03", "04", "05")
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="demo",
+            description="built-in corpus, musicnn features; offline",
+            datasets=_DEMO,
+            notebooks=_ALL,
+            encoder="musicnn",
+            size=150,
+        ),
+        Profile(
+            name="smoke",
+            description="built-in corpus in small; offline; what the tests run",
+            datasets=_DEMO,
+            notebooks=_ALL,
+            encoder="musicnn",
+            size=12,
+            parameters={"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 2},
+        ),
+        Profile(
+            name="mulan",
+            description="real songs, real labels, ready-made timbre features; needs two small files",
+            datasets=("cal500", "emotions"),
+            notebooks=("01", "02", "04", "05"),
+            parameters={"seeds": 5, "target": "emotions"},
+        ),
+        Profile(
+            name="paper",
+            description="MTG-Jamendo, CAL500 and Emotify with MERT; needs their audio and weights",
+            datasets=("mtg-jamendo", "cal500", "emotify"),
+            notebooks=_ALL,
+            encoder="mert-v1-95m",
+            parameters={"seeds": 5, "target": "emotify", "width": 768},
+        ),
+    )
+}
+
+
+def get(name: str) -> Profile:
+    """The profile of that name; ValueError lists the names there are."""
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r}; there are {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def data_folder(name: str) -> Path:
+    """Where a real dataset lies: `name` in $MER_DATA, data/ or, beside the project, shared/data/.
+
+    name: "mtg_jamendo", "cal500", "emotify" or "mulan".
+    Raises FileNotFoundError with the places that were tried.
+    """
+    roots = [PROJECT / "data", PROJECT.parent / "shared" / "data"]
+    if os.environ.get("MER_DATA"):
+        roots.insert(0, Path(os.environ["MER_DATA"]))
+    for root in roots:
+        if (root / name).is_dir():
+            return root / name
+    raise FileNotFoundError(
+        f"no folder {name}/ in any of {', '.join(str(r) for r in roots)}; README, 'Data', says "
+        "where to get it and what it must look like; then set MER_DATA to the folder above it"
+    )
+
+
+def load_datasets(profile: Profile) -> dict[str, Dataset]:
+    """The profile's datasets by name; the built-in corpus is composed if it is not there yet."""
+    if profile.size is not None:
+        return {name: _demo_dataset(name, profile.size) for name in profile.datasets}
+    if profile.name == "mulan":
+        return {name: labelled.dataset for name, labelled in load_labelled(profile).items()}
+    loaders = {
+        "mtg-jamendo": lambda: datasets.load_mtg_jamendo(data_folder("mtg_jamendo")),
+        "cal500": lambda: datasets.load_cal500(data_folder("cal500")),
+        "emotify": lambda: datasets.load_emotify(data_folder("emotify")),
+    }
+    return {name: loaders[name]() for name in profile.datasets}
+
+
+def _demo_dataset(name: str, size: int) -> Dataset:
+    return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
+
+
+def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, Labelled]:
+    """The profile's datasets with their features, extracted if they are not there yet.
+
+    checkpoint: folder with the encoder's weights, for an encoder that needs one.
+    """
+    if profile.name == "mulan":
+        files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
+        folder = data_folder("mulan")
+        return {n: Labelled(*datasets.load_mulan(folder / files[n])) for n in profile.datasets}
+    encoder = load_encoder(profile.encoder, checkpoint=checkpoint)
+    labelled = {}
+    for name, dataset in load_datasets(profile).items():
+        store = feature_store(profile, dataset, encoder)
+        labelled[name] = Labelled(dataset, features.extract(dataset, encoder, store))
+    return labelled
+
+
+def feature_store(profile: Profile, dataset: Dataset, encoder) -> Path:
+    """Folder of a dataset's features, named by all that decides them."""
+    made_by = settings_hash({"dataset": dataset.source, "encoder": encoder.settings()})
+    return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{made_by}"

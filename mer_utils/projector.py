@@ -1,0 +1,227 @@
+"""Projectors: from the audio encoder's layers to the label space.
+
+Four kinds with one interface, `projector(values)` with values (batch, layers, dim) giving
+(batch, d):
+
+- "paper": the network of arXiv 2410.11522: layers concatenated, linear to the width, transformer
+  encoder blocks over a sequence of one token, layer norm, linear to d. With one token, attention
+  has nothing to choose from: its query and key weights never get a gradient (REFERENCE of the
+  method's own code; a test shows it). It is kept so that the paper can be compared.
+- "mlp": layers concatenated, linear, ReLU, dropout, linear.
+- "layer_attention": the layers are the tokens; a learned token asks which of them matter.
+- "ridge": a linear map in closed form (`fit_ridge`), after Romera-Paredes & Torr 2015, "An
+  embarrassingly simple approach to zero-shot learning".
+
+A projector knows its `config`, from which `build_projector` makes the same again.
+"""
+
+import torch
+from torch import Tensor, nn
+
+KINDS = ("paper", "mlp", "layer_attention", "ridge")
+
+
+class Projector(nn.Module):
+    """What all kinds share: the sizes, their check, and the config that rebuilds them."""
+
+    def __init__(self, kind: str, layers: int, dim: int, dimensions: int, **settings) -> None:
+        super().__init__()
+        self.config = {
+            "kind": kind,
+            "layers": layers,
+            "dim": dim,
+            "dimensions": dimensions,
+            **settings,
+        }
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Project features: (batch, layers, dim) to (batch, dimensions).
+
+        Raises ValueError if the features have another width than the projector was made for.
+        """
+        expected = (self.config["layers"], self.config["dim"])
+        if values.ndim != 3 or tuple(values.shape[1:]) != expected:
+            raise ValueError(
+                f"this projector takes features of {expected[0]} layers × {expected[1]} dimensions "
+                f"(batch, layers, dim), but got {tuple(values.shape)}; extract the features with "
+                "the encoder and layers that the projector was trained on"
+            )
+        return self._project(values)
+
+    def _project(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class PaperProjector(Projector):
+    """The network of the paper; see the module's docstring."""
+
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        dimensions: int,
+        width: int = 768,
+        blocks: int = 2,
+        heads: int = 8,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(
+            "paper",
+            layers,
+            dim,
+            dimensions,
+            width=width,
+            blocks=blocks,
+            heads=heads,
+            dropout=dropout,
+        )
+        self.enter = nn.Linear(layers * dim, width)
+        self.encoder = _transformer(width, blocks, heads, dropout)
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, dimensions)
+
+    def _project(self, values: Tensor) -> Tensor:
+        x = self.enter(values.flatten(1))  # (batch, width)
+        x = self.encoder(x.unsqueeze(1)).squeeze(1)  # (batch, 1, width) -> (batch, width)
+        return self.leave(self.norm(x))
+
+
+class MLPProjector(Projector):
+    """One hidden layer; see the module's docstring."""
+
+    def __init__(
+        self, layers: int, dim: int, dimensions: int, width: int = 512, dropout: float = 0.1
+    ) -> None:
+        super().__init__("mlp", layers, dim, dimensions, width=width, dropout=dropout)
+        self.network = nn.Sequential(
+            nn.Linear(layers * dim, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, dimensions),
+        )
+
+    def _project(self, values: Tensor) -> Tensor:
+        return self.network(values.flatten(1))  # (batch, layers * dim) -> (batch, dimensions)
+
+
+class LayerAttentionProjector(Projector):
+    """Attention over the encoder's layers; see the module's docstring."""
+
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        dimensions: int,
+        width: int = 256,
+        blocks: int = 2,
+        heads: int = 8,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(
+            "layer_attention",
+            layers,
+            dim,
+            dimensions,
+            width=width,
+            blocks=blocks,
+            heads=heads,
+            dropout=dropout,
+        )
+        self.enter = nn.Linear(dim, width)
+        self.layer_embedding = nn.Parameter(0.02 * torch.randn(layers, width))
+        self.question = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.encoder = _transformer(width, blocks, heads, dropout)
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, dimensions)
+
+    def _project(self, values: Tensor) -> Tensor:
+        tokens = self.enter(values) + self.layer_embedding  # (batch, layers, width)
+        question = self.question.expand(len(values), -1, -1)  # (batch, 1, width)
+        x = self.encoder(torch.cat([question, tokens], dim=1))  # (batch, 1 + layers, width)
+        return self.leave(self.norm(x[:, 0]))
+
+
+class RidgeProjector(Projector):
+    """A linear map whose weights `fit_ridge` solves for; see the module's docstring."""
+
+    def __init__(self, layers: int, dim: int, dimensions: int) -> None:
+        super().__init__("ridge", layers, dim, dimensions)
+        self.register_buffer("weight", torch.zeros(layers * dim, dimensions))
+        self.register_buffer("offset", torch.zeros(layers * dim))
+
+    def _project(self, values: Tensor) -> Tensor:
+        return (values.flatten(1) - self.offset) @ self.weight
+
+
+def _transformer(width: int, blocks: int, heads: int, dropout: float) -> nn.TransformerEncoder:
+    if width % heads:
+        raise ValueError(f"the width {width} is not a multiple of the {heads} attention heads")
+    block = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        activation="relu",
+        batch_first=True,
+    )
+    return nn.TransformerEncoder(block, blocks, enable_nested_tensor=False)
+
+
+def build_projector(
+    kind: str, layers: int, dim: int, dimensions: int, **settings: float
+) -> Projector:
+    """Make a projector with fresh weights.
+
+    kind: one of KINDS.
+    layers, dim: the shape of one segment's features.
+    dimensions: of the label space.
+    settings: width, blocks, heads, dropout, as far as the kind has them.
+    Raises ValueError for an unknown kind or setting.
+    """
+    kinds = {
+        "paper": PaperProjector,
+        "mlp": MLPProjector,
+        "layer_attention": LayerAttentionProjector,
+        "ridge": RidgeProjector,
+    }
+    if kind not in kinds:
+        raise ValueError(f"no projector {kind!r}; there are {', '.join(KINDS)}")
+    try:
+        return kinds[kind](layers, dim, dimensions, **settings)
+    except TypeError as error:
+        raise ValueError(f"projector {kind!r}: {str(error).split('.')[-1]}") from error
+
+
+def fit_ridge(
+    values: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
+) -> RidgeProjector:
+    """The linear map W with the least Σ w‖(x − x̄)W − t‖² + penalty·v·‖W‖², in closed form.
+
+    values: (n, layers, dim) features; put them on one scale first (features.standardise), as the
+        penalty treats all alike.
+    targets: (n, d) where each should land: its centred targets times the centred label vectors.
+    penalty: in units of v, the features' mean variance; more is smoother, 0 is least squares.
+    weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
+    Returns the projector; the features' weighted mean x̄ is kept as its offset.
+    """
+    if len(values) != len(targets) or len(values) == 0:
+        raise ValueError(
+            f"fit_ridge got {len(values)} items of features and {len(targets)} targets; it needs "
+            "one target an item, and at least one item"
+        )
+    if penalty < 0:
+        raise ValueError(f"the ridge penalty is {penalty}; it must be 0 or more")
+    x = values.flatten(1).double()  # (n, layers * dim)
+    t = targets.double()
+    w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
+    w = (w / w.sum())[:, None]  # (n, 1)
+    offset = (w * x).sum(0)
+    x = x - offset
+    gram = x.T @ (w * x)  # (layers * dim, layers * dim)
+    gram.diagonal().add_(penalty * gram.diagonal().mean())
+    # lstsq, not solve: without a penalty there may be more features than items
+    solution = torch.linalg.lstsq(gram, x.T @ (w * t), driver="gelsd").solution
+    projector = RidgeProjector(values.shape[1], values.shape[2], targets.shape[1])
+    projector.weight.copy_(solution.float())
+    projector.offset.copy_(offset.float())
+    return projector

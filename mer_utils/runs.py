@@ -1,0 +1,93 @@
+"""A run: one folder that holds what a pass through the notebooks made.
+
+    run.json          profile, parameters, versions, machine, times
+    notebooks/        executed notebooks, with outputs, as .ipynb and .html
+    labels/, study/   label vectors, clusters; models and scores
+    tables/, figures/ results
+
+Notebooks hand results to one another only through these files.
+"""
+
+import importlib.metadata
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from mer_utils import profiles, storage
+from mer_utils.profiles import Profile
+
+VERSIONS_OF = (
+    "mer-utils",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "scikit-learn",
+    "hdbscan",
+    "numpy",
+    "pandas",
+    "papermill",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the profile that it belongs to."""
+
+    folder: Path
+    profile: Profile
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def made(self, name: str, notebook: str) -> Path:
+        """The path of a file that an earlier notebook makes.
+
+        name: path inside the run folder; notebook: which notebook makes it.
+        Raises FileNotFoundError that says, in one sentence, which notebook to run.
+        """
+        path = self.folder / name
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{name} is not in {self.folder} yet: run notebook {notebook} first, with "
+                f"profile {self.profile.name!r} and the same run folder"
+            )
+        return path
+
+
+def open_run(profile: str = "demo", out: str | Path = "") -> Run:
+    """Open a run folder, making it if it is not there.
+
+    profile: name of a profile.
+    out: the folder; runs/<profile> in the project if empty. A relative path is taken from the
+        project, so that it means the same from whichever folder a notebook was opened.
+    Raises ValueError if the folder holds a run of another profile.
+    """
+    chosen = profiles.get(profile)
+    folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
+    record = folder / "run.json"
+    if record.is_file():
+        there = storage.read_json(record).get("profile")
+        if there != profile:
+            raise ValueError(
+                f"{folder} holds a run of profile {there!r}, not {profile!r}; give another out"
+            )
+    else:
+        storage.write_json(record, {"profile": profile, **provenance()})
+    return Run(folder, chosen)
+
+
+def provenance() -> dict:
+    """Versions and machine, for the record of a run."""
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def note(run: Run, **facts: object) -> None:
+    """Add facts to the run's record (run.json), replacing those of the same name."""
+    record = storage.read_json(run.path("run.json")) | facts
+    storage.write_json(run.path("run.json"), json.loads(json.dumps(record)))

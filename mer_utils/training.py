@@ -1,0 +1,277 @@
+"""Training a projector: triplet loss and alignment regularisation over several datasets at once.
+
+Source: arXiv 2410.11522. As in the paper: AdamW, a batch of every training dataset in each step,
+the largest dataset sets the length of an epoch and the others cycle, the learning rate falls when
+the validation score stalls. Unlike the authors' code: negatives are drawn without replacement and
+with a seed, the validation score is the mean over the training datasets (never the unseen one),
+and the weights of the best epoch are kept.
+
+Conventions: everything a step needs lies in tensors made once; a step draws all its random
+numbers for the whole batch at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from mer_utils import evaluation
+from mer_utils.losses import Variant, alignment_loss, triplet_loss
+from mer_utils.projector import Projector
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a projector is trained; the defaults are the paper's where it states them.
+
+    epochs: at most so many; patience: stop after so many epochs without a better validation score.
+    batch_size: segments of each training dataset in a step.
+    negatives: random labels that a track does not have, averaged to its negative.
+    margin: of the triplet loss.
+    alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
+    """
+
+    epochs: int = 75
+    patience: int = 25
+    batch_size: int = 256
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    negatives: int = 5
+    margin: float = 1.0
+    alignment_weight: float = 0.0
+    alignment_variant: Variant = "contrast"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """One dataset as tensors.
+
+    values: (segments, layers, dim) features, standardised.
+    track: (segments,) int, the row of each segment's track in `targets`.
+    targets: (tracks, labels) bool.
+    label_vectors: (labels, d) the labels' vectors, which validation scores against.
+    target_vectors: (labels, d) what training aims at: the same, or each label's cluster centre.
+    clusters: (labels,) int, numbered over all training datasets together.
+    validation: (tracks,) bool, tracks kept for validation.
+    """
+
+    name: str
+    values: Tensor
+    track: Tensor
+    targets: Tensor
+    label_vectors: Tensor
+    target_vectors: Tensor
+    clusters: Tensor
+    validation: Tensor
+
+    def to(self, device: torch.device) -> "TrainingData":
+        """The same data on another device."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return TrainingData(name=self.name, **tensors)
+
+    def training_segments(self) -> Tensor:
+        """Segments that training can use: (n,) int.
+
+        Not those of validation tracks, and not those of tracks without any label or with every
+        label, which have no positive or no negative.
+        """
+        count = self.targets.sum(1)
+        usable = (count > 0) & (count < self.targets.shape[1]) & ~self.validation
+        segments = usable[self.track].nonzero().flatten()  # (segments,) bool -> (n,)
+        if len(segments) == 0:
+            raise ValueError(
+                f"{self.name}: no segment to train on: of {len(self.targets)} tracks, "
+                f"{int(self.validation.sum())} are for validation and {int((count == 0).sum())} "
+                "have no label; give the training split more tracks"
+            )
+        return segments
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global random numbers (weights, dropout) for a block, and put them back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
+    """The mean vector of each item's labels; zero for an item that has none.
+
+    membership: (items, labels) bool or float; vectors: (labels, d). Returns (items, d).
+    """
+    membership = membership.to(vectors.dtype)
+    return membership @ vectors / membership.sum(1, keepdim=True).clamp(min=1)
+
+
+def draw_negatives(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw labels that each item does not have, without replacement.
+
+    targets: (items, labels) bool.
+    count: how many; an item with fewer other labels gets all of them.
+    Returns (items, labels) bool, the drawn labels.
+    """
+    keys = torch.rand(targets.shape, generator=generator, device=targets.device)
+    keys = keys.masked_fill(targets, -1.0)  # (items, labels): own labels come last
+    first = keys.topk(min(count, targets.shape[1]), dim=1).indices  # (items, count)
+    return torch.zeros_like(targets).scatter(1, first, True) & ~targets
+
+
+def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one of each item's labels: (items, labels) bool to (items,) int."""
+    keys = torch.rand(targets.shape, generator=generator, device=targets.device)
+    return keys.masked_fill(~targets, -1.0).argmax(1)
+
+
+def cycle(segments: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of segments for ever, in a new random order each time round."""
+    batch_size = min(batch_size, len(segments))
+    while True:
+        order = torch.randperm(len(segments), generator=generator, device=segments.device)
+        # the last short batch joins the next round, so that every batch has the same size
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            yield segments[order[start : start + batch_size]]
+
+
+def step_losses(
+    projector: Projector,
+    data: Sequence[TrainingData],
+    batches: Sequence[Tensor],
+    settings: TrainingSettings,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The two losses of one step: the triplet losses' sum over the datasets, and the alignment.
+
+    batches: for each dataset, (batch,) int segments.
+    Returns two scalars.
+    """
+    triplet = torch.zeros((), device=batches[0].device)
+    projections, clusters = [], []
+    for part, batch in zip(data, batches, strict=True):
+        targets = part.targets[part.track[batch]]  # (batch, labels)
+        projected = projector(part.values[batch])  # (batch, d)
+        positive = mean_vectors(targets, part.target_vectors)
+        drawn = draw_negatives(targets, settings.negatives, generator)
+        negative = mean_vectors(drawn, part.target_vectors)
+        triplet = triplet + triplet_loss(projected, positive, negative, settings.margin)
+        projections.append(projected)
+        clusters.append(part.clusters[draw_label(targets, generator)])
+    if settings.alignment_weight == 0:
+        return triplet, torch.zeros_like(triplet)
+    alignment = alignment_loss(
+        torch.cat(projections),
+        torch.cat(clusters),
+        settings.alignment_weight,
+        settings.alignment_variant,
+    )
+    return triplet, alignment
+
+
+@torch.inference_mode()
+def project(projector: Projector, values: Tensor, batch_size: int = 4096) -> Tensor:
+    """Project all segments, in evaluation mode: (segments, layers, dim) to (segments, d)."""
+    training = projector.training
+    projector.eval()
+    projected = torch.cat([projector(part) for part in values.split(batch_size)])
+    projector.train(training)
+    return projected
+
+
+def cosines(projected: Tensor, vectors: Tensor) -> Tensor:
+    """Cosine of every projection with every label: (n, d) and (labels, d) to (n, labels)."""
+    return functional.normalize(projected, dim=1) @ functional.normalize(vectors, dim=1).T
+
+
+def validation_score(projector: Projector, part: TrainingData) -> float:
+    """Macro ROC-AUC over the validation tracks of one training dataset; .5 is chance.
+
+    NaN if no label has both a positive and a negative among them.
+    """
+    rows = part.validation[part.track].nonzero().flatten()
+    scores = cosines(project(projector, part.values[rows]), part.label_vectors)
+    tracks, index = torch.unique(part.track[rows], return_inverse=True)
+    per_track = evaluation.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
+    aucs = evaluation.roc_auc(per_track, part.targets[tracks].cpu().numpy())
+    return float(np.nanmean(aucs)) if np.isfinite(aucs).any() else float("nan")
+
+
+def train(
+    projector: Projector,
+    data: Sequence[TrainingData],
+    settings: TrainingSettings,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train a projector in place; it ends with the weights of its best epoch.
+
+    data: the training datasets; the unseen dataset is not among them.
+    device: where to train; a GPU if there is one, if None.
+    progress: show a bar.
+    Returns a table, one row an epoch: loss, triplet, alignment, learning rate, validation (mean
+    macro ROC-AUC over the datasets' validation tracks) and one validation column a dataset. Its
+    `attrs["best_epoch"]` is the epoch whose weights were kept: the last where there is nothing to
+    validate on.
+    Raises ValueError if there is nothing to train on.
+    """
+    if not data:
+        raise ValueError("no training dataset was given")
+    home = next(projector.parameters()).device
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    projector.to(device)
+    data = [part.to(device) for part in data]
+    generator = torch.Generator(device).manual_seed(seed)
+    segments = [part.training_segments() for part in data]
+    batches = [cycle(part, settings.batch_size, generator) for part in segments]
+    steps = max(-(-len(part) // settings.batch_size) for part in segments)
+    optimizer = torch.optim.AdamW(
+        projector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode="max", factor=0.2, patience=10, cooldown=5
+    )
+    rows, best, best_epoch, best_weights = [], -np.inf, settings.epochs - 1, None
+    with seeded(seed), tqdm(total=settings.epochs, disable=not progress, leave=False) as bar:
+        for epoch in range(settings.epochs):
+            projector.train()
+            sums = torch.zeros(2, device=device)
+            for _ in range(steps):
+                triplet, alignment = step_losses(
+                    projector, data, [next(batch) for batch in batches], settings, generator
+                )
+                optimizer.zero_grad()
+                (triplet + alignment).backward()
+                optimizer.step()
+                sums += torch.stack([triplet.detach(), alignment.detach()])
+            triplet, alignment = (sums / steps).tolist()
+            validation = [
+                validation_score(projector, part) if part.validation.any() else float("nan")
+                for part in data
+            ]
+            score = float(np.nanmean(validation)) if np.isfinite(validation).any() else float("nan")
+            row = {"epoch": epoch, "loss": triplet + alignment, "triplet": triplet}
+            row |= {"alignment": alignment, "learning_rate": optimizer.param_groups[0]["lr"]}
+            row |= {"validation": score}
+            row |= {f"validation {p.name}": v for p, v in zip(data, validation, strict=True)}
+            rows.append(row)
+            bar.update()
+            bar.set_postfix(loss=f"{row['loss']:.3f}", validation=f"{score:.3f}")
+            if score > best:
+                best, best_epoch = score, epoch
+                best_weights = {k: v.clone() for k, v in projector.state_dict().items()}
+            if np.isfinite(score):
+                scheduler.step(score)
+                if epoch - best_epoch >= settings.patience:
+                    break
+    if best_weights is not None:
+        projector.load_state_dict(best_weights)
+    projector.eval().to(home)
+    history = pd.DataFrame(rows)
+    history.attrs["best_epoch"] = best_epoch
+    return history
