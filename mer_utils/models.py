@@ -5,7 +5,7 @@ A model is one folder: `projector.safetensors` (weights and the features' statis
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,7 @@ class Model:
         config = {
             "format": FORMAT,
             "projector": self.projector.config,
-            "label_space": asdict(self.space),
+            "label_space": self.space.describe(),
             "encoder": self.encoder,
             "weights_sha256": storage.file_hash(folder / "projector.safetensors"),
             "about": self.about,
@@ -123,11 +123,11 @@ def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
             f"{folder}: projector.safetensors is not the file that config.json describes; copy "
             "both again, or train the model again"
         )
-    trained = LabelSpace(**config["label_space"])
+    trained = LabelSpace.from_description(config["label_space"])
     if space is not None and space != trained:
         raise ValueError(
-            f"{folder}: trained for the label space {trained}, not {space}; their vectors cannot "
-            "be compared: train again, or use the model's own label space"
+            f"{folder}: trained for the label space {_named(trained)}, not {_named(space)}; their "
+            "vectors cannot be compared: train again, or use the model's own label space"
         )
     tensors = storage.read_tensors(folder / "projector.safetensors")
     projector = build_projector(**config["projector"])
@@ -142,3 +142,9 @@ def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
         config["encoder"],
         config["about"],
     )
+
+
+def _named(space: LabelSpace) -> str:
+    """The label space's settings, short enough for a message."""
+    settings = space.describe()
+    return str({key: settings[key] for key in ("style", "model", "centre", "directions")})

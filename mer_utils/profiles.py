@@ -16,7 +16,7 @@ from pathlib import Path
 from mer_utils import datasets, demo_corpus, features
 from mer_utils.datasets import Dataset
 from mer_utils.encoders import load_encoder
-from mer_utils.protocol import Labelled
+from mer_utils.methods import Labelled
 from mer_utils.storage import settings_hash
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ PROFILES = {
         ),
         Profile(
             name="mulan",
-            description="real songs, real labels, ready-made timbre features; needs two small files",
+            description="real songs, real labels, ready-made timbre features; two small files",
             datasets=("cal500", "emotions"),
             notebooks=("01", "02", "04", "05"),
             parameters={"seeds": 5, "target": "emotions"},

@@ -1,299 +1,287 @@
 """The experiment: train on some datasets, predict a dataset whose labels were never seen.
 
-A `Method` says everything about one way of doing it; `fit` makes a model from training datasets;
 `select` picks among methods by leaving labels or datasets out *inside* the training side;
 `run_study` runs targets × methods × seeds, keeps every model and score on disk and goes on where
-it was stopped.
+it was stopped; `results_table` scores them.
 
 What must not leak: a target's labels are used only to score; splits are by group. What looks at
 the target's unlabelled audio is `transductive`, and every table says so.
-
-Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera-Paredes & Torr
-2015 (closed-form zero-shot map).
 """
 
-import importlib.metadata
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
+from tqdm.auto import tqdm
 
-from mer_utils.clustering import LabelClusters, cluster_labels
+from mer_utils import evaluation, storage
 from mer_utils.datasets import Dataset
-from mer_utils.features import Features
-from mer_utils.labels import LabelSpace, embed_labels
-from mer_utils.models import Model, statistics
-from mer_utils.projector import build_projector, fit_ridge
-from mer_utils.training import TrainingData, TrainingSettings, seeded, train
+from mer_utils.methods import Labelled, Method, fit, method_settings
+from mer_utils.models import Model
 
-# how many labels the paper's vote gives a song, by vocabulary
-TOP_K = {"mtg-jamendo": 2, "cal500": 4, "emotify": 3, "emotions": 2}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A dataset with the features of its audio."""
-
-    dataset: Dataset
-    features: Features
-
-    @property
-    def name(self) -> str:
-        """The dataset's name."""
-        return self.dataset.name
+# how many labels the paper's vote gives a song of each dataset (its k); Mulan's emotions have no k
+# there: their tracks have 1.9 labels on average
+TOP_K = {
+    "mtg-jamendo": 2,
+    "cal500": 4,
+    "emotify": 3,
+    "emotions": 2,
+    "demo-mtg": 2,
+    "demo-cal500": 4,
+    "demo-emotify": 3,
+}
 
 
-@dataclass(frozen=True)
-class Method:
-    """One way from training datasets to a zero-shot model.
-
-    name: unique, for tables.
-    projector: a kind of projector (mer_utils.projector.KINDS); projector_settings go to it.
-    space: how a label becomes a vector.
-    aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
-        centre of its labels' clusters.
-    clustering: method and settings for `clustering.cluster_labels`, over the training labels.
-    training: how a network is trained; a ridge has none.
-    penalty: of the ridge.
-    own_statistics: standardise every dataset by its own features: transductive at the target.
-    """
-
-    name: str
-    projector: str = "paper"
-    space: LabelSpace = field(default_factory=LabelSpace)
-    aim: str = "labels"
-    clustering: dict = field(default_factory=lambda: {"method": "mean_shift"})
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    projector_settings: dict = field(default_factory=dict)
-    penalty: float = 1.0
-    own_statistics: bool = False
-
-    def __post_init__(self) -> None:
-        if self.aim not in ("labels", "clusters"):
-            raise ValueError(f"{self.name}: a method aims at labels or clusters, not {self.aim!r}")
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the seed changes nothing."""
-        return self.projector == "ridge"
+def k_of(dataset: Dataset) -> int:
+    """How many labels the song vote predicts: the paper's k, else the mean number a track."""
+    return TOP_K.get(dataset.name) or max(1, round(float(dataset.targets().sum(1).mean())))
 
 
-def paper_methods(
-    weights: Sequence[float] = (0.5, 1.0, 2.5),
-    variants: Sequence[str] = ("contrast",),
-    training: TrainingSettings | None = None,
-    **changes: object,
-) -> list[Method]:
-    """Baseline 1, baseline 2 and the alignment methods of the paper.
-
-    weights: λ of the alignment; variants: its forms.
-    changes: other fields of Method, the same for all.
-    """
-    training = training or TrainingSettings()
-    methods = [
-        Method("baseline 1 (labels)", aim="labels", training=training, **changes),
-        Method("baseline 2 (clusters)", aim="clusters", training=training, **changes),
-    ]
-    for variant in variants:
-        for weight in weights:
-            settings = replace(training, alignment_weight=weight, alignment_variant=variant)
-            name = f"alignment {variant} λ={weight:g}"
-            methods.append(Method(name, aim="clusters", training=settings, **changes))
-    return methods
+# --- Choosing settings without the target ---------------------------------------------------------
 
 
-def ridge_methods(own_statistics: bool = False, penalty: float = 1.0) -> list[Method]:
-    """Closed-form maps: into the centred label vectors, and into three affective directions."""
-    mark = " (transductive)" if own_statistics else ""
-    common = {"projector": "ridge", "penalty": penalty, "own_statistics": own_statistics}
-    text = LabelSpace(style="ensemble", centre=True)
-    affect = LabelSpace(style="name", centre=True, directions="antonym-pca", components=3)
-    return [
-        Method(f"ridge{mark}", space=text, **common),
-        Method(f"affect ridge{mark}", space=affect, **common),
-    ]
-
-
-def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which tracks train and which validate: two boolean (tracks,) masks.
-
-    Official splits are kept where the dataset has them (its test part then does neither); else
-    a share of the groups, drawn with the seed, validates.
-    """
-    split = dataset.tracks["split"]
-    if (split == "validation").any():
-        return (split == "train").to_numpy(), (split == "validation").to_numpy()
-    groups = dataset.tracks["group"].to_numpy()
-    names = np.unique(groups)
-    if len(names) < 2:
-        raise ValueError(
-            f"{dataset.name}: all {len(groups)} tracks belong to one group ({names[0]!r}), so none "
-            "can be set aside for validation; give the tracks groups or a split"
-        )
-    count = min(max(1, round(share * len(names))), len(names) - 1)
-    drawn = np.random.default_rng(seed).choice(names, count, replace=False)
-    validation = np.isin(groups, drawn)
-    return ~validation, validation
-
-
-def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Give the tracks in `rows` (bool) one another's labels at random: the other kind of chance."""
-    targets = targets.copy()
-    rows = rows.nonzero()[0]
-    targets[rows] = targets[np.random.default_rng(seed).permutation(rows)]
-    return targets
-
-
-def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> LabelClusters:
-    """Cluster the labels of all training datasets together, by their text."""
-    labels = [label for part in training for label in part.dataset.labels]
-    owners = [part.name for part in training for _ in part.dataset.labels]
-    embeddings = embed_labels(
-        labels, style=method.space.style, model=method.space.model, datasets=owners
+def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Labelled:
+    """The part of a dataset that has these labels and tracks (bool mask) only."""
+    table = part.dataset.tracks[tracks].copy()
+    keep = set(labels)
+    table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
+    dataset = replace(part.dataset, labels=tuple(labels), tracks=table)
+    rows = np.isin(part.features.track, table.index.to_numpy())
+    features = replace(
+        part.features,
+        values=part.features.values[rows],
+        track=part.features.track[rows],
+        start=part.features.start[rows],
     )
-    return cluster_labels(embeddings, **method.clustering)
+    return Labelled(dataset, features)
 
 
-def prepare(
-    method: Method, training: Sequence[Labelled], seed: int = 0, shuffle_labels: bool = False
-) -> tuple[list[TrainingData], Tensor, Tensor]:
-    """Turn training datasets into tensors.
-
-    Returns the data, and the mean and deviation (layers, dim) of the training segments.
-    Raises ValueError if the datasets' features do not fit together.
-    """
-    shapes = {part.name: part.features.values.shape[1:] for part in training}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"training datasets with features of different shapes: {shapes}")
-    clusters = cluster_training_labels(method, training)
-    prepared, first = [], 0
-    for part in training:
-        use, validation = usable_tracks(part.dataset, 0.1, seed)
-        targets = part.dataset.targets()
-        if shuffle_labels:
-            targets = shuffled_targets(targets, use | validation, seed)
-        vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
-        last = first + len(part.dataset.labels)
-        assignment = torch.from_numpy(np.asarray(clusters.assignment[first:last])).long()
-        keep = (use | validation)[part.features.track_index(part.dataset)]
-        values = np.asarray(part.features.values[keep], dtype=np.float32)
-        prepared.append(
-            TrainingData(
-                name=part.name,
-                values=torch.from_numpy(values),
-                track=torch.from_numpy(part.features.track_index(part.dataset)[keep]).long(),
-                targets=torch.from_numpy(targets),
-                label_vectors=vectors,
-                target_vectors=vectors,
-                clusters=assignment,
-                validation=torch.from_numpy(validation),
-            )
+def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, Labelled]]:
+    """Pairs (train, test) of one dataset that share neither labels nor groups of tracks."""
+    random = np.random.default_rng(seed)
+    label_fold = random.permutation(len(part.dataset.labels)) % folds
+    groups, group = np.unique(part.dataset.tracks["group"].to_numpy(), return_inverse=True)
+    half = (random.permutation(len(groups)) % 2)[group]  # (tracks,)
+    labels = np.array(part.dataset.labels)
+    return [
+        (
+            restricted(part, labels[label_fold != fold].tolist(), half != side),
+            restricted(part, labels[label_fold == fold].tolist(), half == side),
         )
-        first = last
-    if method.aim == "clusters":
-        prepared = aim_at_clusters(method, prepared, clusters)
-    return standardised(method, prepared)
+        for fold in range(folds)
+        for side in (0, 1)
+    ]
 
 
-def aim_at_clusters(
-    method: Method, data: Sequence[TrainingData], clusters: LabelClusters
-) -> list[TrainingData]:
-    """Let every label aim at its cluster's centre.
+def inner_score(method: Method, training: Sequence[Labelled], seed: int = 0) -> float:
+    """How well a method predicts labels that it has not seen, inside the training side.
 
-    In the space of the text vectors that is the clustering's own centre; in any other label space
-    the mean of the cluster's labels there.
+    Several training datasets: each is left out in turn and predicted from the others. One: its
+    labels and its groups of tracks are left out together, in three folds of labels (two where
+    there are fewer than nine).
+    Returns the mean macro ROC-AUC over what was left out.
     """
-    if method.space == LabelSpace(style=method.space.style, model=method.space.model):
-        centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
+    if len(training) > 1:
+        pairs = [(tuple(p for p in training if p is not part), part) for part in training]
     else:
-        vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
-        member = torch.from_numpy(np.asarray(clusters.assignment)).long()
-        member = torch.nn.functional.one_hot(member).float()  # (all labels, clusters)
-        centres = (member.T @ vectors) / member.sum(0)[:, None]
-    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+        folds = 3 if len(training[0].dataset.labels) >= 9 else 2
+        pairs = [((a,), b) for a, b in label_folds(training[0], folds, seed)]
+    found = []
+    for inside, outside in pairs:
+        model, _ = fit(method, inside, seed, progress=False)
+        aucs = evaluation.roc_auc(track_scores(model, outside, method), outside.dataset.targets())
+        found.append(np.nanmean(aucs))
+    return float(np.mean(found))
 
 
-def standardised(
-    method: Method, data: Sequence[TrainingData]
-) -> tuple[list[TrainingData], Tensor, Tensor]:
-    """Put the features on one scale; every dataset counts the same, however large it is.
-
-    Returns the data and the training side's mean and deviation, (layers, dim) each.
-    """
-    each = [statistics(part.values) for part in data]
-    mean = torch.stack([m for m, _ in each]).mean(0)
-    second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
-    std = (second_moment - mean**2).clamp(min=1e-12).sqrt()
-    if method.own_statistics:
-        return (
-            [
-                replace(part, values=(part.values - m) / s)
-                for part, (m, s) in zip(data, each, strict=True)
-            ],
-            mean,
-            std,
-        )
-    return [replace(part, values=(part.values - mean) / std) for part in data], mean, std
-
-
-def fit(
-    method: Method,
+def select(
+    candidates: Sequence[Method],
     training: Sequence[Labelled],
     seed: int = 0,
-    shuffle_labels: bool = False,
     progress: bool = True,
-) -> tuple[Model, pd.DataFrame]:
-    """Make a zero-shot model from training datasets.
+) -> tuple[Method, pd.DataFrame]:
+    """The candidate that does best inside the training side; the target is not looked at.
 
-    shuffle_labels: train on labels that were dealt to the tracks at random: what the same method
-        reaches without knowing anything about the music.
-    Returns the model and the training's history (empty for a ridge).
+    Returns it and a table with every candidate's inner score, best first.
     """
-    data, mean, std = prepare(method, training, seed, shuffle_labels)
-    layers, dim = data[0].values.shape[1:]
-    dimensions = data[0].label_vectors.shape[1]
-    if method.projector == "ridge":
-        projector, history = fit_ridge_to(method, data), pd.DataFrame()
-    else:
-        with seeded(seed):
-            projector = build_projector(
-                method.projector, layers, dim, dimensions, **method.projector_settings
+    bar = tqdm(candidates, desc="selecting", disable=not progress, leave=False)
+    scores = [inner_score(method, training, seed) for method in bar]
+    table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
+    best = candidates[int(np.argmax(scores))]
+    return best, table.sort_values("inner ROC-AUC", ascending=False, ignore_index=True)
+
+
+# --- Scoring and the study ------------------------------------------------------------------------
+
+
+def track_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
+    """Mean score of each track's segments for every label of the target: (tracks, labels)."""
+    scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
+    index = target.features.track_index(target.dataset)
+    return evaluation.track_scores(scores, index, len(target.dataset))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one method did for one target: scores of every seed, and of shuffled-label training.
+
+    scores: one (segments, labels) array a seed.
+    shuffled: one a shuffled-label training; may be empty.
+    histories: one training table a seed; empty tables for a ridge.
+    folders: where each seed's model lies.
+    """
+
+    target: str
+    method: Method
+    scores: list[np.ndarray]
+    shuffled: list[np.ndarray]
+    histories: list[pd.DataFrame]
+    folders: list[Path]
+
+
+def run_study(
+    data: Mapping[str, Labelled],
+    methods: Sequence[Method] | Mapping[str, Sequence[Method]],
+    folder: str | Path,
+    seeds: int = 1,
+    shuffles: int = 0,
+    targets: Sequence[str] | None = None,
+    progress: bool = True,
+) -> list[Outcome]:
+    """Predict every target from all other datasets, by every method, with every seed.
+
+    data: the datasets by name.
+    methods: the same for all targets, or by target (when settings were selected for each).
+    folder: keeps every model, history and score; what is there is not done again.
+    seeds: 0 … seeds − 1; a deterministic method runs once.
+    shuffles: trainings with shuffled labels, for the other chance level.
+    targets: which datasets to predict; all if None.
+    Returns one outcome a target and method.
+    """
+    if len(data) < 2:
+        raise ValueError(f"a study needs two datasets or more, not only {list(data)}")
+    targets = list(targets or data)
+    unknown = [name for name in targets if name not in data]
+    if unknown:
+        raise ValueError(f"no dataset {unknown[0]!r} to predict; there are {list(data)}")
+    work = []
+    for target in targets:
+        for method in methods[target] if isinstance(methods, Mapping) else methods:
+            count = 1 if method.deterministic else seeds
+            work += [(target, method, seed, False) for seed in range(count)]
+            work += [(target, method, seed, True) for seed in range(shuffles)]
+    found: dict[tuple[str, str], Outcome] = {}
+    with tqdm(work, disable=not progress, leave=False) as bar:
+        for target, method, seed, shuffled in bar:
+            bar.set_description(f"{method.name} → {target}")
+            training = [part for name, part in data.items() if name != target]
+            scores, history, where = run_one(
+                method, training, data[target], Path(folder), seed, shuffled
             )
-        history = train(projector, data, method.training, seed, progress=progress)
-    about = {
-        "method": method_settings(method),
-        "training": [part.name for part in training],
-        "sources": {part.name: part.dataset.source for part in training},
-        "seed": seed,
-        "shuffled_labels": shuffle_labels,
-        "best_epoch": history.attrs.get("best_epoch"),
-        "versions": {p: importlib.metadata.version(p) for p in ("mer-utils", "torch", "numpy")},
-    }
-    encoder = training[0].features.encoder
-    return Model(projector, method.space, mean, std, encoder, about), history
+            outcome = found.setdefault(
+                (target, method.name), Outcome(target, method, [], [], [], [])
+            )
+            if shuffled:
+                outcome.shuffled.append(scores)
+            else:
+                outcome.scores.append(scores)
+                outcome.histories.append(history)
+                outcome.folders.append(where)
+    return list(found.values())
 
 
-def fit_ridge_to(method: Method, data: Sequence[TrainingData]) -> torch.nn.Module:
-    """Closed-form map to (targets − their mean) · (label vectors − their mean).
+def run_one(
+    method: Method,
+    training: Sequence[Labelled],
+    target: Labelled,
+    folder: Path,
+    seed: int,
+    shuffled: bool = False,
+) -> tuple[np.ndarray, pd.DataFrame, Path]:
+    """One training and its scores, from disk if it was done before with the same settings and data.
 
-    Every dataset counts the same. Tracks that a network would validate on are used as well:
-    there is nothing to stop early.
+    Returns the scores (segments, labels), the history and the folder.
     """
-    values, aims, weights = [], [], []
-    for part in data:
-        targets = part.targets.float()
-        known = torch.unique(part.track)  # rows with features in the training splits
-        centred = targets - targets[known].mean(0)  # (tracks, labels)
-        vectors = part.target_vectors - part.target_vectors.mean(0)  # (labels, d)
-        values.append(part.values - part.values.mean(0))
-        aims.append((centred @ vectors)[part.track])  # (segments, d)
-        weights.append(torch.full((len(part.track),), 1 / len(part.track)))
-    return fit_ridge(torch.cat(values), torch.cat(aims), method.penalty, torch.cat(weights))
+    made_by = {
+        "method": method_settings(method),
+        "training": {part.name: fingerprint(part) for part in training},
+        "target": {target.name: fingerprint(target)},
+        "seed": seed,
+        "shuffled": shuffled,
+    }
+    name = f"{slug(method.name)}-{storage.settings_hash(made_by)}"
+    where = folder / target.name / name
+    if not (where / "scores.npy").is_file():
+        model, history = fit(method, training, seed, shuffled, progress=False)
+        model.save(where / "model")
+        storage.write_table(where / "history.parquet", history)
+        storage.write_json(where / "made_by.json", made_by)
+        scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
+        storage.write_array(where / "scores.npy", scores)  # last: its presence says it is done
+    history = pd.read_parquet(where / "history.parquet")
+    return storage.read_array(where / "scores.npy"), history, where
 
 
-def method_settings(method: Method) -> dict:
-    """Everything that decides what a method does, JSON-able."""
-    return asdict(method)
+def fingerprint(part: Labelled) -> str:
+    """A short hash of everything that a training reads from a dataset."""
+    table = part.dataset.tracks
+    return storage.settings_hash(
+        {
+            "labels": list(part.dataset.labels),
+            "tracks": [str(track) for track in table.index],
+            "track_labels": [list(labels) for labels in table["labels"]],
+            "groups": [str(group) for group in table["group"]],
+            "splits": [str(split) for split in table["split"]],
+            "features": hashlib.sha256(np.ascontiguousarray(part.features.values)).hexdigest(),
+            "segments": hashlib.sha256(
+                "\n".join(map(str, part.features.track)).encode()
+            ).hexdigest(),
+        }
+    )
+
+
+def slug(name: str) -> str:
+    """A name fit for a folder: lower case, letters, digits and dashes."""
+    ascii_name = name.replace("λ", "lambda").lower()
+    return re.sub(r"[^a-z0-9.]+", "-", ascii_name).strip("-")
+
+
+def results_table(
+    outcomes: Sequence[Outcome],
+    data: Mapping[str, Labelled],
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """One row a target, method and metric, with interval and both kinds of chance.
+
+    Columns as `evaluation.evaluate` gives them (the interval resamples whole tracks; the value is
+    the mean over seeds), and shuffled, shuffled_low, shuffled_high: the mean and range of the
+    same method trained on shuffled labels; transductive: whether the method looked at the
+    target's unlabelled audio.
+    """
+    tables = []
+    for outcome in outcomes:
+        target = data[outcome.target]
+        index = target.features.track_index(target.dataset)
+        targets, k = target.dataset.targets(), k_of(target.dataset)
+        table = evaluation.evaluate(
+            outcome.scores,
+            targets,
+            k,
+            index,
+            resamples=resamples,
+            label_names=target.dataset.labels,
+        )
+        if outcome.shuffled:
+            chance = [evaluation.measure(s, targets, k, index) for s in outcome.shuffled]
+            chance = pd.DataFrame(chance)  # one row a shuffled training, one column a metric
+            table["shuffled"] = chance.mean()
+            table["shuffled_low"], table["shuffled_high"] = chance.min(), chance.max()
+        table.insert(0, "target", outcome.target)
+        table.insert(1, "method", outcome.method.name)
+        table.insert(2, "transductive", outcome.method.own_statistics)
+        tables.append(table.reset_index())
+    return pd.concat(tables, ignore_index=True)

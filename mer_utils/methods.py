@@ -1,0 +1,291 @@
+"""Methods: from training datasets to a zero-shot model.
+
+A `Method` says everything about one way of doing it: the label space, what a track is drawn to,
+the projector and its training. `fit` makes the model.
+
+Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera-Paredes & Torr
+2015 (closed-form zero-shot map).
+"""
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mer_utils.clustering import LabelClusters, cluster_labels
+from mer_utils.datasets import Dataset
+from mer_utils.features import Features
+from mer_utils.labels import LabelSpace, embed_labels
+from mer_utils.models import Model, statistics
+from mer_utils.projector import build_projector, fit_ridge
+from mer_utils.training import TrainingData, TrainingSettings, seeded, train
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A dataset with the features of its audio."""
+
+    dataset: Dataset
+    features: Features
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.dataset.name
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way from training datasets to a zero-shot model.
+
+    name: unique, for tables.
+    projector: a kind of projector (mer_utils.projector.KINDS); projector_settings go to it.
+    space: how a label becomes a vector.
+    aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
+        centre of its labels' clusters.
+    clustering: method and settings for `clustering.cluster_labels`, over the training labels.
+    training: how a network is trained; a ridge has none.
+    penalty: of the ridge.
+    own_statistics: standardise every dataset by its own features: transductive at the target.
+    """
+
+    name: str
+    projector: str = "paper"
+    space: LabelSpace = field(default_factory=LabelSpace)
+    aim: str = "labels"
+    clustering: dict = field(default_factory=lambda: {"method": "mean_shift"})
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    projector_settings: dict = field(default_factory=dict)
+    penalty: float = 1.0
+    own_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        if self.aim not in ("labels", "clusters"):
+            raise ValueError(f"{self.name}: a method aims at labels or clusters, not {self.aim!r}")
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the seed changes nothing."""
+        return self.projector == "ridge"
+
+
+def paper_methods(
+    weights: Sequence[float] = (0.5, 1.0, 2.5),
+    variants: Sequence[str] = ("contrast",),
+    training: TrainingSettings | None = None,
+    **changes: object,
+) -> list[Method]:
+    """Baseline 1, baseline 2 and the alignment methods of the paper.
+
+    weights: λ of the alignment; variants: its forms.
+    changes: other fields of Method, the same for all.
+    """
+    training = training or TrainingSettings()
+    methods = [
+        Method("baseline 1 (labels)", aim="labels", training=training, **changes),
+        Method("baseline 2 (clusters)", aim="clusters", training=training, **changes),
+    ]
+    for variant in variants:
+        for weight in weights:
+            settings = replace(training, alignment_weight=weight, alignment_variant=variant)
+            name = f"alignment {variant} λ={weight:g}"
+            methods.append(Method(name, aim="clusters", training=settings, **changes))
+    return methods
+
+
+def ridge_methods(own_statistics: bool = False, penalty: float = 1.0) -> list[Method]:
+    """Closed-form maps: into the centred label vectors, and into three affective directions."""
+    mark = " (transductive)" if own_statistics else ""
+    common = {"projector": "ridge", "penalty": penalty, "own_statistics": own_statistics}
+    text = LabelSpace(style="ensemble", centre=True)
+    affect = LabelSpace(style="name", centre=True, directions="antonym-pca", components=3)
+    return [
+        Method(f"ridge{mark}", space=text, **common),
+        Method(f"affect ridge{mark}", space=affect, **common),
+    ]
+
+
+def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which tracks train and which validate: two boolean (tracks,) masks.
+
+    Official splits are kept where the dataset has them (its test part then does neither); else
+    a share of the groups, drawn with the seed, validates.
+    """
+    split = dataset.tracks["split"]
+    if (split == "validation").any():
+        return (split == "train").to_numpy(), (split == "validation").to_numpy()
+    groups = dataset.tracks["group"].to_numpy()
+    names = np.unique(groups)
+    if len(names) < 2:
+        raise ValueError(
+            f"{dataset.name}: all {len(groups)} tracks belong to one group ({names[0]!r}), so none "
+            "can be set aside for validation; give the tracks groups or a split"
+        )
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    drawn = np.random.default_rng(seed).choice(names, count, replace=False)
+    validation = np.isin(groups, drawn)
+    return ~validation, validation
+
+
+def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Give the tracks in `rows` (bool) one another's labels at random: the other kind of chance."""
+    targets = targets.copy()
+    rows = rows.nonzero()[0]
+    targets[rows] = targets[np.random.default_rng(seed).permutation(rows)]
+    return targets
+
+
+def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> LabelClusters:
+    """Cluster the labels of all training datasets together, by their text."""
+    labels = [label for part in training for label in part.dataset.labels]
+    owners = [part.name for part in training for _ in part.dataset.labels]
+    embeddings = embed_labels(
+        labels, style=method.space.style, model=method.space.model, datasets=owners
+    )
+    return cluster_labels(embeddings, **method.clustering)
+
+
+def prepare(
+    method: Method, training: Sequence[Labelled], seed: int = 0, shuffle_labels: bool = False
+) -> tuple[list[TrainingData], Tensor, Tensor]:
+    """Turn training datasets into tensors.
+
+    Returns the data, and the mean and deviation (layers, dim) of the training segments.
+    Raises ValueError if the datasets' features do not fit together.
+    """
+    shapes = {part.name: part.features.values.shape[1:] for part in training}
+    if len(set(shapes.values())) != 1:
+        raise ValueError(f"training datasets with features of different shapes: {shapes}")
+    clusters = cluster_training_labels(method, training)
+    prepared, first = [], 0
+    for part in training:
+        use, validation = usable_tracks(part.dataset, 0.1, seed)
+        targets = part.dataset.targets()
+        if shuffle_labels:
+            targets = shuffled_targets(targets, use | validation, seed)
+        vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
+        last = first + len(part.dataset.labels)
+        assignment = torch.from_numpy(np.asarray(clusters.assignment[first:last])).long()
+        keep = (use | validation)[part.features.track_index(part.dataset)]
+        values = np.asarray(part.features.values[keep], dtype=np.float32)
+        prepared.append(
+            TrainingData(
+                name=part.name,
+                values=torch.from_numpy(values),
+                track=torch.from_numpy(part.features.track_index(part.dataset)[keep]).long(),
+                targets=torch.from_numpy(targets),
+                label_vectors=vectors,
+                target_vectors=vectors,
+                clusters=assignment,
+                validation=torch.from_numpy(validation),
+            )
+        )
+        first = last
+    if method.aim == "clusters":
+        prepared = aim_at_clusters(method, prepared, clusters)
+    return standardised(method, prepared)
+
+
+def aim_at_clusters(
+    method: Method, data: Sequence[TrainingData], clusters: LabelClusters
+) -> list[TrainingData]:
+    """Let every label aim at its cluster's centre.
+
+    In the space of the text vectors that is the clustering's own centre; in any other label space
+    the mean of the cluster's labels there.
+    """
+    if method.space == LabelSpace(style=method.space.style, model=method.space.model):
+        centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
+    else:
+        vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
+        member = torch.from_numpy(np.asarray(clusters.assignment)).long()
+        member = torch.nn.functional.one_hot(member).float()  # (all labels, clusters)
+        centres = (member.T @ vectors) / member.sum(0)[:, None]
+    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+
+
+def standardised(
+    method: Method, data: Sequence[TrainingData]
+) -> tuple[list[TrainingData], Tensor, Tensor]:
+    """Put the features on one scale; every dataset counts the same, however large it is.
+
+    Returns the data and the training side's mean and deviation, (layers, dim) each.
+    """
+    each = [statistics(part.values) for part in data]
+    mean = torch.stack([m for m, _ in each]).mean(0)
+    second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
+    std = (second_moment - mean**2).clamp(min=1e-12).sqrt()
+    if method.own_statistics:
+        return (
+            [
+                replace(part, values=(part.values - m) / s)
+                for part, (m, s) in zip(data, each, strict=True)
+            ],
+            mean,
+            std,
+        )
+    return [replace(part, values=(part.values - mean) / std) for part in data], mean, std
+
+
+def fit(
+    method: Method,
+    training: Sequence[Labelled],
+    seed: int = 0,
+    shuffle_labels: bool = False,
+    progress: bool = True,
+) -> tuple[Model, pd.DataFrame]:
+    """Make a zero-shot model from training datasets.
+
+    shuffle_labels: train on labels that were dealt to the tracks at random: what the same method
+        reaches without knowing anything about the music.
+    Returns the model and the training's history (empty for a ridge).
+    """
+    data, mean, std = prepare(method, training, seed, shuffle_labels)
+    layers, dim = data[0].values.shape[1:]
+    dimensions = data[0].label_vectors.shape[1]
+    if method.projector == "ridge":
+        projector, history = fit_ridge_to(method, data), pd.DataFrame()
+    else:
+        with seeded(seed):
+            projector = build_projector(
+                method.projector, layers, dim, dimensions, **method.projector_settings
+            )
+        history = train(projector, data, method.training, seed, progress=progress)
+    about = {
+        "method": method_settings(method),
+        "training": [part.name for part in training],
+        "sources": {part.name: part.dataset.source for part in training},
+        "seed": seed,
+        "shuffled_labels": shuffle_labels,
+        "best_epoch": history.attrs.get("best_epoch"),
+        "versions": {p: importlib.metadata.version(p) for p in ("mer-utils", "torch", "numpy")},
+    }
+    encoder = training[0].features.encoder
+    return Model(projector, method.space, mean, std, encoder, about), history
+
+
+def fit_ridge_to(method: Method, data: Sequence[TrainingData]) -> torch.nn.Module:
+    """Closed-form map to (targets − their mean) · (label vectors − their mean).
+
+    Every dataset counts the same. Tracks that a network would validate on are used as well:
+    there is nothing to stop early.
+    """
+    values, aims, weights = [], [], []
+    for part in data:
+        targets = part.targets.float()
+        known = torch.unique(part.track)  # rows with features in the training splits
+        centred = targets - targets[known].mean(0)  # (tracks, labels)
+        vectors = part.target_vectors - part.target_vectors.mean(0)  # (labels, d)
+        values.append(part.values - part.values.mean(0))
+        aims.append((centred @ vectors)[part.track])  # (segments, d)
+        weights.append(torch.full((len(part.track),), 1 / len(part.track)))
+    return fit_ridge(torch.cat(values), torch.cat(aims), method.penalty, torch.cat(weights))
+
+
+def method_settings(method: Method) -> dict:
+    """Everything that decides what a method does, JSON-able."""
+    return {**asdict(replace(method, space=LabelSpace())), "space": method.space.describe()}

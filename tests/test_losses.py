@@ -1,0 +1,94 @@
+"""Losses: cases small enough to check by hand, and the values of the paper's method."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mer_utils.losses import alignment_loss, cluster_cosines, triplet_loss
+
+
+def test_triplet_by_hand():
+    anchor = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    positive = torch.tensor([[3.0, 0.0], [1.0, 0.0]])  # cosines 1 and 0
+    negative = torch.tensor([[0.0, 1.0], [0.0, 5.0]])  # cosines 0 and 1
+    # relu(0 - 1 + 1) = 0 and relu(1 - 0 + 1) = 2, mean 1
+    assert triplet_loss(anchor, positive, negative).item() == pytest.approx(1.0)
+    assert triplet_loss(anchor, positive, negative, margin=0.5).item() == pytest.approx(0.75)
+
+
+def test_triplet_refuses_shapes_that_would_broadcast():
+    with pytest.raises(ValueError, match="one shape"):
+        triplet_loss(torch.ones(4, 3), torch.ones(1, 3), torch.ones(4, 3))
+
+
+def test_alignment_by_hand():
+    # two items at 0°, one at 90° in cluster 0; one item at 0° alone in cluster 1
+    items = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    clusters = torch.tensor([0, 0, 0, 1])
+    own, other = cluster_cosines(items, clusters)
+    assert own.tolist() == pytest.approx([0.5, 0.5, 0.0, 0.0])  # the last has no other: 0
+    assert other.tolist() == pytest.approx([1.0, 1.0, 0.0, 2 / 3])
+    contrast = (1.5 + 1.5 + 1.0 + 5 / 3) / 4
+    assert alignment_loss(items, clusters, 2.0).item() == pytest.approx(2 * contrast)
+    push = (2 + 2 + 1 + 5 / 3) / 4
+    assert alignment_loss(items, clusters, 1.0, "push").item() == pytest.approx(push)
+    pull = (0.5 + 0.5 + 1 + 1) / 4
+    assert alignment_loss(items, clusters, 1.0, "pull").item() == pytest.approx(pull)
+
+
+@pytest.mark.parametrize(
+    ("variant", "value"), [("contrast", 2.498594), ("push", 2.502831), ("pull", 2.495762)]
+)
+def test_alignment_parity_with_the_papers_method(variant, value):
+    torch.manual_seed(0)
+    items = torch.randn(64, 384)
+    clusters = torch.arange(64) % 7
+    loss = alignment_loss(items, clusters, 2.5, variant).item()
+    assert loss == pytest.approx(value, abs=2e-6)
+
+
+@given(
+    items=st.integers(1, 12),
+    count=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+    weight=st.floats(0, 3),
+)
+def test_alignment_is_bounded_and_finite(items, count, seed, weight):
+    generator = torch.Generator().manual_seed(seed)
+    projected = torch.randn(items, 5, generator=generator, requires_grad=True)
+    clusters = torch.randint(count, (items,), generator=generator)
+    for variant, most in (("contrast", 3), ("push", 2), ("pull", 2)):
+        loss = alignment_loss(projected, clusters, weight, variant)
+        assert 0 <= loss.item() <= weight * most + 1e-5
+        loss.backward()
+        assert torch.isfinite(projected.grad).all()
+
+
+def test_alignment_gradient_draws_a_cluster_together_and_others_apart():
+    angles = torch.tensor([0.0, 1.0, 2.0, 3.0], requires_grad=True)
+    clusters = torch.tensor([0, 0, 1, 1])
+
+    def items() -> torch.Tensor:
+        return torch.stack([angles.cos(), angles.sin()], dim=1)  # (4, 2)
+
+    own_before, other_before = cluster_cosines(items(), clusters)
+    for _ in range(100):
+        (gradient,) = torch.autograd.grad(alignment_loss(items(), clusters, 1.0), angles)
+        angles = (angles - 0.1 * gradient).detach().requires_grad_()
+    own, other = cluster_cosines(items(), clusters)
+    assert (own > own_before + 0.1).all()
+    assert other.mean() < other_before.mean() - 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.ones(3, 2), torch.zeros(3), 1.0, "draw"), "no alignment variant 'draw'"),
+        ((torch.ones(3, 2), torch.zeros(4), 1.0), r"clusters \(b,\)"),
+        ((torch.ones(3, 2), torch.zeros(3), -1.0), "0 or more"),
+    ],
+)
+def test_alignment_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        alignment_loss(*arguments)

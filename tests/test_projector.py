@@ -1,0 +1,102 @@
+"""Projectors: one interface, and what each kind claims of itself."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from mer_utils.losses import triplet_loss
+from mer_utils.projector import KINDS, build_projector, fit_ridge
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_interface(kind):
+    projector = build_projector(kind, layers=4, dim=16, dimensions=6)
+    assert projector(torch.randn(5, 4, 16)).shape == (5, 6)
+    again = build_projector(**projector.config)
+    again.load_state_dict(projector.state_dict(), strict=True)
+    values = torch.randn(3, 4, 16)
+    torch.testing.assert_close(again.eval()(values), projector.eval()(values))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_of_another_width_are_refused(kind):
+    projector = build_projector(kind, layers=4, dim=16, dimensions=6)
+    with pytest.raises(ValueError, match=r"4 layers × 16 dimensions.*got \(5, 4, 32\)"):
+        projector(torch.randn(5, 4, 32))
+
+
+def test_the_papers_network_has_the_papers_size():
+    projector = build_projector("paper", layers=4, dim=768, dimensions=384)
+    width, forward = 768, 4 * 768
+    block = (
+        (3 * width * width + 3 * width)  # query, key, value
+        + (width * width + width)  # attention output
+        + (width * forward + forward)
+        + (forward * width + width)
+        + 4 * width  # two layer norms
+    )
+    expected = (4 * 768 * width + width) + 2 * block + 2 * width + (width * 384 + 384)
+    assert sum(p.numel() for p in projector.parameters()) == expected
+
+
+def test_attention_over_one_token_leaves_query_and_key_without_gradient():
+    projector = build_projector("paper", layers=2, dim=16, dimensions=8, width=32)
+    items = torch.randn(6, 2, 16)
+    triplet_loss(projector(items), torch.randn(6, 8), torch.randn(6, 8)).backward()
+    for block in projector.encoder.layers:
+        query, key, value = block.self_attn.in_proj_weight.grad.chunk(3)
+        assert query.abs().max() < 1e-6
+        assert key.abs().max() < 1e-6
+        assert value.abs().max() > 1e-4
+
+
+def test_attention_over_layers_uses_query_and_key():
+    projector = build_projector("layer_attention", layers=3, dim=16, dimensions=8, width=32)
+    items = torch.randn(6, 3, 16)
+    triplet_loss(projector(items), torch.randn(6, 8), torch.randn(6, 8)).backward()
+    query, key, _ = projector.encoder.layers[0].self_attn.in_proj_weight.grad.chunk(3)
+    assert query.abs().max() > 1e-8
+    assert key.abs().max() > 1e-8
+
+
+def test_ridge_is_scikit_learns():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(40, 2, 5)).astype(np.float32)
+    targets = random.normal(size=(40, 3)).astype(np.float32)
+    weights = random.uniform(0.5, 2, size=40).astype(np.float32)
+    penalty = 0.3
+    projector = fit_ridge(
+        *map(torch.from_numpy, (values, targets)), penalty, torch.from_numpy(weights)
+    )
+    flat = values.reshape(40, 10)
+    share = weights / weights.sum()
+    centred = flat - share @ flat
+    variance = (share[:, None] * centred**2).sum(0).mean()
+    reference = Ridge(alpha=penalty * variance, fit_intercept=False)
+    reference.fit(centred, targets, sample_weight=share)
+    np.testing.assert_allclose(
+        projector(torch.from_numpy(values)).numpy(), reference.predict(centred), atol=1e-5
+    )
+
+
+def test_ridge_without_penalty_reaches_targets_it_can_reach():
+    values = torch.randn(4, 1, 9, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[1.0], [2.0], [-4.0], [1.0]])  # mean 0, fewer items than features
+    projector = fit_ridge(values, targets, penalty=0.0)
+    torch.testing.assert_close(projector(values), targets, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: build_projector("linear", 1, 2, 3), "no projector 'linear'"),
+        (lambda: build_projector("mlp", 1, 2, 3, heads=4), "heads"),
+        (lambda: build_projector("paper", 1, 2, 3, width=30), "not a multiple"),
+        (lambda: fit_ridge(torch.ones(3, 1, 2), torch.ones(2, 2), 1.0), "one target an item"),
+        (lambda: fit_ridge(torch.ones(3, 1, 2), torch.ones(3, 2), -1.0), "0 or more"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
