@@ -7,15 +7,18 @@ Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera
 2015 (closed-form zero-shot map).
 """
 
+import hashlib
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from mer_utils import storage
 from mer_utils.clustering import LabelClusters, cluster_labels
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
@@ -36,6 +39,23 @@ class Labelled:
     def name(self) -> str:
         """The dataset's name."""
         return self.dataset.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of everything that training or scoring reads."""
+        table = self.dataset.tracks
+        segments = "\n".join(map(str, self.features.track)).encode()
+        return storage.settings_hash(
+            {
+                "labels": list(self.dataset.labels),
+                "tracks": [str(track) for track in table.index],
+                "track_labels": [list(labels) for labels in table["labels"]],
+                "groups": [str(group) for group in table["group"]],
+                "splits": [str(split) for split in table["split"]],
+                "values": hashlib.sha256(np.ascontiguousarray(self.features.values)).hexdigest(),
+                "segments": hashlib.sha256(segments).hexdigest(),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,13 @@ class Method:
             raise ValueError(f"{self.name}: a method aims at labels or clusters, not {self.aim!r}")
 
     @property
+    def needs_clusters(self) -> bool:
+        """Whether labels have to be clustered before training."""
+        return self.aim == "clusters" or (
+            self.projector != "ridge" and self.training.alignment_weight > 0
+        )
+
+    @property
     def deterministic(self) -> bool:
         """Whether the seed changes nothing."""
         return self.projector == "ridge"
@@ -97,16 +124,39 @@ def paper_methods(
     return methods
 
 
-def ridge_methods(own_statistics: bool = False, penalty: float = 1.0) -> list[Method]:
-    """Closed-form maps: into the centred label vectors, and into three affective directions."""
-    mark = " (transductive)" if own_statistics else ""
-    common = {"projector": "ridge", "penalty": penalty, "own_statistics": own_statistics}
-    text = LabelSpace(style="ensemble", centre=True)
-    affect = LabelSpace(style="name", centre=True, directions="antonym-pca", components=3)
-    return [
-        Method(f"ridge{mark}", space=text, **common),
-        Method(f"affect ridge{mark}", space=affect, **common),
-    ]
+def ridge_grid(
+    styles: Sequence[str] = ("name", "prompt", "definition", "ensemble"),
+    components: Sequence[int | None] = (None, 3),
+    penalties: Sequence[float] = (1.0, 10.0),
+    own_statistics: bool = False,
+) -> list[Method]:
+    """Ridge methods to select among: label spaces × penalties.
+
+    components: None for the centred text vectors, a number for so many antonym directions.
+    """
+    grid = []
+    for style in styles:
+        for count in components:
+            space = LabelSpace(style=style, centre=True)
+            if count is not None:
+                space = replace(space, directions="antonym-pca", components=count)
+            for penalty in penalties:
+                where = "text" if count is None else f"{count} antonym directions"
+                grid.append(
+                    Method(
+                        f"ridge, {style}, {where}, α={penalty:g}",
+                        projector="ridge",
+                        space=space,
+                        penalty=penalty,
+                        own_statistics=own_statistics,
+                    )
+                )
+    return grid
+
+
+def transductive(method: Method) -> Method:
+    """The same method with every dataset standardised by its own statistics, the target's too."""
+    return replace(method, name=f"{method.name}, own statistics", own_statistics=True)
 
 
 def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +210,7 @@ def prepare(
     shapes = {part.name: part.features.values.shape[1:] for part in training}
     if len(set(shapes.values())) != 1:
         raise ValueError(f"training datasets with features of different shapes: {shapes}")
-    clusters = cluster_training_labels(method, training)
+    clusters = cluster_training_labels(method, training) if method.needs_clusters else None
     prepared, first = [], 0
     for part in training:
         use, validation = usable_tracks(part.dataset, 0.1, seed)
@@ -169,7 +219,7 @@ def prepare(
             targets = shuffled_targets(targets, use | validation, seed)
         vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
         last = first + len(part.dataset.labels)
-        assignment = torch.from_numpy(np.asarray(clusters.assignment[first:last])).long()
+        cluster = np.arange(first, last) if clusters is None else clusters.assignment[first:last]
         keep = (use | validation)[part.features.track_index(part.dataset)]
         values = np.asarray(part.features.values[keep], dtype=np.float32)
         prepared.append(
@@ -180,12 +230,12 @@ def prepare(
                 targets=torch.from_numpy(targets),
                 label_vectors=vectors,
                 target_vectors=vectors,
-                clusters=assignment,
+                clusters=torch.from_numpy(np.asarray(cluster)).long(),
                 validation=torch.from_numpy(validation),
             )
         )
         first = last
-    if method.aim == "clusters":
+    if clusters is not None and method.aim == "clusters":
         prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(method, prepared)
 

@@ -2,20 +2,21 @@
 
 `select` picks among methods by leaving labels or datasets out *inside* the training side;
 `run_study` runs targets × methods × seeds, keeps every model and score on disk and goes on where
-it was stopped; `results_table` scores them.
+it was stopped (mer_utils.tables scores the outcomes).
 
 What must not leak: a target's labels are used only to score; splits are by group. What looks at
 the target's unlabelled audio is `transductive`, and every table says so.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm.auto import tqdm
 
 from mer_utils import evaluation, storage
@@ -150,6 +151,8 @@ def run_study(
     seeds: int = 1,
     shuffles: int = 0,
     targets: Sequence[str] | None = None,
+    first_seed: int = 0,
+    jobs: int | None = None,
     progress: bool = True,
 ) -> list[Outcome]:
     """Predict every target from all other datasets, by every method, with every seed.
@@ -157,9 +160,10 @@ def run_study(
     data: the datasets by name.
     methods: the same for all targets, or by target (when settings were selected for each).
     folder: keeps every model, history and score; what is there is not done again.
-    seeds: 0 … seeds − 1; a deterministic method runs once.
+    seeds: how many, from first_seed on; a deterministic method runs once.
     shuffles: trainings with shuffled labels, for the other chance level.
     targets: which datasets to predict; all if None.
+    jobs: trainings at a time, as in `run_tasks`.
     Returns one outcome a target and method.
     """
     if len(data) < 2:
@@ -170,118 +174,92 @@ def run_study(
         raise ValueError(f"no dataset {unknown[0]!r} to predict; there are {list(data)}")
     work = []
     for target in targets:
+        training = [part for name, part in data.items() if name != target]
         for method in methods[target] if isinstance(methods, Mapping) else methods:
             count = 1 if method.deterministic else seeds
-            work += [(target, method, seed, False) for seed in range(count)]
-            work += [(target, method, seed, True) for seed in range(shuffles)]
+            drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
+            drawn += [(seed, True) for seed in range(shuffles)]
+            work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
+    run_tasks([task for task in work if not task.is_done()], jobs, progress)
     found: dict[tuple[str, str], Outcome] = {}
-    with tqdm(work, disable=not progress, leave=False) as bar:
-        for target, method, seed, shuffled in bar:
-            bar.set_description(f"{method.name} → {target}")
-            training = [part for name, part in data.items() if name != target]
-            scores, history, where = run_one(
-                method, training, data[target], Path(folder), seed, shuffled
-            )
-            outcome = found.setdefault(
-                (target, method.name), Outcome(target, method, [], [], [], [])
-            )
-            if shuffled:
-                outcome.shuffled.append(scores)
-            else:
-                outcome.scores.append(scores)
-                outcome.histories.append(history)
-                outcome.folders.append(where)
+    for task in work:
+        outcome = found.setdefault(
+            (task.target.name, task.method.name),
+            Outcome(task.target.name, task.method, [], [], [], []),
+        )
+        scores = storage.read_array(task.folder / "scores.npy")
+        if task.shuffled:
+            outcome.shuffled.append(scores)
+        else:
+            outcome.scores.append(scores)
+            outcome.histories.append(pd.read_parquet(task.folder / "history.parquet"))
+            outcome.folders.append(task.folder)
     return list(found.values())
 
 
-def run_one(
-    method: Method,
-    training: Sequence[Labelled],
-    target: Labelled,
-    folder: Path,
-    seed: int,
-    shuffled: bool = False,
-) -> tuple[np.ndarray, pd.DataFrame, Path]:
-    """One training and its scores, from disk if it was done before with the same settings and data.
+@dataclass(frozen=True)
+class Task:
+    """One training and the scores of its target."""
 
-    Returns the scores (segments, labels), the history and the folder.
-    """
-    made_by = {
-        "method": method_settings(method),
-        "training": {part.name: fingerprint(part) for part in training},
-        "target": {target.name: fingerprint(target)},
-        "seed": seed,
-        "shuffled": shuffled,
-    }
-    name = f"{slug(method.name)}-{storage.settings_hash(made_by)}"
-    where = folder / target.name / name
-    if not (where / "scores.npy").is_file():
-        model, history = fit(method, training, seed, shuffled, progress=False)
-        model.save(where / "model")
-        storage.write_table(where / "history.parquet", history)
-        storage.write_json(where / "made_by.json", made_by)
-        scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
-        storage.write_array(where / "scores.npy", scores)  # last: its presence says it is done
-    history = pd.read_parquet(where / "history.parquet")
-    return storage.read_array(where / "scores.npy"), history, where
+    method: Method
+    training: Sequence[Labelled]
+    target: Labelled
+    study: Path
+    seed: int
+    shuffled: bool
 
-
-def fingerprint(part: Labelled) -> str:
-    """A short hash of everything that a training reads from a dataset."""
-    table = part.dataset.tracks
-    return storage.settings_hash(
-        {
-            "labels": list(part.dataset.labels),
-            "tracks": [str(track) for track in table.index],
-            "track_labels": [list(labels) for labels in table["labels"]],
-            "groups": [str(group) for group in table["group"]],
-            "splits": [str(split) for split in table["split"]],
-            "features": hashlib.sha256(np.ascontiguousarray(part.features.values)).hexdigest(),
-            "segments": hashlib.sha256(
-                "\n".join(map(str, part.features.track)).encode()
-            ).hexdigest(),
+    @cached_property
+    def made_by(self) -> dict:
+        """Everything that decides the result, JSON-able."""
+        return {
+            "method": method_settings(self.method),
+            "training": {part.name: part.fingerprint for part in self.training},
+            "target": {self.target.name: self.target.fingerprint},
+            "seed": self.seed,
+            "shuffled": self.shuffled,
         }
-    )
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where it is kept, named by what made it."""
+        name = f"{slug(self.method.name)}-{storage.settings_hash(self.made_by)}"
+        return self.study / self.target.name / name
+
+    def is_done(self) -> bool:
+        """Whether an earlier run made it."""
+        return (self.folder / "scores.npy").is_file()
+
+    def run(self) -> None:
+        """Train, score and write everything; the scores last, as they say that it is done."""
+        model, history = fit(self.method, self.training, self.seed, self.shuffled, progress=False)
+        model.save(self.folder / "model")
+        storage.write_table(self.folder / "history.parquet", history)
+        storage.write_json(self.folder / "made_by.json", self.made_by)
+        features, labels = self.target.features, self.target.dataset.labels
+        scores = model.scores(features, labels, self.method.own_statistics)
+        storage.write_array(self.folder / "scores.npy", scores)
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int | None = None, progress: bool = True) -> None:
+    """Run tasks, several at a time, one thread each so that they do not fight for cores.
+
+    jobs: processes; as many as there are cores if None. 1 runs them here.
+    """
+    jobs = min(jobs or cpu_count(), max(1, len(tasks)))
+    bar = tqdm(total=len(tasks), desc="training", disable=not progress or not tasks, leave=False)
+    with bar:
+        if jobs == 1:
+            for task in tasks:
+                task.run()
+                bar.update()
+            return
+        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+            done = Parallel(return_as="generator_unordered")(delayed(task.run)() for task in tasks)
+            for _ in done:
+                bar.update()
 
 
 def slug(name: str) -> str:
     """A name fit for a folder: lower case, letters, digits and dashes."""
     ascii_name = name.replace("λ", "lambda").lower()
     return re.sub(r"[^a-z0-9.]+", "-", ascii_name).strip("-")
-
-
-def results_table(
-    outcomes: Sequence[Outcome],
-    data: Mapping[str, Labelled],
-    resamples: int = 1000,
-) -> pd.DataFrame:
-    """One row a target, method and metric, with interval and both kinds of chance.
-
-    Columns as `evaluation.evaluate` gives them (the interval resamples whole tracks; the value is
-    the mean over seeds), and shuffled, shuffled_low, shuffled_high: the mean and range of the
-    same method trained on shuffled labels; transductive: whether the method looked at the
-    target's unlabelled audio.
-    """
-    tables = []
-    for outcome in outcomes:
-        target = data[outcome.target]
-        index = target.features.track_index(target.dataset)
-        targets, k = target.dataset.targets(), k_of(target.dataset)
-        table = evaluation.evaluate(
-            outcome.scores,
-            targets,
-            k,
-            index,
-            resamples=resamples,
-            label_names=target.dataset.labels,
-        )
-        if outcome.shuffled:
-            chance = [evaluation.measure(s, targets, k, index) for s in outcome.shuffled]
-            chance = pd.DataFrame(chance)  # one row a shuffled training, one column a metric
-            table["shuffled"] = chance.mean()
-            table["shuffled_low"], table["shuffled_high"] = chance.min(), chance.max()
-        table.insert(0, "target", outcome.target)
-        table.insert(1, "method", outcome.method.name)
-        table.insert(2, "transductive", outcome.method.own_statistics)
-        tables.append(table.reset_index())
-    return pd.concat(tables, ignore_index=True)

@@ -14,6 +14,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from mer_utils import profiles, storage
 from mer_utils.profiles import Profile
 
@@ -76,6 +78,12 @@ def open_run(profile: str = "demo", out: str | Path = "") -> Run:
     else:
         storage.write_json(record, {"profile": profile, **provenance()})
     return Run(folder, chosen)
+
+
+def save_table(run: Run, name: str, table: pd.DataFrame) -> None:
+    """Write a result as tables/<name>.csv, to read, and .parquet, to compute with."""
+    storage.write_table(run.path("tables", f"{name}.parquet"), table)
+    storage.write_table(run.path("tables", f"{name}.csv"), table)
 
 
 def provenance() -> dict:

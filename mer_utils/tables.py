@@ -1,0 +1,328 @@
+"""Tables of results: every score with its interval, its chance levels and what it was measured on.
+
+Built from `protocol.Outcome`s and `evaluation`. Conventions: one row a target, method and metric;
+intervals are 95 %, from resampling whole tracks; a method with several seeds has the mean over
+seeds, in each resampling too.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mer_utils import evaluation, losses
+from mer_utils.datasets import Dataset
+from mer_utils.features import pool_tracks
+from mer_utils.methods import Labelled, cluster_training_labels
+from mer_utils.models import load_model
+from mer_utils.protocol import Outcome, k_of
+from mer_utils.training import draw_label
+
+METRICS = {
+    "segment_macro_f1": "segment macro-F1 at k",
+    "song_macro_f1": "song macro-F1 at k",
+    "song_roc_auc": "song ROC-AUC",
+    "song_average_precision": "song average precision",
+}
+
+# macro-F1 reported in arXiv 2410.11522, by target and method; alignment with its best λ
+PAPER_RESULTS = {
+    "segment_macro_f1": {
+        "emotify": {"baseline 1": 0.324, "baseline 2": 0.341, "alignment": 0.402},
+        "mtg-jamendo": {"baseline 1": 0.0215, "baseline 2": 0.0240, "alignment": 0.0248},
+        "cal500": {"baseline 1": 0.255, "baseline 2": 0.262, "alignment": 0.262},
+    },
+    "song_macro_f1": {
+        "emotify": {"baseline 1": 0.315, "baseline 2": 0.346, "alignment": 0.400},
+        "mtg-jamendo": {"baseline 1": 0.0129, "baseline 2": 0.0175, "alignment": 0.0202},
+        "cal500": {"baseline 1": 0.252, "baseline 2": 0.267, "alignment": 0.229},
+    },
+}
+
+
+def results_table(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
+) -> pd.DataFrame:
+    """Score every outcome.
+
+    outcomes: from `protocol.run_study`; data: the datasets by name.
+    Returns one row a target, method and metric: target, method, transductive (whether the method
+    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`, seeds,
+    seed_sd (deviation of the value over seeds), and shuffled, shuffled_low, shuffled_high,
+    shuffles: mean and range of the same method trained on shuffled labels (NaN where none were).
+    """
+    tables = []
+    for outcome in outcomes:
+        part = data[outcome.target]
+        index = part.features.track_index(part.dataset)
+        targets, k = part.dataset.targets(), k_of(part.dataset)
+        table = evaluation.evaluate(
+            outcome.scores, targets, k, index, resamples, label_names=part.dataset.labels
+        )
+        seeds = pd.DataFrame(
+            [evaluation.metric_values(s, targets, k, index) for s in outcome.scores]
+        )
+        table["seeds"] = len(seeds)
+        table["seed_sd"] = seeds.std(ddof=1) if len(seeds) > 1 else np.nan
+        table = _with_shuffled(table, outcome, targets, k, index)
+        tables.append(_named(table, outcome))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _with_shuffled(
+    table: pd.DataFrame, outcome: Outcome, targets: np.ndarray, k: int, index: np.ndarray
+) -> pd.DataFrame:
+    """Add the chance level of the same method trained on shuffled labels."""
+    columns = {"mean": "shuffled", "low": "shuffled_low", "high": "shuffled_high"}
+    if not outcome.shuffled:
+        return table.assign(**dict.fromkeys(columns.values(), np.nan), shuffles=0)
+    chance = evaluation.shuffled_chance(outcome.shuffled, targets, k, index)
+    return table.join(chance[list(columns)].rename(columns=columns)).assign(
+        shuffles=len(outcome.shuffled)
+    )
+
+
+def _named(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
+    """Put the columns target, method, transductive before the rest."""
+    table = table.reset_index()
+    table.insert(0, "target", outcome.target)
+    table.insert(1, "method", outcome.method.name)
+    table.insert(2, "transductive", outcome.method.own_statistics)
+    return table
+
+
+def reference_table(
+    data: Mapping[str, Labelled],
+    resamples: int = 1000,
+    oracles: Mapping[str, np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """What to compare with, in the columns of `results_table`: none of these is a method.
+
+    The supervised ceiling learns from the target's own labels (5-fold, groups kept whole, linear,
+    the same features). "every label" and "most frequent k" predict without hearing anything.
+    oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
+    """
+    tables = []
+    for name, part in data.items():
+        targets, k = part.dataset.targets(), k_of(part.dataset)
+        scores = {"supervised ceiling": ceiling_scores(part)}
+        if oracles and name in oracles:
+            scores["oracle"] = oracles[name]
+        for method, of_tracks in scores.items():
+            table = evaluation.evaluate(
+                of_tracks,
+                targets,
+                k,
+                resamples=resamples,
+                label_names=part.dataset.labels,
+                unscored="leave_out",
+            ).reset_index()
+            tables.append(table.assign(target=name, method=method))
+        rows = evaluation.reference_rows(targets, k, resamples, label_names=part.dataset.labels)
+        rows = rows.drop("random_top_k").reset_index(names="method")
+        rows["method"] = rows["method"].str.replace("_", " ")
+        tables.append(rows.assign(target=name, metric="song_macro_f1"))
+    return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
+
+
+def ceiling_scores(part: Labelled) -> np.ndarray:
+    """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
+    pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
+    groups = part.dataset.tracks["group"].tolist()
+    return evaluation.supervised_ceiling(
+        pooled.reshape(len(pooled), -1),
+        part.dataset.targets(),
+        groups,
+        label_names=part.dataset.labels,
+    )
+
+
+def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd.DataFrame:
+    """Song macro-F1 of predictions that know nothing about the music, one row a dataset."""
+    rows = {}
+    for name, dataset in datasets.items():
+        targets, k = dataset.targets(), k_of(dataset)
+        random = evaluation.random_top_k(targets, k, draws)
+        rows[name] = {
+            "tracks": len(dataset),
+            "labels": len(dataset.labels),
+            "labels a track": targets.sum(1).mean(),
+            "k": k,
+            "random top k": random.mean(),
+            "random top k, 97.5 %": np.percentile(random, 97.5),
+            "most frequent k": evaluation.most_frequent(targets, k),
+            "every label": evaluation.every_label(targets),
+        }
+    return pd.DataFrame(rows).T.astype({"tracks": int, "labels": int, "k": int})
+
+
+def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
+    """One metric as text, rows methods and columns targets: "value [low, high]".
+
+    † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
+    levels and what they were measured on.
+    """
+    rows = table[table["metric"] == metric]
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows.itertuples():
+        mark = " †" if row.transductive else ""
+        text = f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        cells.setdefault(row.method + mark, {})[row.target] = text
+    for target, part in rows.groupby("target", sort=False):
+        first = part.iloc[0]
+        cells.setdefault("chance: random scores", {})[target] = (
+            f"{first['chance']:.3f} [{first['chance_low']:.3f}, {first['chance_high']:.3f}]"
+        )
+        if "shuffled" in part and part["shuffled"].notna().any():
+            shuffled = part[part["shuffled"].notna()]
+            cells.setdefault("chance: shuffled labels, all methods", {})[target] = (
+                f"{shuffled['shuffled'].mean():.3f} "
+                f"[{shuffled['shuffled_low'].min():.3f}, {shuffled['shuffled_high'].max():.3f}]"
+            )
+        cells.setdefault("tracks, labels", {})[target] = f"{first['tracks']}, {first['labels']}"
+    return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
+
+
+def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
+    """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
+
+    Rows: metric and method; columns: targets. Where a target is one of the paper's datasets, its
+    reported numbers follow as "paper: …".
+    """
+    metrics = ["segment_macro_f1", "song_macro_f1"]
+    rows = table[table["metric"].isin(metrics)]
+    columns = {}
+    for target in rows["target"].unique():
+        part = rows[rows["target"] == target]
+        values = part.set_index(["metric", "method"])["value"]
+        chance = part.dropna(subset="chance").groupby("metric")["chance"].first()
+        chance.index = pd.MultiIndex.from_product([chance.index, ["chance"]])
+        reported = {
+            (metric, f"paper: {method}"): value
+            for metric in metrics
+            for method, value in PAPER_RESULTS[metric].get(target, {}).items()
+        }
+        columns[target] = pd.concat([values, chance, pd.Series(reported, dtype=float)])
+    layout = pd.DataFrame(columns)
+    layout.index = layout.index.set_names(["metric", "method"])
+    return layout.sort_index(level="metric", sort_remaining=False)
+
+
+def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) -> dict[str, Outcome]:
+    """For every target the paper's alignment method whose *score on the target* is highest.
+
+    That is how the paper reports it ("best λ"): chosen on the target. Others are compared with it
+    so that the comparison is never in their favour.
+    """
+    best: dict[str, tuple[float, Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.method.training.alignment_weight == 0 or outcome.method.projector == "ridge":
+            continue
+        value = np.mean([_song_roc_auc(s, data[outcome.target]) for s in outcome.scores])
+        if value > best.get(outcome.target, (-np.inf, outcome))[0]:
+            best[outcome.target] = (value, outcome)
+    return {target: outcome for target, (_, outcome) in best.items()}
+
+
+def _song_roc_auc(scores: np.ndarray, part: Labelled) -> float:
+    index = part.features.track_index(part.dataset)
+    per_track = evaluation.track_scores(scores, index, len(part.dataset))
+    return float(np.nanmean(evaluation.roc_auc(per_track, part.dataset.targets())))
+
+
+def compare_with_alignment(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
+) -> pd.DataFrame:
+    """Every method against the paper's best alignment method, on the same resampled tracks.
+
+    Returns target, method, against and the columns of `evaluation.compare`; difference is method
+    minus alignment.
+    """
+    best = best_alignment(outcomes, data)
+    tables = []
+    for outcome in outcomes:
+        reference = best.get(outcome.target)
+        if reference is None or outcome is reference:
+            continue
+        part = data[outcome.target]
+        index = part.features.track_index(part.dataset)
+        table = evaluation.compare(
+            outcome.scores,
+            reference.scores,
+            part.dataset.targets(),
+            k_of(part.dataset),
+            index,
+            index,
+            resamples,
+            label_names=part.dataset.labels,
+        )
+        table = _named(table, outcome)
+        table.insert(3, "against", reference.method.name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def per_label_table(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
+) -> pd.DataFrame:
+    """ROC-AUC and average precision of every label; the columns of `evaluation.per_label`.
+
+    With several seeds, of the mean score over seeds.
+    """
+    tables = []
+    for outcome in outcomes:
+        part = data[outcome.target]
+        table = evaluation.per_label(
+            np.mean(outcome.scores, axis=0),
+            part.dataset.targets(),
+            part.dataset.labels,
+            part.features.track_index(part.dataset),
+            resamples,
+        )
+        tables.append(_named(table, outcome))
+    return pd.concat(tables, ignore_index=True)
+
+
+def cluster_cosine_table(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0, most: int = 2000
+) -> pd.DataFrame:
+    """How near projected training music lies to its own label cluster and to the others.
+
+    As in the alignment loss, a segment is in the cluster of one of its labels, drawn at random.
+    most: segments that are looked at, drawn at random if there are more.
+    Returns one row a method: target, method, within and between (mean cosines), difference.
+    """
+    rows = []
+    for outcome in outcomes:
+        training = [part for name, part in data.items() if name != outcome.target]
+        clusters = cluster_training_labels(outcome.method, training)
+        generator, first = torch.Generator().manual_seed(seed), 0
+        projections, owners = [], []
+        for part in training:
+            targets = torch.from_numpy(part.dataset.targets())
+            track = torch.from_numpy(part.features.track_index(part.dataset))
+            labelled = targets[track].any(1)  # (segments,)
+            drawn = draw_label(targets[track[labelled]], generator)  # (labelled segments,)
+            owners.append(torch.from_numpy(np.asarray(clusters.assignment))[first + drawn])
+            projections.append(project_part(outcome, part)[labelled])
+            first += len(part.dataset.labels)
+        projected, cluster = torch.cat(projections), torch.cat(owners)
+        keep = torch.randperm(len(projected), generator=generator)[:most]
+        within, between = losses.cluster_cosines(projected[keep], cluster[keep])
+        rows.append(
+            {
+                "target": outcome.target,
+                "method": outcome.method.name,
+                "within": within.mean().item(),
+                "between": between.mean().item(),
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(difference=table["within"] - table["between"])
+
+
+def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
+    """A dataset in the label space of an outcome's first seed: (segments, d)."""
+    model = load_model(outcome.folders[0] / "model")
+    return model.project(part.features, outcome.method.own_statistics)
