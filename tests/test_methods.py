@@ -1,0 +1,251 @@
+"""Methods, models and the study on small made-up datasets whose features tell the mood."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mer_utils import evaluation, methods, protocol, tables
+from mer_utils.datasets import Dataset
+from mer_utils.features import Features
+from mer_utils.labels import LabelSpace
+from mer_utils.methods import Labelled, Method
+from mer_utils.models import load_model
+from mer_utils.training import TrainingSettings
+
+# label: does such music sound pleasant, lively?
+MOODS = {
+    "one": {"happy": (1, 1), "calm": (1, -1), "angry": (-1, 1), "sad": (-1, -1)},
+    "two": {"joyful": (1, 1), "relaxed": (1, -1), "furious": (-1, 1), "sorrowful": (-1, -1)},
+    "three": {"cheerful": (1, 1), "peaceful": (1, -1), "aggressive": (-1, 1), "gloomy": (-1, -1)},
+}
+
+
+def labelled(name: str, tracks: int = 60, shift: float = 0.0) -> Labelled:
+    """Two segments a track; the first two features are pleasant and lively, six are noise."""
+    random = np.random.default_rng(sum(map(ord, name)))
+    moods = MOODS[name]
+    chosen = [list(moods)[i % 4] for i in range(tracks)]
+    points = np.array([moods[label] for label in chosen], dtype=float)
+    values = np.concatenate([points, np.zeros((tracks, 6))], axis=1).repeat(2, axis=0)
+    values = values + 0.6 * random.normal(size=values.shape) + shift
+    ids = [f"{name}-{i}" for i in range(tracks)]
+    table = pd.DataFrame(
+        {
+            "audio": None,
+            "labels": [(label,) for label in chosen],
+            "split": None,
+            "group": [f"artist {i // 3}" for i in range(tracks)],
+        },
+        index=pd.Index(ids, name="track"),
+    )
+    features = Features(
+        values[:, None, :].astype(np.float32),
+        np.repeat(ids, 2),
+        np.tile([0.0, 10.0], tracks),
+        {"name": "made-up", "layers": [0]},
+    )
+    return Labelled(Dataset(name, tuple(moods), table), features)
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Labelled]:
+    return {name: labelled(name) for name in MOODS}
+
+
+def quick(**changes) -> TrainingSettings:
+    return TrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3, **changes)
+
+
+def auc(model, part: Labelled) -> float:
+    scores = model.scores(part.features, part.dataset.labels)
+    per_track = evaluation.track_scores(
+        scores, part.features.track_index(part.dataset), len(part.dataset)
+    )
+    return float(np.nanmean(evaluation.roc_auc(per_track, part.dataset.targets())))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Method("baseline 1", projector="mlp", training=quick()),
+        Method(
+            "alignment",
+            projector="mlp",
+            aim="clusters",
+            clustering={"method": "agglomerative", "n_clusters": 4},
+            training=quick(alignment_weight=1.0),
+        ),
+        Method("ridge", projector="ridge", space=LabelSpace(centre=True)),
+        Method("affect ridge", projector="ridge", space=LabelSpace(centre=True, directions="axes")),
+    ],
+    ids=lambda m: m.name,
+)
+def test_unseen_words_are_predicted(data, method):
+    model, _ = methods.fit(method, [data["one"], data["two"]], progress=False)
+    assert auc(model, data["three"]) > 0.6  # 60 tracks: random scores reach .58 in 2.5 % of draws
+    shuffled, _ = methods.fit(
+        method, [data["one"], data["two"]], shuffle_labels=True, progress=False
+    )
+    assert auc(shuffled, data["three"]) < auc(model, data["three"])
+
+
+def test_ridge_aims_by_hand():
+    part = labelled("one", tracks=12)
+    method = Method("ridge", projector="ridge", space=LabelSpace(centre=True), penalty=0.5)
+    model, history = methods.fit(method, [part], progress=False)
+    values = part.features.values[:, 0].astype(np.float64)
+    x = (values - values.mean(0)) / values.std(0)
+    targets = part.dataset.targets().astype(float)
+    vectors = method.space.vectors(part.dataset.labels).astype(float)
+    aims = (targets - targets.mean(0)) @ (vectors - vectors.mean(0))
+    aims = aims[part.features.track_index(part.dataset)]
+    expected = x @ np.linalg.solve(x.T @ x / len(x) + 0.5 * np.eye(8), x.T @ aims / len(x))
+    np.testing.assert_allclose(model.project(part.features).numpy(), expected, atol=1e-4)
+    assert history.empty
+
+
+def test_own_statistics_undo_a_shift(data):
+    method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
+    model, _ = methods.fit(method, [data["one"]], progress=False)
+    shifted = labelled("three", shift=5.0)
+    one = model.scores(shifted.features, shifted.dataset.labels, own_statistics=True)
+    two = model.scores(data["three"].features, data["three"].dataset.labels, own_statistics=True)
+    np.testing.assert_allclose(one, two, atol=1e-3)
+
+
+def test_validation_tracks_are_whole_groups_or_the_official_split():
+    dataset = labelled("one").dataset
+    train, validation = methods.usable_tracks(dataset, 0.2, seed=3)
+    assert (train ^ validation).all()
+    groups = dataset.tracks["group"]
+    assert not set(groups[train]) & set(groups[validation])
+    splits = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
+    official = replace(dataset, tracks=dataset.tracks.assign(split=splits))
+    train, validation = methods.usable_tracks(official, 0.2, seed=3)
+    assert (train.sum(), validation.sum()) == (40, 10)
+    alone = replace(dataset, tracks=dataset.tracks.assign(group="x"))
+    with pytest.raises(ValueError, match="all 60 tracks belong to one group"):
+        methods.usable_tracks(alone, 0.2, seed=3)
+
+
+def test_shuffling_deals_the_same_label_sets():
+    targets = np.eye(6, dtype=bool)
+    rows = np.array([True, True, True, True, False, False])
+    shuffled = methods.shuffled_targets(targets, rows, seed=1)
+    assert (shuffled[4:] == targets[4:]).all()
+    assert sorted(map(tuple, shuffled[:4])) == sorted(map(tuple, targets[:4]))
+    drawn = [methods.shuffled_targets(targets, rows, seed) for seed in range(5)]
+    assert any((other[:4] != targets[:4]).any() for other in drawn)
+
+
+def test_features_that_do_not_fit_are_refused(data):
+    wide = replace(data["two"].features, values=np.zeros((120, 1, 9), np.float32))
+    with pytest.raises(ValueError, match=r"different shapes.*\(1, 8\).*\(1, 9\)"):
+        methods.fit(Method("m"), [data["one"], replace(data["two"], features=wide)])
+
+
+def test_model_is_read_back_and_refuses_what_does_not_fit(data, tmp_path):
+    method = Method("mlp", projector="mlp", training=quick())
+    model, _ = methods.fit(method, [data["one"]], progress=False)
+    model.save(tmp_path)
+    again = load_model(tmp_path)
+    part = data["three"]
+    before = model.scores(part.features, part.dataset.labels)
+    np.testing.assert_allclose(again.scores(part.features, part.dataset.labels), before, atol=1e-6)
+    assert again.space == method.space
+    other = replace(part.features, encoder={"name": "mert-v1-95m", "layers": [0]})
+    with pytest.raises(ValueError, match="name is 'made-up', but these have 'mert-v1-95m'"):
+        again.scores(other, part.dataset.labels)
+    with pytest.raises(ValueError, match="trained for the label space"):
+        load_model(tmp_path, space=LabelSpace(style="prompt"))
+    with pytest.raises(FileNotFoundError, match="no model here"):
+        load_model(tmp_path / "elsewhere")
+    weights = tmp_path / "projector.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(ValueError, match="not the file that config"):
+        load_model(tmp_path)
+
+
+def test_label_folds_share_neither_labels_nor_groups(data):
+    folds = protocol.label_folds(data["one"], folds=2, seed=0)
+    assert len(folds) == 4
+    for inside, outside in folds:
+        assert not set(inside.dataset.labels) & set(outside.dataset.labels)
+        groups = [set(part.dataset.tracks["group"]) for part in (inside, outside)]
+        assert not groups[0] & groups[1]
+        for part in (inside, outside):
+            assert set(part.features.track) == set(part.dataset.tracks.index)
+
+
+def test_selection_finds_the_method_that_works_without_the_target(data):
+    good = Method("good", projector="ridge", space=LabelSpace(centre=True), penalty=1.0)
+    # a single direction cannot hold two-dimensional moods
+    space = LabelSpace(centre=True, directions="antonym-pca", components=1)
+    poor = Method("poor", projector="ridge", space=space, penalty=1.0)
+    best, table = protocol.select([poor, good], [data["one"], data["two"]], progress=False)
+    assert best is good
+    assert table["method"].tolist() == ["good", "poor"]
+
+
+def test_study_keeps_everything_and_goes_on_where_it_was(data, tmp_path):
+    compared = [
+        Method("mlp", projector="mlp", training=quick()),
+        Method("ridge λ", projector="ridge", space=LabelSpace(centre=True)),
+    ]
+    arguments = (data, compared, tmp_path)
+    outcomes = protocol.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=1)
+    assert [(o.method.name, len(o.scores), len(o.shuffled)) for o in outcomes] == [
+        ("mlp", 2, 1),
+        ("ridge λ", 1, 1),
+    ]
+    assert outcomes[0].scores[0].shape == (120, 4)
+    assert not np.allclose(outcomes[0].scores[0], outcomes[0].scores[1])
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("scores.npy")}
+    assert len(made) == 5
+    removed = next(iter(made))
+    before = np.load(removed)
+    removed.unlink()
+    again = protocol.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=2)
+    np.testing.assert_allclose(np.load(removed), before, atol=1e-5)
+    for path, stamp in made.items():
+        assert path == removed or path.stat().st_mtime_ns == stamp
+    table = tables.results_table(again, data, resamples=50)
+    roc_auc = table[table["metric"] == "song_roc_auc"].set_index("method")
+    assert (roc_auc["value"] > 0.75).all()
+    assert (roc_auc["low"] < roc_auc["value"]).all()
+    assert roc_auc["seeds"].tolist() == [2, 1]
+    assert roc_auc["tracks"].tolist() == [60, 60]
+    assert roc_auc["shuffled"].notna().all()
+
+
+def test_a_change_in_the_data_is_another_study(data):
+    part = data["one"]
+    table = part.dataset.tracks.copy()
+    table["labels"] = [("sad",), *table["labels"][1:]]
+    changed = Labelled(replace(part.dataset, tracks=table), part.features)
+    assert changed.fingerprint != part.fingerprint
+    assert Labelled(part.dataset, part.features).fingerprint == part.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: protocol.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
+        (lambda d: protocol.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
+        (lambda d: Method("m", aim="centres"), "aims at labels or clusters"),
+    ],
+)
+def test_errors(data, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(data)
+
+
+def test_seed_decides_a_network(data):
+    method = Method("mlp", projector="mlp", training=quick())
+    models = [methods.fit(method, [data["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]
+    projected = [model.project(data["three"].features) for model in models]
+    assert torch.equal(projected[0], projected[1])
+    assert not torch.allclose(projected[0], projected[2])
