@@ -46,7 +46,9 @@ class Model:
         Raises ValueError if the features come from another encoder or have another shape.
         """
         self.check(features)
-        values = torch.from_numpy(np.asarray(features.values, dtype=np.float32))
+        values = torch.from_numpy(
+            np.array(features.values, dtype=np.float32)
+        )  # a copy: may be mapped
         mean, std = self.mean, self.std
         if own_statistics:
             mean, std = statistics(values)

@@ -1,0 +1,246 @@
+"""Audio encoders: from waveforms to features averaged over the time of a segment.
+
+There are three: `mert-v1-95m` and `mert-v1-330m` (`mer_utils.mert`) and `musicnn`
+(`mer_utils.musicnn`). Each module knows its network; here is what all of them have in common.
+
+Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
+the same length; nothing is padded. Features are (batch, layers, dim) float32. On a CPU the result
+for a waveform does not depend on what else is in the batch.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mer_utils import mert, musicnn
+
+NAMES = (*mert.PUBLISHED, "musicnn")
+"""The encoders that `load_encoder` knows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A trained network that turns waveforms into features.
+
+    name: one of `NAMES`.
+    segment_seconds: how long a segment is meant to be.
+    network: the loaded network; it decides everything else.
+    spec: the arguments of `load_encoder` that make this encoder again, also in another process
+        (JSON-able).
+    """
+
+    name: str
+    segment_seconds: float
+    network: mert.Mert | musicnn.Musicnn = field(repr=False)
+    spec: dict
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of the waveforms."""
+        return self.network.sample_rate
+
+    @property
+    def layers(self) -> tuple:
+        """What the layers of the features are, in their order: MERT's numbers or musicnn's name."""
+        return self.network.layers
+
+    @property
+    def dim(self) -> int:
+        """Width of a layer."""
+        return self.network.dim
+
+    @property
+    def minimum_samples(self) -> int:
+        """The shortest waveform that can be encoded, samples."""
+        return self.network.minimum_samples
+
+    def settings(self) -> dict:
+        """Everything that decides the numbers (JSON-able): weights, layers, versions, precision."""
+        return {
+            "name": self.name,
+            "layers": list(self.layers),
+            "dim": self.dim,
+            "sample_rate": self.sample_rate,
+            "segment_seconds": self.segment_seconds,
+            "pooling": "mean over time",
+            **self.network.settings(),
+        }
+
+    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
+        """Encode waveforms of one length.
+
+        waveforms: (batch, samples) float, mono in −1..1 at `sample_rate`.
+        Returns (batch, layers, dim) float32: the mean over time of each layer.
+        Raises ValueError for another shape or type, for NaN or infinity and for waveforms that are
+        too short.
+        """
+        return self._run(self.network.pooled, self._checked(waveforms, dimensions=2))
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Encode one waveform without averaging over time.
+
+        waveform: (samples,) float, mono in −1..1 at `sample_rate`.
+        Returns (layers, frames, dim) float32: 75 frames a second with MERT, one for each window of
+        3 s with musicnn. Their mean over axis 1 is what calling the encoder gives.
+        """
+        return self._run(self.network.frames, self._checked(waveform, dimensions=1))
+
+    def _checked(self, waveforms: np.ndarray, dimensions: int) -> torch.Tensor:
+        """The waveforms as a float32 tensor, or an error that says what is wrong with them."""
+        array = np.asarray(waveforms)
+        wanted = {1: "(samples,)", 2: "(batch, samples)"}[dimensions]
+        if array.ndim != dimensions or 0 in array.shape[:-1]:
+            raise ValueError(
+                f"{self.name}: waveforms have the shape {array.shape}, expected {wanted}"
+            )
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(
+                f"{self.name}: waveforms are {array.dtype}, expected floating point in −1..1; "
+                "decode them as such (soundfile does, with dtype='float32')"
+            )
+        if array.shape[-1] < self.minimum_samples:
+            raise ValueError(
+                f"{self.name}: waveforms of {array.shape[-1]} samples "
+                f"({array.shape[-1] / self.sample_rate:.3f} s), but it needs at least "
+                f"{self.minimum_samples} ({self.minimum_samples / self.sample_rate:.3f} s); leave "
+                "such a short clip out"
+            )
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        finite = np.isfinite(array)
+        if not finite.all():
+            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"{self.name}: {(~finite).sum()} samples are not finite, first at {first}; was the "
+                "file decoded whole?"
+            )
+        # A copy where the array cannot be written to (memory-mapped, shared between processes).
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+    def _run(
+        self, compute: Callable[[torch.Tensor], torch.Tensor], waveforms: torch.Tensor
+    ) -> np.ndarray:
+        """Run the network on its device and bring the features back."""
+        with torch.inference_mode(), _exact_convolutions(self.network.device):
+            features = compute(waveforms.to(self.network.device)).cpu().numpy()
+        if not np.isfinite(features).all():
+            raise FloatingPointError(
+                f"{self.name}: features that are not finite, from waveforms that are; is the "
+                "checkpoint sound, and its precision enough?"
+            )
+        return features
+
+
+def load_encoder(
+    name: str,
+    checkpoint: str | Path | None = None,
+    layers: Sequence | None = None,
+    device: str | None = None,
+    *,
+    precision: str = "float32",
+    revision: str | None = None,
+    segment_seconds: float | None = None,
+) -> Encoder:
+    """Load an encoder by name.
+
+    name: one of `NAMES`.
+    checkpoint: MERT: a folder, a repository on the Hugging Face Hub, or None for the published
+        weights. musicnn: a folder, or None for the weights in the installed wheel.
+    layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
+        musicnn: one of ("tags",), ("penultimate",), ("pooled",) and ("all",), which is the default
+        and those three side by side (`musicnn.PARTS` has their columns).
+    device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
+    precision: "float32", or for MERT "bfloat16" (autocast; about half the time on a CPU that has
+        the instructions, pooled features within a percent).
+    revision: commit of the repository, for MERT weights from the Hub.
+    segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9.
+    Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no encoder {name!r}; there is {', '.join(NAMES)}")
+    chosen = _layers(name, layers)
+    on = _device(device)
+    if name == "musicnn":
+        if revision is not None:
+            raise ValueError("musicnn: its weights come from a wheel; leave revision= out")
+        network = musicnn.load(checkpoint, chosen, on, precision)
+    else:
+        network = mert.load(name, checkpoint, chosen, on, precision, revision)
+    seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
+    if not seconds * network.sample_rate >= network.minimum_samples:
+        raise ValueError(
+            f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
+            f"{network.minimum_samples / network.sample_rate:.3f} s"
+        )
+    if checkpoint is not None and Path(checkpoint).is_dir():
+        checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
+    spec = {
+        "name": name,
+        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "layers": list(network.layers),
+        "device": str(on),
+        "precision": precision,
+        "revision": revision,
+        "segment_seconds": seconds,
+    }
+    return Encoder(name, seconds, network, spec)
+
+
+def load_cached(spec: dict) -> Encoder:
+    """The encoder of a spec (`Encoder.spec`), loaded once a process: for workers."""
+    return _load_cached(json.dumps(spec, sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _load_cached(spec: str) -> Encoder:
+    return load_encoder(**json.loads(spec))
+
+
+def _layers(name: str, layers: Sequence | None) -> tuple | None:
+    """The layers as a tuple of plain numbers or names."""
+    if layers is None:
+        return None
+    if isinstance(layers, str | int):
+        raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
+    return tuple(layer.item() if isinstance(layer, np.generic) else layer for layer in layers)
+
+
+def _device(device: str | None) -> torch.device:
+    """The device to run on."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {device!r} is none of PyTorch's, such as 'cpu' or 'cuda'"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}, but PyTorch finds no GPU here; use device='cpu'")
+    return chosen
+
+
+_CONVOLUTION_FLAGS = threading.Lock()
+
+
+@contextmanager
+def _exact_convolutions(device: torch.device) -> Iterator[None]:
+    """On a GPU, run convolutions in full float32 and in the same way every time.
+
+    PyTorch's default would round their inputs to 10 bits (TF32). The flags are the process's own,
+    so threads take turns.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with _CONVOLUTION_FLAGS, flags:
+        yield

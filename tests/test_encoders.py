@@ -1,0 +1,181 @@
+"""What all encoders have in common: loading by name, checks of the input, shipping to workers."""
+
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from mer_utils import encoders, testing
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small networks on a busy machine wait more for one another's threads than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return testing.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
+
+
+@pytest.fixture(scope="module", params=["mert-v1-95m", "musicnn"])
+def encoder(request, checkpoint):
+    folder = checkpoint if request.param.startswith("mert") else None
+    return encoders.load_encoder(request.param, folder, device="cpu")
+
+
+def noise(encoder, batch=2, seconds=1.5):
+    shape = (batch, int(seconds * encoder.sample_rate))
+    return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+
+
+def test_names():
+    assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn")
+    with pytest.raises(ValueError, match=r"no encoder 'clap'; there is mert-v1-95m, .*musicnn"):
+        encoders.load_encoder("clap")
+
+
+def test_shapes_and_types(encoder):
+    features = encoder(noise(encoder))
+    assert features.shape == (2, len(encoder.layers), encoder.dim)
+    assert features.dtype == np.float32
+    frames = encoder.frames(noise(encoder)[0])
+    assert (frames.shape[0], frames.shape[2]) == features.shape[1:]
+    np.testing.assert_allclose(frames.mean(1), features[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_waveform_gives_the_same_bits(encoder):
+    np.testing.assert_array_equal(encoder(noise(encoder)), encoder(noise(encoder)))
+
+
+def test_float64_and_read_only_waveforms(encoder):
+    waveforms = noise(encoder)
+    waveforms.flags.writeable = False
+    expected = encoder(waveforms)
+    np.testing.assert_array_equal(encoder(waveforms.astype(np.float64)), expected)
+
+
+@pytest.mark.parametrize("shape", [(16_000,), (1, 1, 16_000), (0, 16_000), ()])
+def test_other_shapes_are_refused(encoder, shape):
+    with pytest.raises(ValueError, match=r"have the shape .*expected \(batch, samples\)"):
+        encoder(np.zeros(shape, np.float32))
+
+
+def test_frames_take_one_waveform(encoder):
+    with pytest.raises(ValueError, match=r"expected \(samples,\)"):
+        encoder.frames(noise(encoder))
+
+
+def test_whole_numbers_are_refused(encoder):
+    with pytest.raises(ValueError, match="waveforms are int16, expected floating point"):
+        encoder(np.zeros((1, 48_000), np.int16))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_refused(encoder, value):
+    waveforms = noise(encoder)
+    waveforms[1, 5] = value
+    with pytest.raises(ValueError, match=r"1 samples are not finite, first at \(1, 5\)"):
+        encoder(waveforms)
+
+
+def test_too_short_waveforms_are_refused(encoder):
+    short = encoder.minimum_samples - 1
+    with pytest.raises(ValueError, match=f"needs at least {encoder.minimum_samples} "):
+        encoder(noise(encoder)[:, :short])
+    assert np.isfinite(encoder(noise(encoder)[:, : short + 1])).all()
+
+
+def test_silence_is_encoded(encoder):
+    assert np.isfinite(encoder(np.zeros((1, encoder.sample_rate), np.float32))).all()
+
+
+def test_features_that_are_not_finite_are_an_error(tmp_path):
+    folder = testing.write_mert_checkpoint(tmp_path, file_format="bin")
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    tensors["encoder.layers.0.layer_norm.weight"][0] = torch.inf
+    torch.save(tensors, folder / "pytorch_model.bin")
+    broken = encoders.load_encoder("mert-v1-95m", folder, device="cpu")
+    with pytest.raises(FloatingPointError, match="features that are not finite"):
+        broken(noise(broken))
+
+
+def test_layers_given_as_one_value_are_refused(checkpoint):
+    with pytest.raises(ValueError, match=r"layers=3; write a sequence"):
+        encoders.load_encoder("mert-v1-95m", checkpoint, 3)
+    with pytest.raises(ValueError, match=r"layers='tags'; write a sequence"):
+        encoders.load_encoder("musicnn", layers="tags")
+
+
+def test_layers_may_be_numpy_integers(checkpoint):
+    encoder = encoders.load_encoder("mert-v1-95m", checkpoint, np.array([1, 2]), "cpu")
+    assert encoder.layers == (1, 2)
+    json.dumps(encoder.settings())
+
+
+def test_devices():
+    with pytest.raises(ValueError, match="device 'abacus' is none of PyTorch's"):
+        encoders.load_encoder("musicnn", device="abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="finds no GPU here"):
+            encoders.load_encoder("musicnn", device="cuda")
+        assert encoders.load_encoder("musicnn").spec["device"] == "cpu"
+
+
+def test_segment_seconds(checkpoint):
+    encoder = encoders.load_encoder("mert-v1-95m", checkpoint, segment_seconds=5)
+    assert encoder.segment_seconds == encoder.settings()["segment_seconds"] == 5.0
+    for wrong in (0, 0.01, float("nan")):
+        with pytest.raises(ValueError, match=r"segment_seconds=.*at least 0\.017 s"):
+            encoders.load_encoder("mert-v1-95m", checkpoint, segment_seconds=wrong)
+
+
+def test_settings_say_what_decides_the_numbers(encoder, checkpoint, tmp_path):
+    settings = json.loads(json.dumps(encoder.settings()))
+    assert settings == encoder.settings()
+    assert settings["name"] == encoder.name
+    assert settings["layers"] == list(encoder.layers)
+    assert len(settings["weights_sha256"]) == 64
+    assert {"precision", "torch", "transformers", "segment_seconds", "device"} <= settings.keys()
+
+
+def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_path):
+    def settings(folder=checkpoint, **arguments):
+        return encoders.load_encoder("mert-v1-95m", folder, device="cpu", **arguments).settings()
+
+    ours = settings()
+    assert settings() == ours
+    other = testing.write_mert_checkpoint(tmp_path / "seed", seed=1)
+    assert settings(other) != ours
+    normalised = testing.write_mert_checkpoint(tmp_path / "norm", do_normalize=True)
+    assert settings(normalised)["do_normalize"] != ours["do_normalize"]
+    assert settings(layers=(1,)) != ours
+    assert settings(precision="bfloat16") != ours
+
+
+def encode_elsewhere(spec, waveforms):
+    torch.set_num_threads(1)
+    encoder = encoders.load_cached(spec)
+    assert encoders.load_cached(dict(spec)) is encoder
+    return encoder.settings(), encoder(waveforms)
+
+
+def test_a_spec_makes_the_same_encoder_in_another_process(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    relative = checkpoint.relative_to(checkpoint.parent)
+    encoder = encoders.load_encoder("mert-v1-95m", relative, (2, 4), "cpu", precision="bfloat16")
+    spec = json.loads(json.dumps(encoder.spec))
+    assert spec == encoder.spec
+    monkeypatch.chdir("/")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        settings, features = pool.submit(encode_elsewhere, spec, noise(encoder)).result()
+    assert settings == encoder.settings()
+    np.testing.assert_allclose(features, encoder(noise(encoder)), rtol=1e-2, atol=1e-3)
