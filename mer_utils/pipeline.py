@@ -3,6 +3,7 @@
 Committed notebooks never change; executed copies, as .ipynb and .html, land in the run folder.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -99,6 +100,8 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> N
     """Run one notebook with those of the parameters that it declares; write .ipynb and .html."""
     declared = declared_parameters(path)
     executed.parent.mkdir(parents=True, exist_ok=True)
+    # the kernel inherits it: bars that redraw themselves would fill the executed notebook
+    os.environ["TQDM_DISABLE"] = "1"
     try:
         papermill.execute_notebook(
             path,
@@ -115,6 +118,7 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> N
             f"The notebook as far as it came: {executed}"
         ) from None
     finally:
+        del os.environ["TQDM_DISABLE"]
         if executed.is_file():
             write_html(executed)
 

@@ -10,8 +10,11 @@ it, so any notebook can be run alone and finds or makes what it needs.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from mer_utils import datasets, demo_corpus, features
 from mer_utils.datasets import Dataset
@@ -149,3 +152,10 @@ def feature_store(profile: Profile, dataset: Dataset, encoder) -> Path:
     """Folder of a dataset's features, named by all that decides them."""
     made_by = settings_hash({"dataset": dataset.source, "encoder": encoder.settings()})
     return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{made_by}"
+
+
+def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:
+    """The best possible scores of the built-in corpus, (tracks, labels) each; none of real data."""
+    if profile.size is None:
+        return {}
+    return {name: demo_corpus.oracle_scores(dataset) for name, dataset in loaded.items()}

@@ -197,6 +197,35 @@ def run_study(
     return list(found.values())
 
 
+def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The mean score of several methods, as one outcome a target.
+
+    outcomes: of methods with as many seeds and shuffled trainings each; cosines of different label
+        spaces are on one scale, so they are averaged as they are.
+    """
+    together = []
+    for target in dict.fromkeys(outcome.target for outcome in outcomes):
+        members = [outcome for outcome in outcomes if outcome.target == target]
+        looks = {member.method.own_statistics for member in members}
+        if len(looks) > 1:
+            raise ValueError(f"{name}: some members look at the target's audio and some do not")
+        together.append(
+            replace(
+                members[0],
+                method=replace(members[0].method, name=name),
+                scores=[
+                    np.mean(each, axis=0) for each in zip(*(m.scores for m in members), strict=True)
+                ],
+                shuffled=[
+                    np.mean(each, axis=0)
+                    for each in zip(*(m.shuffled for m in members), strict=True)
+                ],
+                folders=[folder for member in members for folder in member.folders],
+            )
+        )
+    return together
+
+
 @dataclass(frozen=True)
 class Task:
     """One training and the scores of its target."""
