@@ -46,17 +46,37 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="set a notebook parameter; may be given several times",
     )
+    run.set_defaults(call=_run)
+    figures = commands.add_parser(
+        "figures", help="bring a run's figures into figures/ and its tables into the README"
+    )
+    figures.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
+    figures.set_defaults(call=_figures)
     return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from mer_utils import pipeline
+
+    pipeline.run(options.profile, options.out, **dict(options.parameters))
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from mer_utils import report, runs
+
+    run = runs.reopen(options.run)
+    print(f"{len(report.copy_figures(run))} figures to figures/{run.profile.name}/")
+    print(f"tables in the README: {', '.join(report.update_readme(run)) or 'none'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
-    from mer_utils import pipeline  # here, so that --help does not wait for torch
+    from mer_utils.pipeline import NotebookError  # here, so that --help does not wait for torch
 
     try:
-        pipeline.run(options.profile, options.out, **dict(options.parameters))
-    except (ValueError, FileNotFoundError, pipeline.NotebookError) as error:
+        options.call(options)
+    except (ValueError, FileNotFoundError, NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

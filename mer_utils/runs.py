@@ -80,6 +80,19 @@ def open_run(profile: str = "demo", out: str | Path = "") -> Run:
     return Run(folder, chosen)
 
 
+def reopen(folder: str | Path) -> Run:
+    """Open an existing run folder, of whatever profile.
+
+    A relative path is taken from the project. Raises FileNotFoundError if it is not a run.
+    """
+    record = profiles.PROJECT / folder / "run.json"
+    if not record.is_file():
+        raise FileNotFoundError(
+            f"{record.parent} is not a run (no run.json); `make notebooks` first"
+        )
+    return open_run(storage.read_json(record)["profile"], record.parent)
+
+
 def save_table(run: Run, name: str, table: pd.DataFrame) -> None:
     """Write a result as tables/<name>.csv, to read, and .parquet, to compute with."""
     storage.write_table(run.path("tables", f"{name}.parquet"), table)
