@@ -1,0 +1,449 @@
+"""Clusters of hand-sized label sets, the sweep and its rule, the cliff of mean shift."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import MeanShift, estimate_bandwidth
+from sklearn.metrics import adjusted_rand_score
+
+from mer_utils import clustering, storage
+from mer_utils.clustering import (
+    DECIDING,
+    LabelClusters,
+    NotConvergedError,
+    choose_setting,
+    cluster_labels,
+    sweep_settings,
+)
+from mer_utils.labels import LabelEmbeddings, LabelSpace, embed_labels
+from mer_utils.vocabulary import names
+
+# Settings that find the two groups and the outlier of `eight_labels`.
+FITTING = {
+    "mean_shift": {"bandwidth": 0.6},
+    "hdbscan": {"min_cluster_size": 2},
+    "affinity_propagation": {"preference": -0.5},
+    "agglomerative": {"n_clusters": 3},
+}
+METHODS = sorted(DECIDING)
+
+
+def by_hand(rows, names=None, datasets=None) -> LabelEmbeddings:
+    """Embeddings with given vectors, brought to unit length."""
+    vectors = np.array(rows, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = tuple(names or (f"label {i}" for i in range(len(vectors))))
+    return LabelEmbeddings(names, tuple((n,) for n in names), vectors, "m", "name", datasets)
+
+
+@pytest.fixture
+def eight_labels() -> LabelEmbeddings:
+    """Three labels near the first axis, four near the second, one on the third alone."""
+    rows = [
+        [0.1, 1, 0],
+        [1, 0, 0],
+        [0, 1, 0.05],
+        [1, 0.1, 0],
+        [0, 0, 1],
+        [0, 1, 0],
+        [1, 0, 0.12],
+        [-0.08, 1, 0],
+    ]
+    return by_hand(rows, ["glad", "sad", "happy", "tearful", "odd", "joyful", "gloomy", "merry"])
+
+
+@pytest.fixture(scope="module")
+def all_labels() -> LabelEmbeddings:
+    """The 82 labels of MTG-Jamendo, CAL500 (without laid-back / mellow) and Emotify."""
+    cal500 = [name for name in names("cal500") if name != "laid-back / mellow"]
+    found = [*names("mtg-jamendo"), *cal500, *names("emotify")]
+    owners = ["mtg-jamendo"] * 56 + ["cal500"] * 17 + ["emotify"] * 9
+    return embed_labels(found, datasets=owners)
+
+
+# --- Clusters
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_groups_of_a_hand_sized_case(eight_labels, method):
+    found = cluster_labels(eight_labels, method, **FITTING[method])
+    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+    assert len(found) == 3
+    assert found.names == ("joyful", "sad", "odd")
+    assert found.labels == eight_labels.labels
+    assert (found.method, found.settings) == (method, FITTING[method])
+    assert (found.membership is not None) == (method == "hdbscan")
+
+
+def test_centres_by_hand():
+    found = cluster_labels(by_hand([[1, 0], [0, 1], [-1, 0]]), "agglomerative", n_clusters=2)
+    assert found.assignment.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(found.centres, [[0.5**0.5, 0.5**0.5], [-1, 0]], atol=1e-6)
+    assert found.centres.dtype == np.float32
+
+
+def test_opposite_labels_in_one_cluster_keep_a_centre():
+    with pytest.warns(UserWarning, match="all 2 labels in one cluster"):
+        found = cluster_labels(by_hand([[1, 0], [-1, 0]]), "agglomerative", n_clusters=1)
+    np.testing.assert_allclose(found.centres, [[1, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_vectors_share_a_cluster(eight_labels, method):
+    twice = np.concatenate([eight_labels.vectors, eight_labels.vectors])
+    found = cluster_labels(by_hand(twice), method, **FITTING[method])
+    assert found.assignment[:8].tolist() == found.assignment[8:].tolist()
+    assert found.assignment[:8].tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+
+
+@pytest.mark.parametrize("method", ["mean_shift", "hdbscan", "agglomerative"])
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=8, deadline=None)
+def test_clusters_do_not_depend_on_the_order_of_the_labels(method, seed):
+    generator = np.random.default_rng(seed)
+    centres = np.eye(4)[generator.integers(0, 4, size=10)]
+    vectors = centres + generator.normal(scale=0.05, size=(10, 4))
+    order = generator.permutation(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        first = cluster_labels(by_hand(vectors), method, **FITTING[method])
+        second = cluster_labels(by_hand(vectors[order]), method, **FITTING[method])
+    assert adjusted_rand_score(first.assignment[order], second.assignment) == 1
+    assert first.assignment[0] == second.assignment[0] == 0
+    met = [first.assignment.tolist().index(cluster) for cluster in range(len(first))]
+    assert met == sorted(met)
+
+
+def test_quantile_is_scikit_learns(all_labels):
+    vectors = all_labels.vectors
+    bandwidth = estimate_bandwidth(vectors, quantile=0.03)
+    expected = MeanShift(bandwidth=bandwidth).fit(vectors).labels_
+    found = cluster_labels(all_labels, quantile=0.03)
+    assert adjusted_rand_score(expected, found.assignment) == 1
+
+
+@pytest.mark.parametrize(
+    ("quantile", "clusters"),
+    [(0.02, 80), (0.03, 59)],  # 82 labels, of which happy and sad stand in two datasets
+)
+def test_before_the_cliff_of_mean_shift(all_labels, quantile, clusters):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(cluster_labels(all_labels, quantile=quantile)) == clusters
+
+
+@pytest.mark.parametrize("quantile", [0.05, 0.1])
+def test_beyond_the_cliff_of_mean_shift(all_labels, quantile):
+    with pytest.warns(UserWarning, match="puts all 82 labels in one cluster"):
+        assert len(cluster_labels(all_labels, quantile=quantile)) == 1
+
+
+# --- HDBSCAN
+
+
+def test_noise_becomes_clusters_of_its_own_and_membership_is_kept(eight_labels):
+    found = cluster_labels(eight_labels, "hdbscan", min_cluster_size=3)
+    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+    soft = found.membership
+    assert (soft.shape, soft.dtype) == ((8, 3), np.float32)
+    assert (soft >= 0).all()
+    assert (soft.sum(axis=1) <= 1 + 1e-5).all()
+    assert soft[4].sum() == pytest.approx(1, abs=1e-5)  # noise: what is left is its own
+    assert soft[4].argmax() == 2
+    np.testing.assert_array_equal(np.delete(soft[:, 2], 4), np.zeros(7))
+    assert (np.delete(soft, 4, axis=0).argmax(axis=1) == np.delete(found.assignment, 4)).all()
+
+
+def test_all_noise_is_every_label_alone():
+    with pytest.warns(UserWarning, match="leaves each of 4 labels alone"):
+        found = cluster_labels(by_hand(np.eye(4)), "hdbscan", min_cluster_size=3)
+    assert found.assignment.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(found.membership, np.eye(4))
+
+
+def test_hdbscan_of_two_datasets_has_finite_membership(all_labels):
+    found = cluster_labels(all_labels, "hdbscan", min_cluster_size=2)
+    assert np.isfinite(found.membership).all()
+    assert found.membership.shape == (82, len(found))
+    for word in ("happy", "sad"):
+        rows = [i for i, label in enumerate(found.labels) if label == word]
+        assert found.assignment[rows[0]] == found.assignment[rows[1]]
+
+
+# --- Warnings and errors
+
+
+def test_degenerate_clusterings_warn(eight_labels):
+    one_group = by_hand([[1, 0.01 * i, 0] for i in range(7)] + [[0, 0, 1]])
+    with pytest.warns(UserWarning, match="all 8 labels in one cluster; sweep_settings shows"):
+        cluster_labels(eight_labels, bandwidth=2)
+    with pytest.warns(UserWarning, match="leaves each of 8 labels alone"):
+        cluster_labels(eight_labels, bandwidth=0.001)
+    with pytest.warns(UserWarning, match="puts 7 of 8 labels in one cluster"):
+        cluster_labels(one_group, "agglomerative", n_clusters=2)
+
+
+def test_a_good_clustering_is_silent(eight_labels):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cluster_labels(eight_labels, bandwidth=0.6)
+
+
+@pytest.mark.parametrize(
+    ("method", "given_settings", "message"),
+    [
+        ("kmeans", {}, "no clustering method 'kmeans'; there are mean_shift, hdbscan"),
+        ("mean_shift", {"n_clusters": 3}, "mean_shift has no setting 'n_clusters'; it has bandw"),
+        ("mean_shift", {"bandwidth": 1, "quantile": 0.1}, "one of bandwidth and quantile, not"),
+        ("mean_shift", {"bandwidth": 0}, "bandwidth must be above 0 and at most 2, not 0"),
+        ("mean_shift", {"quantile": 1.5}, "quantile must be above 0 and at most 1, not 1.5"),
+        ("mean_shift", {"quantile": "0.1"}, "quantile must be .* not '0.1'"),
+        ("mean_shift", {"quantile": float("nan")}, "quantile must be .* not nan"),
+        ("hdbscan", {"min_cluster_size": 1}, "a whole number, 2 or more, not 1"),
+        ("hdbscan", {"min_cluster_size": 2.5}, "a whole number, 2 or more, not 2.5"),
+        ("hdbscan", {"cluster_selection_method": "best"}, "one of eom, leaf, not 'best'"),
+        ("affinity_propagation", {"damping": 0.2}, "damping must be 0.5 or more"),
+        ("agglomerative", {"n_clusters": True}, "n_clusters must be .* not True"),
+        ("agglomerative", {"n_clusters": 9}, "8 different label vectors cannot make n_clusters=9"),
+        ("agglomerative", {"n_clusters": 2, "linkage": "ward"}, "one of average, complete, single"),
+    ],
+)
+def test_bad_settings_are_named(eight_labels, method, given_settings, message):
+    with pytest.raises(ValueError, match=message):
+        cluster_labels(eight_labels, method, **given_settings)
+
+
+def test_affinity_propagation_that_does_not_converge_says_so(monkeypatch, eight_labels):
+    real = clustering.AffinityPropagation
+    monkeypatch.setattr(
+        clustering, "AffinityPropagation", lambda **changes: real(**changes | {"max_iter": 2})
+    )
+    with pytest.raises(NotConvergedError, match="raise the damping"):
+        cluster_labels(eight_labels, "affinity_propagation", preference=-0.5)
+    with pytest.warns(UserWarning, match="does not converge"):
+        sweep = sweep_settings(eight_labels, "affinity_propagation", [-0.5], progress=False)
+    assert sweep["clusters"].tolist() == [0]
+    with pytest.raises(ValueError, match=r"every preference from -0\.5 to -0\.5 puts all"):
+        choose_setting(sweep)
+
+
+def test_clusters_check_themselves():
+    good = {"labels": ("a", "b"), "centres": np.eye(2), "names": ("a", "b"), "method": "m"}
+    with pytest.raises(ValueError, match=r"2 labels, but an assignment of shape \(3,\)"):
+        LabelClusters(assignment=np.array([0, 1, 1]), **good)
+    with pytest.raises(ValueError, match=r"the clusters 0 to 1, each at least once.*\[0\]"):
+        LabelClusters(assignment=np.array([0, 0]), **good)
+    with pytest.raises(ValueError, match=r"1 cluster names"):
+        LabelClusters(assignment=np.array([0, 1]), **good | {"names": ("a",)})
+    with pytest.raises(ValueError, match=r"membership has the shape \(1, 2\)"):
+        LabelClusters(assignment=np.array([0, 1]), membership=np.eye(2)[:1], **good)
+
+
+# --- The sweep and the rule
+
+
+def test_sweep_of_a_hand_sized_case(eight_labels):
+    sweep = sweep_settings(eight_labels, values=[0.001, 0.6, 2.0], progress=False)
+    assert sweep["method"].tolist() == ["mean_shift"] * 3
+    assert sweep["setting"].tolist() == ["bandwidth"] * 3
+    assert sweep["value"].tolist() == [0.001, 0.6, 2.0]
+    assert sweep["labels"].tolist() == [8, 8, 8]
+    assert sweep["clusters"].tolist() == [8, 3, 1]
+    assert sweep["singletons"].tolist() == [8, 1, 0]
+    assert sweep["largest"].tolist() == [1, 4, 8]
+    assert sweep["stability"].isna().tolist() == [True, False, True]
+    assert sweep["silhouette"].isna().tolist() == [True, False, True]
+    assert sweep["stability"][1] == sweep["stability_low"][1] == 1
+    assert choose_setting(sweep) == {"bandwidth": 0.6}
+
+
+def test_silhouette_by_hand():
+    """Right angles inside the pairs (near = 1), 1 and 2 between them (far = 3/2)."""
+    embeddings = by_hand([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    sweep = sweep_settings(embeddings, "agglomerative", [2], progress=False, resamples=2, drop=0.25)
+    assert sweep["clusters"].tolist() == [2]
+    assert sweep["silhouette"][0] == pytest.approx((1.5 - 1) / 1.5, abs=1e-6)
+
+
+def test_stability_sees_a_grouping_that_hangs_on_single_labels():
+    angles = np.linspace(0, np.pi, 12)  # a chain: where it is cut depends on what is left out
+    chain = by_hand(np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    sweep = sweep_settings(chain, "agglomerative", [4], progress=False)
+    assert sweep["stability_low"][0] <= sweep["stability"][0] < 0.9
+
+
+def test_the_sweep_is_the_same_every_time_and_follows_its_seed():
+    vectors = np.random.default_rng(0).normal(size=(14, 4))
+    arguments = {"method": "agglomerative", "values": [3, 5], "progress": False}
+    first = sweep_settings(by_hand(vectors), **arguments)
+    pd.testing.assert_frame_equal(first, sweep_settings(by_hand(vectors), **arguments))
+    other = sweep_settings(by_hand(vectors), seed=1, **arguments)
+    assert first["stability"].tolist() != other["stability"].tolist()
+    assert first["silhouette"].tolist() == other["silhouette"].tolist()
+
+
+def test_sweep_of_another_setting_and_fixed_ones(eight_labels):
+    sweep = sweep_settings(
+        eight_labels, "agglomerative", [0.1, 0.5], "distance_threshold", linkage="complete",
+        progress=False,
+    )  # fmt: skip
+    assert sweep["setting"].tolist() == ["distance_threshold"] * 2
+    assert sweep["clusters"].tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "kmeans"}, "no clustering method 'kmeans'"),
+        ({"setting": "quantile"}, "give the values of 'quantile' to try"),
+        ({"setting": "damping", "values": [1]}, "mean_shift has no setting 'damping'"),
+        ({"values": [0.5, -1]}, "bandwidth must be above 0"),
+        ({"resamples": 1}, "resamples must be 2 or more"),
+        ({"drop": 0.8}, "leave at least 3 of 8 labels"),
+        ({"values": [0.5], "quantile": 0.5}, "give one of"),
+    ],
+)
+def test_bad_sweeps_are_named(eight_labels, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sweep_settings(eight_labels, **arguments)
+
+
+def rows(*entries) -> pd.DataFrame:
+    """A sweep table over ten labels: value, clusters, largest, silhouette, stability."""
+    table = pd.DataFrame(
+        entries, columns=["value", "clusters", "largest", "silhouette", "stability"]
+    )
+    return table.assign(method="mean_shift", setting="bandwidth", labels=10, singletons=0)
+
+
+def test_the_rule_takes_tight_and_stable_clusters():
+    sweep = rows((0.1, 8, 2, 0.1, 1), (0.2, 5, 3, 0.4, 0.7), (0.3, 3, 4, 0.5, 0.5))
+    assert choose_setting(sweep) == {"bandwidth": 0.2}
+
+
+def test_the_rule_keeps_away_from_one_big_cluster_and_from_none():
+    sweep = rows(
+        (0.1, 10, 1, np.nan, np.nan),
+        (0.2, 5, 5, 0.2, 0.5),
+        (0.3, 2, 6, 0.9, 1),
+        (0.4, 1, 10, np.nan, np.nan),
+    )
+    assert choose_setting(sweep) == {"bandwidth": 0.2}
+
+
+def test_the_rule_takes_fewer_clusters_when_all_else_is_equal():
+    assert choose_setting(rows((0.1, 5, 3, 0.4, 0.5), (0.2, 4, 3, 0.2, 1))) == {"bandwidth": 0.2}
+    # A silhouette below 0 counts as 0.
+    assert choose_setting(rows((0.1, 5, 3, -0.4, 0.1), (0.2, 4, 3, -0.5, 1))) == {"bandwidth": 0.2}
+
+
+def test_the_rule_without_a_good_setting():
+    with pytest.warns(UserWarning, match="no bandwidth gives clusters of which none holds more"):
+        assert choose_setting(rows((0.1, 2, 8, 0.1, 1))) == {"bandwidth": 0.1}
+    with pytest.raises(ValueError, match=r"every bandwidth from 0\.1 to 0\.2 puts all"):
+        choose_setting(rows((0.1, 1, 10, np.nan, np.nan), (0.2, 1, 10, np.nan, np.nan)))
+    two = pd.concat([rows((0.1, 5, 3, 0.4, 0.5)), rows((3, 5, 3, 0.4, 0.5)).assign(method="x")])
+    with pytest.raises(ValueError, match="one method and one setting"):
+        choose_setting(two)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_setting_the_rule_chooses(eight_labels, method):
+    """The default is the rule on the sweep, and it finds the groups that are there."""
+    found = cluster_labels(eight_labels, method)
+    chosen = choose_setting(sweep_settings(eight_labels, method, progress=False))
+    assert found.settings == chosen
+    assert list(chosen) == [DECIDING[method][0]]
+    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+
+
+def test_the_choice_is_remembered(eight_labels, monkeypatch):
+    first = cluster_labels(eight_labels, "agglomerative", linkage="complete")
+    monkeypatch.setattr(clustering, "_sweep", lambda *_: pytest.fail("swept again"))
+    again = cluster_labels(eight_labels, "agglomerative", linkage="complete")
+    assert first.settings == again.settings == {"linkage": "complete", "n_clusters": 3}
+
+
+def test_too_few_labels_for_a_rule():
+    with pytest.raises(ValueError, match=r"3 labels are too few .* one of bandwidth, quantile"):
+        cluster_labels(by_hand(np.eye(3)))
+
+
+def test_equal_labels_have_nothing_to_sweep():
+    with pytest.raises(ValueError, match="all labels have the same vector"):
+        cluster_labels(by_hand([[1, 0]] * 5))
+
+
+@pytest.mark.parametrize("method", ["hdbscan", "affinity_propagation", "agglomerative"])
+def test_the_rule_on_real_labels_groups_without_one_big_cluster(all_labels, method):
+    found = cluster_labels(all_labels, method)
+    sizes = np.bincount(found.assignment)
+    assert 10 <= len(found) <= 60, found.settings
+    assert sizes.max() <= 41
+    assert (sizes == 1).sum() <= 41
+    members = dict(zip(found.labels, found.assignment, strict=True))
+    assert members["sad"] == members["sadness"]
+    assert members["powerful / strong"] == members["power"]
+
+
+def test_the_rule_keeps_mean_shift_off_the_cliff():
+    """On the six emotions and CAL500's eighteen, the setting gives neither one cluster nor none."""
+    owners = ["cal500"] * 18 + ["emotions"] * 6
+    embeddings = embed_labels([*names("cal500"), *names("emotions")], datasets=owners)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cluster_labels(embeddings)
+    assert 2 < len(found) < 24
+    table = found.table()
+    assert table["size"].sum() == 24
+    assert table["size"][0] <= 12
+    (angry,) = table.loc[table["name"] == "angry / aggressive", "labels"]
+    assert angry == "angry / aggressive (cal500), angry / aggressive (emotions)"
+
+
+def test_labels_cluster_in_an_affective_space_too():
+    """On the antonyms' axes, what feels alike is together: sad with melancholic, not with happy."""
+    space = LabelSpace(directions="axes")
+    found = cluster_labels(space.embeddings(names("mtg-jamendo")), "agglomerative", n_clusters=6)
+    members = dict(zip(found.labels, found.assignment, strict=True))
+    assert members["sad"] == members["melancholic"] != members["happy"] == members["upbeat"]
+
+
+# --- Files
+
+
+@pytest.mark.parametrize("method", ["hdbscan", "agglomerative"])
+def test_save_and_load(tmp_path, eight_labels, method):
+    original = cluster_labels(eight_labels, method, **FITTING[method])
+    clustering.save(original, tmp_path)
+    found = clustering.load(tmp_path)
+    for name in ("labels", "names", "method", "settings", "datasets"):
+        assert getattr(found, name) == getattr(original, name)
+    np.testing.assert_array_equal(found.assignment, original.assignment)
+    np.testing.assert_array_equal(found.centres, original.centres)
+    if method == "hdbscan":
+        np.testing.assert_array_equal(found.membership, original.membership)
+    else:
+        assert found.membership is None
+
+
+def test_settings_of_numpy_types_are_saved(tmp_path, eight_labels):
+    found = cluster_labels(eight_labels, bandwidth=np.float32(0.5))
+    clustering.save(found, tmp_path)
+    assert clustering.load(tmp_path).settings == {"bandwidth": 0.5}
+
+
+def test_load_names_what_is_wrong(tmp_path, eight_labels):
+    with pytest.raises(FileNotFoundError, match=r"label_clusters.json is missing"):
+        clustering.load(tmp_path)
+    clustering.save(cluster_labels(eight_labels, bandwidth=0.6), tmp_path)
+    tensors = storage.read_tensors(tmp_path / "label_clusters.safetensors")
+    tensors["assignment"] = torch.zeros(8, dtype=torch.int64)
+    storage.write_tensors(tmp_path / "label_clusters.safetensors", tensors)
+    with pytest.raises(ValueError, match="delete both and make them again"):
+        clustering.load(tmp_path)
