@@ -140,7 +140,7 @@ def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, 
         files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
         folder = data_folder("mulan")
         return {n: Labelled(*datasets.load_mulan(folder / files[n])) for n in profile.datasets}
-    encoder = load_encoder(profile.encoder, checkpoint=checkpoint)
+    encoder = load_encoder(profile.encoder, checkpoint=checkpoint or None)
     labelled = {}
     for name, dataset in load_datasets(profile).items():
         store = feature_store(profile, dataset, encoder)

@@ -1,0 +1,442 @@
+"""The built-in corpus: three small labelled datasets that the project composes and renders itself.
+
+For teaching and for tests, so that every notebook runs with no data of the user's. The music is
+synthetic, and every table that uses it has to say so. `demo-mtg`, `demo-cal500` and
+`demo-emotify` have the real vocabularies of MTG-Jamendo (its affective tags), CAL500 and Emotify
+and their numbers of labels a track. They differ in sound (electronic, a band, chamber music), so
+that going from one to another costs something.
+
+How a track comes about: a hidden point (valence, arousal, tension) is drawn; `composer` turns it
+into a piece by the musical cues of the literature, `synthesizer` into sound; its labels are drawn
+from those that LABEL_POSITIONS puts near the point. About five pieces form a group: one made-up
+artist with a few instruments, one production and a leaning towards one mood; splits are by group.
+
+The table LABEL_POSITIONS was set by hand by this project's authors. It is the ground truth of
+this corpus and of nothing else: outside this module and its oracle no code may use it, or the
+zero-shot task would be solved by looking up the answer.
+
+Conventions: valence, arousal and tension lie in [-1, 1]. Tension tends to be high where valence
+is low and arousal high, as in listeners' ratings, only less so.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, cpu_count, delayed
+from scipy.stats import qmc
+from tqdm.auto import tqdm
+
+from mer_utils import composer, storage, synthesizer, vocabulary
+from mer_utils.composer import Artist, Point, Random, Style
+from mer_utils.datasets import Dataset
+from mer_utils.synthesizer import Production, Studio
+
+SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
+GROUP_SIZE = 5
+SMALLEST = 6
+DIMENSIONS = ("valence", "arousal", "tension")
+
+MTG_AFFECTIVE = (
+    # The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
+    # (advertising, background, film, game …), occasions and places (christmas, party, summer,
+    # space …), plain musical properties (ballad, fast, melodic, retro, slow, soundscape).
+    "calm", "cool", "dark", "deep", "dramatic", "dream", "emotional", "energetic", "epic", "fun",
+    "funny", "groovy", "happy", "heavy", "hopeful", "inspiring", "love", "meditative",
+    "melancholic", "motivational", "positive", "powerful", "relaxing", "romantic", "sad", "sexy",
+    "soft", "upbeat", "uplifting",
+)  # fmt: skip
+
+LABEL_POSITIONS: dict[str, tuple[float, float, float]] = {
+    # label: (valence, arousal, tension); a label in two vocabularies has one position
+    # MTG-Jamendo
+    "calm": (0.4, -0.8, -0.8),
+    "cool": (0.3, 0.0, -0.2),
+    "dark": (-0.7, -0.1, 0.7),
+    "deep": (-0.2, -0.5, 0.1),
+    "dramatic": (-0.4, 0.5, 0.8),
+    "dream": (0.3, -0.6, -0.3),
+    "emotional": (-0.2, 0.0, 0.2),
+    "energetic": (0.4, 0.9, 0.2),
+    "epic": (0.1, 0.8, 0.5),
+    "fun": (0.9, 0.6, -0.3),
+    "funny": (0.7, 0.3, 0.0),
+    "groovy": (0.5, 0.5, -0.2),
+    "happy": (0.9, 0.4, -0.5),
+    "heavy": (-0.5, 0.8, 0.7),
+    "hopeful": (0.6, -0.1, -0.3),
+    "inspiring": (0.6, 0.2, 0.0),
+    "love": (0.6, -0.3, -0.5),
+    "meditative": (0.1, -0.9, -0.6),
+    "melancholic": (-0.6, -0.6, 0.0),
+    "motivational": (0.6, 0.7, 0.0),
+    "positive": (0.8, 0.2, -0.5),
+    "powerful": (0.0, 0.9, 0.4),
+    "relaxing": (0.5, -0.7, -0.9),
+    "romantic": (0.5, -0.5, -0.3),
+    "sad": (-0.8, -0.6, 0.2),
+    "sexy": (0.2, 0.1, 0.2),
+    "soft": (0.2, -0.8, -0.5),
+    "upbeat": (0.8, 0.8, -0.2),
+    "uplifting": (0.7, 0.5, -0.3),
+    # CAL500
+    "angry / aggressive": (-0.8, 0.9, 0.9),
+    "arousing / awakening": (0.3, 0.8, 0.3),
+    "bizarre / weird": (-0.4, 0.1, 0.7),
+    "calming / soothing": (0.4, -0.8, -0.8),
+    "carefree / lighthearted": (0.8, 0.2, -0.6),
+    "cheerful / festive": (0.9, 0.6, -0.3),
+    "emotional / passionate": (-0.2, 0.3, 0.4),
+    "exciting / thrilling": (0.3, 0.9, 0.5),
+    "laid-back / mellow": (0.3, -0.5, -0.6),
+    "light / playful": (0.7, 0.3, -0.3),
+    "loving / romantic": (0.5, -0.4, -0.4),
+    "pleasant / comfortable": (0.6, -0.2, -0.7),
+    "positive / optimistic": (0.8, 0.2, -0.5),
+    "powerful / strong": (0.0, 0.8, 0.4),
+    "tender / soft": (0.2, -0.7, -0.5),
+    "touching / loving": (0.2, -0.5, -0.2),
+    # Emotify
+    "amazement": (0.4, 0.3, 0.2),
+    "solemnity": (-0.1, -0.5, 0.4),
+    "tenderness": (0.5, -0.5, -0.5),
+    "nostalgia": (-0.1, -0.5, -0.2),
+    "calmness": (0.4, -0.8, -0.8),
+    "power": (0.0, 0.8, 0.4),
+    "joyful activation": (0.9, 0.6, -0.4),
+    "tension": (-0.6, 0.5, 0.9),
+    "sadness": (-0.8, -0.6, 0.2),
+}
+
+
+@dataclass(frozen=True)
+class DemoDataset:
+    """What one dataset of the corpus is made of.
+
+    label_shares: share of the tracks with 1, 2, 3 … labels.
+    style: how its music is composed; studio: how it is produced.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    label_shares: tuple[float, ...]
+    style: Style
+    studio: Studio
+
+    @property
+    def labels_a_track(self) -> float:
+        """Expected number of labels of a track."""
+        shares = np.array(self.label_shares)
+        return float(shares @ np.arange(1, len(shares) + 1))
+
+
+DEMO_DATASETS: dict[str, DemoDataset] = {
+    dataset.name: dataset
+    for dataset in (
+        DemoDataset(
+            # Label counts: the official split-0 test part of MTG-Jamendo mood/theme, mean 1.79.
+            name="demo-mtg",
+            labels=MTG_AFFECTIVE,
+            label_shares=(0.531, 0.272, 0.116, 0.051, 0.022, 0.007, 0.001),
+            style=composer.STYLES["electronic"],
+            studio=synthesizer.STUDIOS["club"],
+        ),
+        DemoDataset(
+            # Label counts: the shape of CAL500's 18 emotion words in Mulan's copy, tracks with at
+            # least one, tilted to a mean of 4.9.
+            name="demo-cal500",
+            labels=vocabulary.names("cal500"),
+            label_shares=(
+                0.108, 0.113, 0.132, 0.159, 0.108, 0.085, 0.108, 0.065, 0.063, 0.021, 0.020, 0.018,
+            ),
+            style=composer.STYLES["band"],
+            studio=synthesizer.STUDIOS["room"],
+        ),
+        DemoDataset(
+            # Label counts: three, as the paper takes from Emotify's votes.
+            name="demo-emotify",
+            labels=vocabulary.names("emotify"),
+            label_shares=(0.0, 0.0, 1.0),
+            style=composer.STYLES["chamber"],
+            studio=synthesizer.STUDIOS["hall"],
+        ),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One track before it is composed: everything that decides how it sounds, and its labels."""
+
+    track: str
+    point: Point
+    artist: Artist
+    production: Production
+    seed: tuple[int, ...]
+    labels: tuple[str, ...]
+    group: str
+    split: str
+
+
+def build(
+    name: str, size: int, seed: int, folder: str | Path, workers: int | None = None
+) -> Dataset:
+    """Compose and render one dataset of the corpus, or take what is already there.
+
+    name: "demo-mtg", "demo-cal500" or "demo-emotify".
+    size: number of tracks, at least 6.
+    seed: decides everything; the same seed gives the same files on the same machine.
+    folder: where the corpus lives; the dataset goes into a folder of its own in it, named by its
+        settings: audio/<track>.flac (24 kHz mono) with what was composed beside it as JSON,
+        tracks.csv and corpus.json. A run that was stopped goes on where it was.
+    workers: processes to render with; None for one a core.
+    Returns the Dataset; beside the usual columns its table has valence, arousal and tension, and
+    what `composer.facts` reads off each score.
+    Raises ValueError for an unknown name or an impossible size, seed or number of workers,
+    ModuleNotFoundError if the synthesizer or the sound font is missing.
+    """
+    spec = _spec(name)
+    pieces = plan(name, size, seed)
+    settings = _settings(spec, pieces, size, seed)
+    home = Path(folder) / f"{name}-{storage.settings_hash(settings)}"
+    audio = home / "audio"
+    missing = [piece for piece in pieces if not _is_there(audio, piece)]
+    _render(spec, missing, audio, _worker_count(workers))
+    table = _table(pieces, audio)
+    source = {"kind": "composed and rendered by mer_utils.demo_corpus, synthetic", **settings}
+    storage.write_table(home / "tracks.csv", _written(table))
+    storage.write_json(home / "corpus.json", source)
+    return Dataset(name=name, labels=spec.labels, tracks=table, source=source)
+
+
+def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
+    """Everything that is decided before the first note: points, artists, labels, splits.
+
+    Arguments and errors as in `build`. Fast; writes nothing.
+    """
+    spec = _spec(name)
+    if not isinstance(size, int) or size < SMALLEST:
+        raise ValueError(
+            f"{name}: size is {size!r}; it has to be a whole number of at least {SMALLEST} tracks, "
+            "so that there is one for each split"
+        )
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"{name}: seed is {seed!r}; it has to be a whole number, 0 or more")
+    number = zlib.crc32(name.encode())
+    random = np.random.default_rng((seed, number))
+    group = np.arange(size) // min(GROUP_SIZE, size // SMALLEST)  # (tracks,)
+    points, shares = _draw_points(group, seed, number, random)
+    counts = 1 + np.searchsorted(np.cumsum(spec.label_shares)[:-1], shares, side="right")
+    drawn = draw_labels(label_weights(spec.labels, points), counts, random)  # (tracks, labels)
+    splits = _draw_splits(int(group[-1]) + 1, random)
+    artists = [composer.draw_artist(spec.style, random) for _ in splits]
+    productions = [synthesizer.draw_production(spec.studio, random) for _ in splits]
+    return tuple(
+        Piece(
+            track=f"{name}-{i:04d}",
+            point=Point(*map(float, points[i])),
+            artist=artists[group[i]],
+            production=productions[group[i]],
+            seed=(seed, number, i),
+            labels=tuple(label for label, has in zip(spec.labels, drawn[i], strict=True) if has),
+            group=f"{name}-artist-{group[i]:03d}",
+            split=splits[group[i]],
+        )
+        for i in range(size)
+    )
+
+
+def label_weights(labels: Sequence[str], points: np.ndarray) -> np.ndarray:
+    """Logarithm of how much each label is preferred at each point: (points, labels).
+
+    A Gaussian of the distance between point and label; each row's exponentials sum to 1.
+    points: (points, 3), valence, arousal, tension in [-1, 1].
+    """
+    positions = np.array([LABEL_POSITIONS[label] for label in labels])  # (labels, 3)
+    distance = np.linalg.norm(points[:, None, :] - positions[None, :, :], axis=-1)
+    logits = -0.5 * (distance / SPREAD) ** 2  # (points, labels)
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+def draw_labels(log_weights: np.ndarray, counts: np.ndarray, random: Random) -> np.ndarray:
+    """Draw labels without replacement, one after the other by weight: boolean (tracks, labels).
+
+    log_weights: (tracks, labels); counts: (tracks,) how many labels each track gets.
+    Done by adding Gumbel noise and taking the largest (Kool et al. 2019, arXiv 1903.06059).
+    """
+    noisy = log_weights + random.gumbel(size=log_weights.shape)  # (tracks, labels)
+    rank = np.argsort(np.argsort(-noisy, axis=1), axis=1)  # (tracks, labels)
+    return rank < counts[:, None]
+
+
+def oracle_scores(dataset: Dataset) -> np.ndarray:
+    """The best possible scores: how probable each label is, given the hidden point.
+
+    dataset: one of this corpus, from `build`.
+    Returns (tracks, labels): the probability that the label is among those drawn, over all
+    numbers of labels a track may have. Not perfect against `dataset.targets()`: the draw is random.
+    Raises ValueError for any other dataset.
+    """
+    if dataset.name not in DEMO_DATASETS or not set(DIMENSIONS) <= set(dataset.tracks.columns):
+        raise ValueError(
+            f"{dataset.name}: an oracle is only known for the built-in corpus "
+            f"({', '.join(DEMO_DATASETS)}), whose tracks have the columns {', '.join(DIMENSIONS)}"
+        )
+    spec = DEMO_DATASETS[dataset.name]
+    points = dataset.tracks[list(DIMENSIONS)].to_numpy(dtype=np.float64)  # (tracks, 3)
+    return np.stack(
+        [
+            inclusion_probabilities(np.exp(row), spec.label_shares)
+            for row in label_weights(spec.labels, points)
+        ]
+    )  # (tracks, labels)
+
+
+def inclusion_probabilities(weights: np.ndarray, count_shares: Sequence[float]) -> np.ndarray:
+    """Probability that each label is drawn, one after the other by weight, without replacement.
+
+    weights: (labels,) positive.
+    count_shares: share of draws that take 1, 2, 3 … labels; sums to 1.
+    Returns (labels,), exact but for the quadrature (about 1e-6).
+    The draw is a race: label l arrives at a time that is exponential with rate w_l, and the first
+    k to arrive are taken. So P(l) = ∫ w_l exp(-w_l t) P(fewer than k others have arrived by t) dt.
+    """
+    weights = np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    log_time = np.linspace(np.log(1e-7), np.log(60 / weights.min()), 200)  # (times,)
+    time = np.exp(log_time)
+    arrived = -np.expm1(-np.outer(time, weights))  # (times, labels)
+    labels, most = len(weights), len(count_shares)
+    others = np.zeros((len(time), labels, most))  # chance of exactly 0, 1, 2 … others
+    others[:, :, 0] = 1
+    for other in range(labels):
+        chance = np.repeat(arrived[:, other, None], labels, axis=1)  # (times, labels)
+        chance[:, other] = 0  # a label is not among its own others
+        grown = others * (1 - chance[:, :, None])
+        grown[:, :, 1:] += others[:, :, :-1] * chance[:, :, None]
+        others = grown
+    wanted = np.cumsum(np.asarray(count_shares)[::-1])[
+        ::-1
+    ]  # (most,) share of draws of more than j
+    still_room = others @ wanted  # (times, labels)
+    density = weights * np.exp(-np.outer(time, weights)) * time[:, None]  # per unit of log time
+    return np.trapezoid(density * still_room, log_time, axis=0)  # (labels,)
+
+
+# --- planning
+
+
+def _spec(name: str) -> DemoDataset:
+    if name not in DEMO_DATASETS:
+        raise ValueError(f"no built-in dataset {name!r}; there are {', '.join(DEMO_DATASETS)}")
+    return DEMO_DATASETS[name]
+
+
+def _draw_points(
+    group: np.ndarray, seed: int, number: int, random: Random
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (tracks, 3), spread evenly, each group with a leaning; numbers in [0, 1) (tracks,)."""
+    sequence = qmc.Halton(d=4, scramble=True, rng=np.random.default_rng((seed, number, 1)))
+    even = sequence.random(len(group))  # (tracks, 4)
+    leaning = random.uniform(-1, 1, size=(int(group[-1]) + 1, 3))[group]  # (tracks, 3)
+    own = 2 * even[:, :3] - 1 + 0.4 * leaning  # (tracks, 3)
+    valence, arousal = own[:, 0], own[:, 1]
+    tension = -0.4 * valence + 0.3 * arousal + 0.8 * own[:, 2]
+    points = np.clip(np.stack([valence, arousal, tension], axis=1), -1, 1)  # (tracks, 3)
+    return points, even[:, 3]
+
+
+def _draw_splits(groups: int, random: Random) -> list[str]:
+    """Which split each group is in: a fifth test, a fifth validation, the rest train."""
+    part = max(1, round(groups / 5))
+    splits = ["test"] * part + ["validation"] * part + ["train"] * (groups - 2 * part)
+    return [splits[i] for i in random.permutation(groups)]
+
+
+def _settings(
+    spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int
+) -> dict[str, object]:
+    """What decides the sound, JSON-able: a change of any of it makes a new folder."""
+    font = synthesizer.find_sound_font()
+    heard = [[asdict(p.point), asdict(p.artist), asdict(p.production), p.seed] for p in pieces]
+    return {
+        "name": spec.name,
+        "size": size,
+        "seed": seed,
+        "style": spec.style.name,
+        "pieces": storage.settings_hash({"pieces": heard}),
+        "composer": storage.file_hash(composer.__file__),
+        "synthesizer": storage.file_hash(synthesizer.__file__),
+        "sound_font": {"file": font.name, "sha256": storage.file_hash(font), "licence": "GPL-2.0"},
+        "tinysoundfont": version("tinysoundfont"),
+    }
+
+
+# --- rendering
+
+
+def _worker_count(workers: int | None) -> int:
+    if workers is None:
+        return cpu_count()
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers is {workers!r}; it has to be a whole number of at least 1")
+    return workers
+
+
+def _is_there(audio: Path, piece: Piece) -> bool:
+    """A piece is done when both its files are; the sound is written last."""
+    return all((audio / f"{piece.track}{ending}").is_file() for ending in (".json", ".flac"))
+
+
+def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: int) -> None:
+    """Play the pieces in parallel and write each one's two files as it comes."""
+    if not pieces:
+        return
+    tasks = (
+        delayed(synthesizer.play)(
+            piece.point, spec.style, piece.artist, piece.production, piece.seed
+        )
+        for piece in pieces
+    )
+    played = Parallel(n_jobs=min(workers, len(pieces)), return_as="generator")(tasks)
+    for piece, (sound, facts) in zip(
+        pieces, tqdm(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True
+    ):
+        storage.write_json(audio / f"{piece.track}.json", facts)
+        with storage.replacing(audio / f"{piece.track}.flac") as temporary:
+            temporary.write_bytes(sound)
+
+
+def _table(pieces: Sequence[Piece], audio: Path) -> pd.DataFrame:
+    """The Dataset's table of tracks, indexed by track id."""
+    rows = [
+        {
+            "audio": str(audio / f"{piece.track}.flac"),
+            "labels": piece.labels,
+            "split": piece.split,
+            "group": piece.group,
+            **asdict(piece.point),
+            **_facts(audio / f"{piece.track}.json"),
+        }
+        for piece in pieces
+    ]
+    index = pd.Index([piece.track for piece in pieces], name="track")
+    return pd.DataFrame(rows, index=index)
+
+
+def _facts(path: Path) -> Mapping[str, object]:
+    facts = storage.read_json(path)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{path}: holds no facts of a piece; delete it and build again")
+    return facts
+
+
+def _written(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it goes into tracks.csv: paths relative to it, labels joined by a bar."""
+    return table.assign(
+        audio=["audio/" + Path(path).name for path in table["audio"]],
+        labels=[" | ".join(labels) for labels in table["labels"]],
+    )

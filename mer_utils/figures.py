@@ -1,0 +1,52 @@
+"""All figures of the project in one place: one function, one figure.
+
+Every function returns a matplotlib Figure in the house style of mer_utils.plotting, which `save`
+writes as PNG or SVG. Tables come as the other modules give them; one that lacks a column is a
+ValueError that names it. The functions are in figures_data (datasets, audio, features),
+figures_labels (labels, clusters) and figures_results (training, results).
+"""
+
+from mer_utils.figures_data import (
+    label_frequencies,
+    labels_per_track,
+    layer_probe,
+    pooling_comparison,
+    vocabulary_overlap,
+    waveform_and_spectrogram,
+)
+from mer_utils.figures_labels import (
+    affect_map,
+    clustering_sweep,
+    label_graph,
+    label_map,
+    similarity_heatmap,
+)
+from mer_utils.figures_results import (
+    cluster_cosine_bars,
+    per_label,
+    projection_map,
+    results,
+    training_curves,
+)
+from mer_utils.plotting import save, style
+
+__all__ = [
+    "affect_map",
+    "cluster_cosine_bars",
+    "clustering_sweep",
+    "label_frequencies",
+    "label_graph",
+    "label_map",
+    "labels_per_track",
+    "layer_probe",
+    "per_label",
+    "pooling_comparison",
+    "projection_map",
+    "results",
+    "save",
+    "similarity_heatmap",
+    "style",
+    "training_curves",
+    "vocabulary_overlap",
+    "waveform_and_spectrogram",
+]

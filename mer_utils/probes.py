@@ -1,0 +1,415 @@
+"""Probes: what a layer of an encoder knows, told by how well a linear model reads it off.
+
+A probe is a small supervised model on frozen features (Alain & Bengio 2017, "Understanding
+intermediate layers using linear classifier probes", arXiv 1610.01644). `layer_probe` reads numbers,
+such as the built-in corpus' hidden valence and arousal, by ridge regression; `label_probe` reads a
+dataset's labels by logistic regression. `compare_poolings` asks what is lost when a segment is
+summed up in another way, such as by its first frame alone. A probe learns from the labels that it
+is scored on, by cross-validation: it explains features and is never a zero-shot result.
+
+Conventions:
+- Features are {layer: (tracks, dim)}, a row a track; all layers have the same tracks.
+- Groups (artists) are never split between training and test. R² intervals are 95 % bootstrap
+  intervals that draw whole groups with replacement, because the errors of one artist's tracks are
+  alike; without groups every track is its own.
+- R² is 1 − Σ (y − prediction)² / Σ (y − mean of the training tracks)², sums over all tracks, each
+  predicted by a model that did not see it. So 0 is exactly what knowing nothing gets, negative is
+  worse than nothing, 1 is perfect.
+- Chance is the same probe on points that were dealt out to the tracks anew.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from mer_utils import audio, evaluation, musicnn
+from mer_utils.datasets import Dataset
+from mer_utils.encoders import Encoder
+from mer_utils.features import Features, pool_tracks
+
+PENALTIES = tuple(np.logspace(0, 6, 13).tolist())
+"""Ridge penalties to choose from, for standardised features; each target gets its own."""
+
+POOLINGS = ("mean", "first frame", "middle frame")
+"""What `pool_frames` makes of a segment's frames; the paper's code keeps the first."""
+
+_INTERVAL = (2.5, 97.5)  # per cent
+
+
+def layer_probe(
+    layers: Mapping[Hashable, np.ndarray],
+    points: pd.DataFrame,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    held_out: Sequence[Hashable] | None = None,
+    folds: int = 5,
+    penalties: Sequence[float] = PENALTIES,
+    resamples: int = 1000,
+    shuffles: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much of some numbers a linear model reads off each layer, for tracks it has not seen.
+
+    Standardised features and ridge regression. The penalty is chosen inside the training part, by
+    the error on training tracks left out one at a time.
+
+    layers: {layer: (tracks, dim)}, finite.
+    points: (tracks, targets) the numbers to read, such as columns valence and arousal.
+    groups: (tracks,) what folds must not split, such as the artist; None: each track for itself.
+    held_out: (tracks,) such as the dataset of each track: then every value is one fold, predicted
+        from all others. It asks whether what is read holds elsewhere. None: `folds` folds of
+        groups.
+    folds: 2 to the number of groups.
+    resamples: draws of groups for the interval; shuffles: for the chance band.
+    seed: decides folds, draws and shuffles; the same for every layer, so layers can be compared.
+    Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
+    of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim.
+    Raises ValueError that names the layer or column that does not fit.
+    """
+    task = _task(points, groups, held_out, folds, resamples, shuffles, seed)
+    rows = []
+    for layer, features in tqdm(layers.items(), desc="probe", unit="layer", leave=False):
+        features = _checked_layer(layer, features, len(points))
+        rows += _rows(task, _fit(task, features, penalties), {"layer": layer}, features.shape[1])
+    return pd.DataFrame(rows)
+
+
+def compare_poolings(
+    poolings: Mapping[str, Mapping[Hashable, np.ndarray]],
+    points: pd.DataFrame,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    folds: int = 5,
+    penalties: Sequence[float] = PENALTIES,
+    resamples: int = 1000,
+    shuffles: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What a probe loses by summing up segments in another way; the first pooling is the reference.
+
+    poolings: {pooling: {layer: (tracks, dim)}}, the same layers in each.
+    Other arguments as for `layer_probe`.
+    Returns its columns and: pooling; difference (R² minus that of the reference) with
+    difference_low and difference_high, its 95 % interval from the same draws for both (paired).
+    Raises ValueError if the poolings have different layers.
+    """
+    first, *others = poolings
+    for other in others:
+        if list(poolings[other]) != list(poolings[first]):
+            raise ValueError(
+                f"pooling {other!r} has the layers {list(poolings[other])}, {first!r} has "
+                f"{list(poolings[first])}; give both the same, in one order"
+            )
+    task = _task(points, groups, None, folds, resamples, shuffles, seed)
+    rows = []
+    for layer in tqdm(poolings[first], desc="probe", unit="layer", leave=False):
+        reference = None
+        for pooling, layers in poolings.items():
+            features = _checked_layer(layer, layers[layer], len(points))
+            fit = _fit(task, features, penalties)
+            reference = reference or fit
+            names = {"pooling": pooling, "layer": layer}
+            low, high = _percentiles(fit.draws - reference.draws)  # (targets,) each
+            differences = zip(fit.values - reference.values, low, high, strict=True)
+            rows += [
+                row | dict(zip(_DIFFERENCE, difference, strict=True))
+                for row, difference in zip(
+                    _rows(task, fit, names, features.shape[1]), differences, strict=True
+                )
+            ]
+    return pd.DataFrame(rows)
+
+
+def label_probe(
+    layers: Mapping[Hashable, np.ndarray],
+    dataset: Dataset,
+    *,
+    folds: int = 5,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How well a linear model finds a dataset's labels from each layer, for tracks it has not seen.
+
+    `evaluation.supervised_ceiling` (standardised features, logistic regression, folds of whole
+    groups), scored by macro ROC-AUC.
+
+    layers: {layer: (tracks, dim)}, row i for `dataset.tracks.index[i]`.
+    Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), value, low, high
+    (draws of tracks), chance, chance_low, chance_high (random scores), tracks, groups, dim, labels
+    (in the mean), labels_left_out (names of those that could not be learned or scored).
+    Raises ValueError for features that do not fit the dataset.
+    """
+    groups = dataset.tracks["group"].tolist()
+    rows = []
+    for layer, features in layers.items():
+        features = _checked_layer(layer, features, len(dataset))
+        scores = evaluation.supervised_ceiling(
+            features, dataset.targets(), groups, folds, seed, label_names=dataset.labels
+        )  # (tracks, labels)
+        table = evaluation.evaluate(
+            scores,
+            dataset.targets(),
+            k=1,  # of the macro-F1, which is not used here
+            resamples=resamples,
+            seed=seed,
+            label_names=dataset.labels,
+            unscored="leave_out",
+        )
+        found = table.loc["song_roc_auc"].drop("k").to_dict()
+        names = {"layer": layer, "target": dataset.name, "metric": "roc_auc"}
+        rows.append(names | found | {"groups": len(set(groups)), "dim": features.shape[1]})
+    return pd.DataFrame(rows)
+
+
+# --- Features to probe ----------------------------------------------------------------------------
+
+
+def some_tracks(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """At most `count` of a dataset's tracks, drawn at random, in their order.
+
+    `source` of the result names the draw, so that its features get a store of their own.
+    """
+    if count >= len(dataset):
+        return dataset
+    rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count])
+    source = {**dataset.source, "drawn": {"tracks": count, "of": len(dataset), "seed": seed}}
+    return replace(dataset, tracks=dataset.tracks.iloc[rows], source=source)
+
+
+def track_layers(
+    features: Features, dataset: Dataset, tracks: Sequence[str] | None = None
+) -> dict[Hashable, np.ndarray]:
+    """The mean of each track's segments, by layer: {layer: (tracks, dim) float32}.
+
+    features: of all of the dataset; tracks: the ids wanted, in this order; None for all.
+    Errors as in `features.pool_tracks`; ValueError for a track that the dataset does not have.
+    """
+    values = pool_tracks(features, dataset)  # (tracks, layers, dim)
+    if tracks is not None:
+        rows = dataset.tracks.index.get_indexer(list(tracks))
+        if (rows < 0).any():
+            strange = [track for track, row in zip(tracks, rows, strict=True) if row < 0]
+            raise ValueError(
+                f"{dataset.name}: has no tracks {strange[:3]} ({len(strange)} of them)"
+            )
+        values = values[rows]  # (chosen tracks, layers, dim)
+    return split_layers(values, features.encoder["layers"])
+
+
+def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashable, np.ndarray]:
+    """An encoder's output as {layer: (rows, dim)}.
+
+    values: (rows, layers, dim); layers: their numbers or names, from `Encoder.layers`.
+    musicnn's "all" becomes its three parts, the tags on a logarithmic scale (`musicnn.log_tags`).
+    Raises ValueError if the numbers of layers differ.
+    """
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != 3 or values.shape[1] != len(layers):
+        raise ValueError(
+            f"values have the shape {values.shape}, expected (rows, {len(layers)} layers, dim) for "
+            f"the layers {list(layers)}"
+        )
+    if list(layers) != ["all"]:
+        return {layer: values[:, i] for i, layer in enumerate(layers)}
+    parts = {part: values[:, 0, columns] for part, columns in musicnn.PARTS.items()}
+    return parts | {"tags": musicnn.log_tags(parts["tags"])}
+
+
+def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Encode one segment of every track frame by frame, and sum its frames up in several ways.
+
+    The segment is the middle one of a track, so that no fade-in is to blame for what a first frame
+    lacks. musicnn's frames are windows of 3 s.
+
+    Returns {pooling: (tracks, layers, dim) float32} for `POOLINGS`, rows as in the dataset.
+    Raises AudioError for a track that cannot be read, ValueError for one without an audio file.
+    """
+    without = dataset.tracks.index[dataset.tracks["audio"].isna()]
+    if len(without):
+        raise ValueError(
+            f"{dataset.name}: {len(without)} of {len(dataset)} tracks have no audio file, first: "
+            f"{without[0]}; put the files in place or leave these tracks out"
+        )
+    pooled: dict[str, list[np.ndarray]] = {pooling: [] for pooling in POOLINGS}
+    for path in tqdm(dataset.tracks["audio"], desc=f"frames {dataset.name}", unit="track"):
+        waveform = audio.read(path, encoder.sample_rate)
+        segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
+        frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
+        kept = (frames.mean(1), frames[:, 0], frames[:, frames.shape[1] // 2])
+        for pooling, values in zip(POOLINGS, kept, strict=True):
+            pooled[pooling].append(values)
+    return {pooling: np.stack(rows) for pooling, rows in pooled.items()}  # (tracks, layers, dim)
+
+
+# --- R² -------------------------------------------------------------------------------------------
+
+
+def r_squared(
+    predicted: np.ndarray,
+    baseline: np.ndarray,
+    points: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """R² of predictions: the share of the baseline's squared error that they do away with.
+
+    predicted, baseline, points: (tracks, targets); baseline is what knowing nothing predicts.
+    weights: (draws, tracks) how often each track counts; None: once.
+    Returns (targets,), or (draws, targets) with weights.
+    """
+    error, nothing = (points - predicted) ** 2, (points - baseline) ** 2  # (tracks, targets)
+    if weights is None:
+        return 1 - error.sum(0) / nothing.sum(0)
+    return 1 - (weights @ error) / (weights @ nothing)  # (draws, tracks) @ (tracks, targets)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is read, and how it is tested: the same for all layers."""
+
+    points: np.ndarray  # (tracks, targets)
+    dealt: np.ndarray  # (tracks, shuffles, targets) the points dealt out anew
+    targets: tuple[str, ...]
+    parts: list[tuple[np.ndarray, np.ndarray]]  # training rows and test rows of each fold
+    weights: np.ndarray  # (resamples, tracks) how often each track is drawn
+    groups: int
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """R² of a layer: of the points (targets,), in draws of groups, and for points dealt anew."""
+
+    values: np.ndarray
+    draws: np.ndarray  # (resamples, targets)
+    chance: np.ndarray  # (shuffles, targets)
+
+
+_DIFFERENCE = ("difference", "difference_low", "difference_high")
+
+
+def _task(
+    points: pd.DataFrame,
+    groups: Sequence[Hashable] | None,
+    held_out: Sequence[Hashable] | None,
+    folds: int,
+    resamples: int,
+    shuffles: int,
+    seed: int,
+) -> _Task:
+    """Check what is to be read, and draw all that is random."""
+    values = points.to_numpy(dtype=np.float64)  # (tracks, targets)
+    constant = [c for c in points if points[c].isna().any() or points[c].nunique() < 2]
+    if constant or not values.size:
+        raise ValueError(
+            f"points of {len(points)} tracks: the columns {constant or list(points)} do not vary, "
+            "or lack values; there is nothing to read"
+        )
+    number = _numbered("groups", range(len(points)) if groups is None else groups, len(points))
+    count = number.max() + 1
+    drawn = evaluation.resampling_counts(count, resamples, seed)  # (resamples, groups)
+    random = np.random.default_rng((seed, 1))
+    in_order = np.tile(np.arange(len(points))[:, None], shuffles)  # (tracks, shuffles)
+    return _Task(
+        points=values,
+        dealt=values[random.permuted(in_order, axis=0)],  # (tracks, shuffles, targets)
+        targets=tuple(map(str, points.columns)),
+        parts=_parts(number, held_out, folds, seed),
+        weights=drawn[:, number].astype(np.float64),  # (resamples, groups) -> (resamples, tracks)
+        groups=int(count),
+    )
+
+
+def _parts(
+    group: np.ndarray, held_out: Sequence[Hashable] | None, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training rows and test rows of each fold."""
+    if held_out is None:
+        count = len(np.unique(group))
+        if not 2 <= folds <= count:
+            raise ValueError(f"folds={folds}, expected 2 to the number of groups, {count}")
+        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(group, groups=group))
+    part = _numbered("held_out", held_out, len(group))
+    astride = [g for g in np.unique(group) if len(np.unique(part[group == g])) > 1]
+    if part.max() == 0 or astride:
+        raise ValueError(
+            f"held_out: {part.max() + 1} different values, {len(astride)} groups in more than one "
+            "of them; expected at least 2 values, and each group inside one"
+        )
+    return list(LeaveOneGroupOut().split(group, groups=part))
+
+
+def _numbered(what: str, names: Sequence[Hashable], tracks: int) -> np.ndarray:
+    """Names as whole numbers from 0: (tracks,)."""
+    if len(names) != tracks:
+        raise ValueError(f"{what}: {len(names)} values for {tracks} tracks; expected one a track")
+    return pd.factorize(pd.Series(list(names), dtype=object))[0]
+
+
+def _fit(task: _Task, features: np.ndarray, penalties: Sequence[float]) -> _Fit:
+    """Read the points, and those dealt anew, off one layer (tracks, dim)."""
+    tracks, targets = task.points.shape
+    # All are columns of one problem: they share the decomposition of the features, not the penalty.
+    columns = np.concatenate([task.points, task.dealt.reshape(tracks, -1)], axis=1)
+    predicted, baseline = np.empty_like(columns), np.empty_like(columns)
+    with threadpool_limits(limits=1):  # small problems: threads would wait for one another
+        for train, test in task.parts:
+            model = make_pipeline(StandardScaler(), RidgeCV(penalties, alpha_per_target=True))
+            predicted[test] = model.fit(features[train], columns[train]).predict(features[test])
+            baseline[test] = columns[train].mean(0)
+    own = (predicted[:, :targets], baseline[:, :targets], columns[:, :targets])
+    dealt = (predicted[:, targets:], baseline[:, targets:], columns[:, targets:])
+    return _Fit(
+        values=r_squared(*own),
+        draws=r_squared(*own, weights=task.weights),
+        chance=r_squared(*dealt).reshape(-1, targets),  # (shuffles · targets,) -> (shuffles, …)
+    )
+
+
+def _rows(task: _Task, fit: _Fit, names: Mapping[str, Hashable], dim: int) -> list[dict]:
+    """A row for each target."""
+    low, high = _percentiles(fit.draws)
+    chance_low, chance_high = _percentiles(fit.chance)
+    return [
+        {
+            **names,
+            "target": target,
+            "metric": "r2",
+            "value": fit.values[i],
+            "low": low[i],
+            "high": high[i],
+            "chance": fit.chance[:, i].mean() if len(fit.chance) else np.nan,
+            "chance_low": chance_low[i],
+            "chance_high": chance_high[i],
+            "tracks": len(task.points),
+            "groups": task.groups,
+            "dim": dim,
+        }
+        for i, target in enumerate(task.targets)
+    ]
+
+
+def _percentiles(draws: np.ndarray) -> np.ndarray:
+    """2.5 and 97.5 % over the draws (draws, targets): (2, targets); NaN without draws."""
+    if not len(draws):
+        return np.full((2, draws.shape[1]), np.nan)
+    return np.percentile(draws, _INTERVAL, axis=0)
+
+
+def _checked_layer(layer: Hashable, features: np.ndarray, tracks: int) -> np.ndarray:
+    """One layer's features as float64 (tracks, dim)."""
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) != tracks or not features.shape[1]:
+        raise ValueError(
+            f"layer {layer!r}: features have the shape {features.shape}, expected ({tracks} "
+            "tracks, dim)"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError(f"layer {layer!r}: features hold values that are not finite")
+    return features

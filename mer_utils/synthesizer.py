@@ -1,0 +1,300 @@
+"""A small studio: from a Score to sound, with a General MIDI sound font and simple effects.
+
+The notes are played by tinysoundfont from TimGM6mb.sf2, the sound font that the package
+pretty-midi carries (the package itself is not imported). Licences: tinysoundfont MIT; pretty-midi
+MIT; the sound font TimGM6mb (Tim Brechbill 2004, David Bolton 2010) is published under the GNU
+GPL, version 2. It is read where pip put it and is no part of this project.
+
+Every part is rendered alone, brought to its level in the mix by its own loudness, and only then
+mixed, so that the uneven loudness of the font's instruments does not matter. The synthesizer does
+not model that an instrument played louder sounds brighter; a shelf filter does, by the brightness
+cue. Loudness and brightness are cues of emotion, so they are not normalised away: a piece is
+brought to the loudness that its cue asks for.
+
+Conventions: samples are mono float32 in [-1, 1] at SAMPLE_RATE; levels are dB, loudness is the
+root mean square of the whole piece in dB relative to full scale.
+"""
+
+import importlib.metadata
+import importlib.util
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from scipy import signal
+
+from mer_utils import composer
+from mer_utils.composer import Artist, Part, Point, Random, Score, Style
+
+SAMPLE_RATE = 24_000
+PEAK = 0.97
+MELODY_LEVEL = 0.1  # root mean square of the melody before mastering
+SOUND_FONT = "TimGM6mb.sf2"
+_MEND = "pip install --no-deps --require-hashes -r no-deps.txt"
+
+
+@dataclass(frozen=True)
+class Studio:
+    """How a style is produced; ranges are (least, most), drawn once for each artist.
+
+    loudness: dB of a piece whose loudness cue is 0; loudness_span: dB from cue 0 to cue 1.
+    tone: dB of the shelf above 1.5 kHz at brightness cue 0; tone_span: dB from cue 0 to cue 1.
+    reverb_seconds: time to decay by 60 dB; reverb: its level against the dry sound, dB.
+    echo: level of a dotted-eighth echo of melody and chords, dB, or None.
+    drive: how hard the mix is pushed into a soft saturation (0: not at all).
+    ducking: how far a kick drum pushes pad and bass down, in [0, 1].
+    """
+
+    loudness: float
+    loudness_span: float
+    tone: tuple[float, float]
+    tone_span: float
+    reverb_seconds: tuple[float, float]
+    reverb: tuple[float, float]
+    echo: float | None
+    drive: tuple[float, float]
+    ducking: float
+
+
+@dataclass(frozen=True)
+class Production:
+    """One artist's sound: a Studio with its ranges drawn."""
+
+    studio: Studio
+    tone: float
+    reverb_seconds: float
+    reverb: float
+    drive: float
+
+
+STUDIOS: dict[str, Studio] = {
+    "hall": Studio(
+        loudness=-23, loudness_span=7, tone=(-3, 1), tone_span=6, reverb_seconds=(1.4, 2.4),
+        reverb=(-12, -6), echo=None, drive=(0, 0), ducking=0,
+    ),
+    "room": Studio(
+        loudness=-19.5, loudness_span=5, tone=(-1, 3), tone_span=5, reverb_seconds=(0.3, 0.8),
+        reverb=(-20, -12), echo=None, drive=(0.5, 1.5), ducking=0,
+    ),
+    "club": Studio(
+        loudness=-21, loudness_span=6, tone=(-3, 2), tone_span=6, reverb_seconds=(0.8, 1.8),
+        reverb=(-16, -8), echo=-9, drive=(0.2, 0.8), ducking=0.6,
+    ),
+}  # fmt: skip
+
+
+def draw_production(studio: Studio, random: Random) -> Production:
+    """Draw one artist's sound within a studio's ranges."""
+    return Production(
+        studio=studio,
+        tone=float(random.uniform(*studio.tone)),
+        reverb_seconds=float(random.uniform(*studio.reverb_seconds)),
+        reverb=float(random.uniform(*studio.reverb)),
+        drive=float(random.uniform(*studio.drive)),
+    )
+
+
+def find_sound_font() -> Path:
+    """Where pip put the sound font.
+
+    Raises ModuleNotFoundError, with the command that mends it, if it or the synthesizer is missing.
+    """
+    if importlib.util.find_spec("tinysoundfont") is None:
+        raise ModuleNotFoundError(
+            f"the synthesizer tinysoundfont is not installed; install it with: {_MEND}"
+        )
+    try:
+        files = importlib.metadata.files("pretty-midi") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == SOUND_FONT and Path(file.locate()).is_file():
+            return Path(file.locate())
+    raise ModuleNotFoundError(
+        f"the sound font {SOUND_FONT} was not found in the package pretty-midi; install it with: "
+        f"{_MEND}"
+    )
+
+
+def play(
+    point: Point, style: Style, artist: Artist, production: Production, seed: tuple[int, ...]
+) -> tuple[bytes, dict[str, object]]:
+    """Compose and render one piece; what a worker process does.
+
+    seed: numbers that decide everything that is not given.
+    Returns the piece as the bytes of a FLAC file (24 kHz, mono, 16 bit) and the score's facts.
+    """
+    random = np.random.default_rng(seed)
+    score = composer.compose(point, style, artist, random)
+    samples = render(score, production, random)
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue(), composer.facts(score)
+
+
+def render(score: Score, production: Production, random: Random) -> np.ndarray:
+    """A score as sound: (samples,) float32, 24 kHz, peak below 1.
+
+    random: draws the reverberation's reflections.
+    """
+    studio = production.studio
+    length = round(score.seconds * SAMPLE_RATE)
+    dry = np.zeros(length, dtype=np.float32)  # (samples,)
+    synth, font = _load_synth()
+    sound = {  # role: (samples,)
+        part.role: _balanced(part, synth, font, length) for part in score.parts
+    }
+    if studio.ducking and "drums" in sound:
+        duck = _ducking(score, studio.ducking, length)  # (samples,)
+        for role in ("pad", "bass", "unrest"):
+            if role in sound:
+                sound[role] = sound[role] * duck
+    for samples in sound.values():
+        dry += samples
+    if studio.echo is not None:
+        dry += _echo(sound, score.tempo, studio.echo, length)
+    wet = _reverberate(dry, production, random)
+    bright = production.tone + studio.tone_span * score.cues["brightness"]
+    toned = _shelf(wet, bright)
+    target = studio.loudness + studio.loudness_span * score.cues["loudness"]
+    return _master(toned, target, production.drive)
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Root mean square of samples in dB relative to full scale; silence is -120."""
+    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
+
+
+# --- instruments
+
+
+@cache
+def _sound_font() -> bytes:
+    return find_sound_font().read_bytes()
+
+
+def _load_synth() -> tuple[Any, int]:
+    """A fresh synthesizer with the sound font, and the font's number in it."""
+    import tinysoundfont  # here, so that a missing package is first named by find_sound_font
+
+    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
+    return synth, synth.sfload(_sound_font())
+
+
+def _balanced(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
+    """One part at its level in the mix, measured over its sounding stretches: (samples,)."""
+    samples = _play_part(part, synth, font, length)
+    blocks = samples[: length // 2400 * 2400].reshape(-1, 2400)  # (blocks, 0.1 s)
+    power = np.einsum("bs,bs->b", blocks, blocks) / 2400  # (blocks,)
+    sounding = power[power > 1e-3 * power.max()]
+    if not len(sounding):
+        raise RuntimeError(
+            f"the {part.role} (program {part.program}, {len(part.notes)} notes) gave no sound"
+        )
+    gain = MELODY_LEVEL * 10 ** (part.level / 20) / np.sqrt(sounding.mean())
+    return samples * np.float32(gain)
+
+
+def _play_part(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
+    """The notes of one part through the sound font: (samples,)."""
+    channels = (0, 1) if part.detune > 0 else (0,)
+    for channel, cents in zip(channels, (0.0, part.detune), strict=False):
+        drums = part.role == "drums"
+        synth.program_select(channel, font, 128 if drums else 0, part.program, drums)
+        synth.set_tuning(channel, cents / 100)
+    events = [(round(n.start * SAMPLE_RATE), True, n) for n in part.notes]
+    events += [(round((n.start + n.duration) * SAMPLE_RATE), False, n) for n in part.notes]
+    stereo = np.zeros((length, 2), dtype=np.float32)  # (samples, 2)
+    buffer = memoryview(stereo).cast("B")
+    now = 0
+    for time, starts, note in sorted(events):  # ends come before starts at the same time
+        time = min(time, length)
+        if time > now:
+            synth.generate_simple(time - now, buffer[now * 8 : time * 8])
+            now = time
+        for channel in channels:
+            if starts:
+                synth.noteon(channel, note.pitch, int(note.velocity))
+            else:
+                synth.noteoff(channel, note.pitch)
+    if now < length:
+        synth.generate_simple(length - now, buffer[now * 8 :])
+    synth.sounds_off()
+    synth.generate_simple(SAMPLE_RATE // 10)  # let every voice end before the next part
+    return 0.5 * (stereo[:, 0] + stereo[:, 1])  # (samples,)
+
+
+# --- effects
+
+
+def _ducking(score: Score, depth: float, length: int) -> np.ndarray:
+    """Gain that dips at every kick drum and recovers in a quarter of a second: (samples,)."""
+    kicks = [
+        n.start for part in score.parts if part.role == "drums" for n in part.notes if n.pitch == 36
+    ]
+    shape = 1 - depth * np.linspace(1, 0, SAMPLE_RATE // 4, dtype=np.float32) ** 2
+    gain = np.ones(length, dtype=np.float32)
+    for kick in kicks:
+        start = int(kick * SAMPLE_RATE)
+        stretch = gain[start : start + len(shape)]
+        np.minimum(stretch, shape[: len(stretch)], out=stretch)
+    return gain
+
+
+def _echo(sound: Mapping[str, np.ndarray], tempo: float, level: float, length: int) -> np.ndarray:
+    """Three echoes of melody and chords, a dotted eighth apart: (samples,)."""
+    delay = int(0.75 * 60 / tempo * SAMPLE_RATE)
+    source = sum(sound[role] for role in ("melody", "chords") if role in sound)
+    echoes = np.zeros(length, dtype=np.float32)
+    for repeat in (1, 2, 3):
+        shift = repeat * delay
+        if shift < length:
+            echoes[shift:] += source[: length - shift] * 10 ** (repeat * level / 20)
+    return echoes
+
+
+def _reverberate(dry: np.ndarray, production: Production, random: Random) -> np.ndarray:
+    """Add the room, a convolution with dull, exponentially decaying noise: (samples,)."""
+    count = int(production.reverb_seconds * SAMPLE_RATE)
+    decay = 10 ** (-3 * np.arange(count) / count)
+    room = random.standard_normal(count) * decay
+    room = signal.lfilter([0.4], [1, -0.6], room)
+    room[: int(0.012 * SAMPLE_RATE)] = 0  # the way to the first wall
+    room *= 10 ** (production.reverb / 20) / np.sqrt(np.sum(room**2))
+    tail = signal.oaconvolve(dry, room.astype(np.float32))[: len(dry)]
+    return dry + tail.astype(np.float32)
+
+
+def _shelf(samples: np.ndarray, gain: float, corner: float = 1500.0) -> np.ndarray:
+    """First-order high shelf: what lies above the corner (Hz) is raised by a gain (dB)."""
+    warped = np.tan(np.pi * corner / SAMPLE_RATE)
+    root = 10 ** (gain / 40)
+    zeros = np.array([warped + root, warped - root])
+    poles = np.array([warped + 1 / root, warped - 1 / root])
+    return signal.lfilter(zeros / poles[0], poles / poles[0], samples)
+
+
+def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
+    """Cut rumble, saturate, fade the end, bring to the target loudness, keep peaks below 1."""
+    high_pass = signal.butter(1, 30, "highpass", fs=SAMPLE_RATE, output="sos")
+    samples = signal.sosfilt(high_pass, samples)
+    if drive > 0:
+        samples = samples * (drive / (4 * np.sqrt(np.mean(samples**2)) + 1e-9))
+        samples = np.tanh(samples)
+    fade = int(1.5 * SAMPLE_RATE)
+    samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
+    samples = samples * 10 ** ((target - loudness(samples)) / 20)
+    return _limited(samples).astype(np.float32)
+
+
+def _limited(samples: np.ndarray, knee: float = 0.6) -> np.ndarray:
+    """Bend what is louder than the knee so that nothing passes PEAK."""
+    size = np.abs(samples)
+    room = PEAK - knee
+    bent = knee + room * np.tanh((size - knee) / room)
+    return np.where(size > knee, np.sign(samples) * bent, samples)

@@ -1,0 +1,646 @@
+"""The built-in corpus: cues in score and sound, labels, determinism, cache, oracle, errors."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import signal
+from sklearn.metrics import roc_auc_score
+
+from mer_utils import composer, demo_corpus, storage, synthesizer, vocabulary
+from mer_utils.composer import STYLES, Point, compose, draw_artist, facts
+
+NAMES = tuple(demo_corpus.DEMO_DATASETS)
+SIZE = 14
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """All three datasets, rendered small."""
+    folder = tmp_path_factory.mktemp("demo")
+    return {name: demo_corpus.build(name, SIZE, seed=3, folder=folder) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def sounds(corpus):
+    """Every clip's samples: {dataset: [(samples,), …]}."""
+    clips = {}
+    for name, dataset in corpus.items():
+        read = [soundfile.read(path, dtype="float32") for path in dataset.tracks["audio"]]
+        assert {rate for _, rate in read} == {24_000}
+        clips[name] = [samples for samples, _ in read]
+    return clips
+
+
+@pytest.fixture(scope="module")
+def scores() -> pd.DataFrame:
+    """Many pieces as they are composed, without sound: facts and hidden point, per dataset."""
+    rows = []
+    for name, spec in demo_corpus.DEMO_DATASETS.items():
+        for piece in demo_corpus.plan(name, 120, seed=1):
+            score = compose(
+                piece.point, spec.style, piece.artist, np.random.default_rng(piece.seed)
+            )
+            rows.append({"dataset": name, **vars(piece.point), **facts(score)})
+    return pd.DataFrame(rows)
+
+
+def within(values, groups) -> np.ndarray:
+    """Standardised within each dataset, so that the datasets' own ranges do not count."""
+    table = pd.DataFrame({"value": np.asarray(values, float), "group": np.asarray(groups)})
+    by = table.groupby("group")["value"]
+    return ((table["value"] - by.transform("mean")) / by.transform("std")).to_numpy()
+
+
+def correlation(one, other, groups) -> float:
+    return float(np.corrcoef(within(one, groups), within(other, groups))[0, 1])
+
+
+# --- the cues, in the score
+
+
+@pytest.mark.parametrize(
+    ("quantity", "dimension", "least"),
+    [
+        ("tempo", "arousal", 0.7),
+        ("notes_a_second", "arousal", 0.6),
+        ("detachment", "arousal", 0.45),
+        ("pitch", "valence", 0.6),
+        ("dissonance", "tension", 0.6),
+    ],
+)
+def test_score_quantities_move_with_the_hidden_point(scores, quantity, dimension, least):
+    for name, table in scores.groupby("dataset"):
+        found = np.corrcoef(table[quantity], table[dimension])[0, 1]
+        assert found > least, f"{name}: {quantity} and {dimension} correlate by {found:.2f}"
+
+
+def test_major_goes_with_valence_and_not_with_arousal(scores):
+    for name, table in scores.groupby("dataset"):
+        major = (table["mode"] == "major").astype(float)
+        assert np.corrcoef(major, table["valence"])[0, 1] > 0.5, name
+        assert abs(np.corrcoef(major, table["arousal"])[0, 1]) < 0.3, name
+        assert 0.3 < major.mean() < 0.7, name
+
+
+def test_register_rises_with_arousal_too_but_less(scores):
+    with_arousal = correlation(scores["pitch"], scores["arousal"], scores["dataset"])
+    with_valence = correlation(scores["pitch"], scores["valence"], scores["dataset"])
+    assert 0.05 < with_arousal < with_valence
+
+
+def test_dissonance_is_low_where_it_is_pleasant(scores):
+    assert correlation(scores["dissonance"], scores["valence"], scores["dataset"]) < -0.2
+
+
+def test_struck_instruments_go_with_valence():
+    style = STYLES["chamber"]
+    struck = dict.fromkeys((-0.8, 0.8), 0)
+    for valence in struck:
+        for seed in range(40):
+            random = np.random.default_rng(seed)
+            score = compose(Point(valence, 0.0, 0.0), style, draw_artist(style, random), random)
+            melody = next(part for part in score.parts if part.role == "melody")
+            struck[valence] += melody.program in style.palette["melody struck"]
+    assert struck[0.8] > 30 > 10 > struck[-0.8]
+
+
+def test_no_cue_is_a_copy_of_the_point(scores):
+    cues = [column for column in scores if column.startswith("cue_")]
+    assert len(cues) == len(composer.CUE_WEIGHTS)
+    for cue in cues:
+        for dimension in demo_corpus.DIMENSIONS:
+            assert abs(np.corrcoef(scores[cue], scores[dimension])[0, 1]) < 0.95
+
+
+def test_pieces_are_20_to_30_seconds_and_tempi_differ_between_datasets(scores):
+    assert scores["seconds"].between(20, 30).all()
+    tempo = scores.groupby("dataset")["tempo"].mean()
+    assert tempo["demo-cal500"] > tempo["demo-mtg"] > tempo["demo-emotify"]
+
+
+# --- the composer
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    valence=st.floats(-1, 1),
+    arousal=st.floats(-1, 1),
+    tension=st.floats(-1, 1),
+    style=st.sampled_from(sorted(STYLES)),
+    seed=st.integers(0, 10_000),
+)
+def test_any_point_gives_a_playable_score(valence, arousal, tension, style, seed):
+    random = np.random.default_rng(seed)
+    artist = draw_artist(STYLES[style], random)
+    score = compose(Point(valence, arousal, tension), STYLES[style], artist, random)
+    assert 20 <= score.seconds <= 30
+    assert {"melody", "chords", "bass"} <= {part.role for part in score.parts}
+    for part in score.parts:
+        assert part.notes
+        role = "kit" if part.role == "drums" else part.role
+        allowed = [p for key, p in STYLES[style].palette.items() if key.startswith(role)]
+        assert part.program in sum(allowed, ())
+        for note in part.notes:
+            assert 0 <= note.start < note.start + note.duration <= score.seconds + 1e-9
+            assert 0 < note.pitch < 128
+            assert 20 <= note.velocity <= 127
+
+
+def test_chords_and_melody_keep_to_the_scale_when_nothing_is_tense():
+    style = STYLES["chamber"]
+    inside = total = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        artist = draw_artist(style, random)
+        score = compose(Point(0.8, 0.0, -1.0), style, artist, random)
+        steps = composer.SCALES[score.scale][2]
+        pitches = [n.pitch for part in score.parts if part.role != "drums" for n in part.notes]
+        inside += sum((pitch - score.tonic) % 12 in steps for pitch in pitches)
+        total += len(pitches)
+    assert inside / total > 0.97
+
+
+def test_voices_lead_smoothly():
+    random = np.random.default_rng(0)
+    style = STYLES["band"]
+    cues = dict.fromkeys(composer.CUE_WEIGHTS, 0.0) | {"dissonance": -1.0}
+    for _ in range(10):
+        plan = composer._plan(cues, style, random)
+        voicings = composer._voicings(plan, 60)
+        for chord, voicing in zip(plan.chords, voicings, strict=True):
+            assert {pitch % 12 for pitch in voicing} == set(chord.pitch_classes)
+        tops = np.array([voicing[-1] for voicing in voicings])
+        assert np.abs(np.diff(tops)).mean() < 4
+        assert np.abs(np.diff(tops)).max() <= 9
+
+
+def test_dissonance_of_known_chords():
+    def held(*pitches):
+        notes = tuple(composer.Note(0.0, 2.0, pitch, 90) for pitch in pitches)
+        part = composer.Part("chords", 0, 0.0, 0.0, notes)
+        return composer.Score((part,), 2.0, 120, 4, 0, "major", {})
+
+    assert composer.dissonance(held(60, 64, 67)) == 0  # C major
+    assert composer.dissonance(held(60, 64, 67, 71)) == pytest.approx(1 / 6)  # B against C
+    assert composer.dissonance(held(60, 61)) == 1
+    assert composer.dissonance(held(60)) == 0
+
+
+def test_facts_of_a_score_by_hand():
+    melody = tuple(composer.Note(float(i), 0.25, 72 + i, 90) for i in range(4))
+    bass = (composer.Note(0.0, 4.0, 36, 90),)
+    score = composer.Score(
+        (composer.Part("melody", 0, 0, 0, melody), composer.Part("bass", 32, 0, 0, bass)),
+        seconds=4.0, tempo=60.0, metre=4, tonic=9, scale="minor", cues={"tempo": 0.5},
+    )  # fmt: skip
+    found = facts(score)
+    assert found["key"] == "A minor"
+    assert found["mode"] == "minor"
+    assert found["notes_a_second"] == 5 / 4
+    assert found["pitch"] == 73.5  # the bass does not count
+    assert found["detachment"] == 0.75
+    assert found["cue_tempo"] == 0.5
+    json.dumps(found, allow_nan=False)
+
+
+# --- the sound
+
+
+def test_no_clip_is_silent_or_clipped(corpus, sounds):
+    for name, clips in sounds.items():
+        for samples, seconds in zip(clips, corpus[name].tracks["seconds"], strict=True):
+            assert samples.ndim == 1
+            assert len(samples) == pytest.approx(seconds * 24_000, abs=24)
+            assert np.isfinite(samples).all()
+            assert 0.05 < np.abs(samples).max() < 0.98
+            blocks = samples[: len(samples) // 24_000 * 24_000].reshape(-1, 24_000)
+            assert np.sqrt((blocks**2).mean(axis=1)).min() > 1e-4, "a second of silence"
+
+
+def pooled(corpus, sounds, measure, dimension) -> float:
+    values, targets, groups = [], [], []
+    for name, clips in sounds.items():
+        values += [measure(samples) for samples in clips]
+        targets += corpus[name].tracks[dimension].tolist()
+        groups += [name] * len(clips)
+    return correlation(values, targets, groups)
+
+
+def log_centroid(samples) -> float:
+    frequency, power = signal.welch(samples, 24_000, nperseg=2048)
+    return float(np.log(frequency @ power / power.sum()))
+
+
+def onset_strength(samples) -> float:
+    _, _, spectrum = signal.stft(samples, 24_000, nperseg=1024, noverlap=512)
+    level = np.log(np.abs(spectrum) ** 2 + 1e-8)
+    return float(np.maximum(np.diff(level, axis=1), 0).mean())
+
+
+def test_loudness_moves_with_arousal(corpus, sounds):
+    assert pooled(corpus, sounds, synthesizer.loudness, "arousal") > 0.65
+
+
+def test_spectral_centroid_moves_with_arousal(corpus, sounds):
+    assert pooled(corpus, sounds, log_centroid, "arousal") > 0.25
+
+
+def test_onsets_in_the_sound_move_with_arousal(corpus, sounds):
+    assert pooled(corpus, sounds, onset_strength, "arousal") > 0.5
+
+
+def test_datasets_differ_in_loudness(sounds):
+    level = {
+        name: np.mean([synthesizer.loudness(s) for s in clips]) for name, clips in sounds.items()
+    }
+    assert level["demo-emotify"] + 1 < level["demo-mtg"] < level["demo-cal500"] - 0.5
+
+
+def test_dissonance_cue_makes_the_sound_beat():
+    """A lone detuned part swells and fades; the same part in tune does not."""
+    note = (composer.Note(0.0, 3.0, 69, 100),)
+    synth, font = synthesizer._load_synth()
+
+    def swing(detune):
+        part = composer.Part("melody", 79, 0.0, detune, note)  # an ocarina is nearly a sine
+        samples = synthesizer._play_part(part, synth, font, 72_000)[24_000:60_000]
+        envelope = np.sqrt((samples.reshape(-1, 1200) ** 2).mean(axis=1))
+        return envelope.std() / envelope.mean()
+
+    assert swing(12.0) > 3 * swing(0.0)
+
+
+def measured(program, synth, font) -> tuple[float, float]:
+    """Spectral centroid in multiples of the pitch, and when in a note of 1.5 s its energy comes."""
+    brightness, middle = [], []
+    for pitch in (52, 60, 67, 76):
+        note = (composer.Note(0.0, 1.5, pitch, 100),)
+        part = composer.Part("melody", program, 0.0, 0.0, note)
+        samples = synthesizer._play_part(part, synth, font, 36_000)
+        power = np.abs(np.fft.rfft(samples[:24_000])) ** 2  # 1 Hz a bin
+        pitch_hz = 440 * 2 ** ((pitch - 69) / 12)
+        brightness.append(np.arange(len(power)) @ power / power.sum() / pitch_hz)
+        energy = samples**2
+        middle.append(np.arange(len(energy)) @ energy / energy.sum() / len(energy))
+    return float(np.median(brightness)), float(np.mean(middle))
+
+
+def test_palettes_are_ordered_as_the_sound_font_sounds():
+    """From dark to bright; what is called struck has sounded most of its energy early."""
+    synth, font = synthesizer._load_synth()
+    found = {}
+    for style in STYLES.values():
+        for key, programs in style.palette.items():
+            if key != "kit":
+                for program in programs:
+                    found.setdefault(program, measured(program, synth, font))
+                brightness = [found[program][0] for program in programs]
+                assert all(np.diff(brightness) > -0.05), f"{style.name} {key}: {brightness}"
+            for program in programs:
+                if key.endswith("struck"):
+                    assert found[program][1] < 0.34, f"{style.name} {key}: {program}"
+                if key.endswith("held"):
+                    assert found[program][1] > 0.34, f"{style.name} {key}: {program}"
+
+
+def test_shelf_raises_the_treble_only():
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(240_000)
+    frequency, before = signal.welch(noise, 24_000, nperseg=4096)
+    _, after = signal.welch(synthesizer._shelf(noise, 6.0), 24_000, nperseg=4096)
+    gain = 10 * np.log10(after / before)
+    assert gain[(frequency > 20) & (frequency < 150)].mean() == pytest.approx(0, abs=0.3)
+    assert gain[frequency > 9000].mean() == pytest.approx(6, abs=0.3)
+
+
+def test_limiter_leaves_quiet_samples_alone_and_keeps_order():
+    loud = np.linspace(-5, 5, 1001)
+    bent = synthesizer._limited(loud)
+    quiet = np.abs(loud) <= 0.6
+    np.testing.assert_array_equal(bent[quiet], loud[quiet])
+    assert (np.diff(bent) >= 0).all()
+    assert np.abs(bent).max() <= synthesizer.PEAK
+
+
+# --- labels
+
+
+def test_positions_cover_every_label_and_no_other():
+    used = {label for spec in demo_corpus.DEMO_DATASETS.values() for label in spec.labels}
+    assert used == set(demo_corpus.LABEL_POSITIONS)
+    assert np.abs(np.array(list(demo_corpus.LABEL_POSITIONS.values()))).max() <= 1
+
+
+def test_vocabularies_are_the_real_ones():
+    specs = demo_corpus.DEMO_DATASETS
+    assert specs["demo-cal500"].labels == vocabulary.names("cal500")
+    assert specs["demo-emotify"].labels == vocabulary.names("emotify")
+    real = vocabulary.names("mtg-jamendo")
+    affective = specs["demo-mtg"].labels
+    assert affective == tuple(label for label in real if label in affective)  # a subset, in order
+    assert len(affective) == 29
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"), [("demo-mtg", 1.79), ("demo-cal500", 4.9), ("demo-emotify", 3.0)]
+)
+def test_labels_a_track(name, mean):
+    spec = demo_corpus.DEMO_DATASETS[name]
+    assert sum(spec.label_shares) == pytest.approx(1)
+    assert spec.labels_a_track == pytest.approx(mean, abs=0.01)
+    counts = [len(piece.labels) for piece in demo_corpus.plan(name, 150, seed=0)]
+    assert np.mean(counts) == pytest.approx(mean, abs=0.1)
+    assert min(counts) >= 1
+    if name == "demo-emotify":
+        assert set(counts) == {3}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_label_occurs_in_the_demo_size(name):
+    found = {label for piece in demo_corpus.plan(name, 150, seed=0) for label in piece.labels}
+    assert found == set(demo_corpus.DEMO_DATASETS[name].labels)
+
+
+def test_labels_are_near_the_point():
+    for name, spec in demo_corpus.DEMO_DATASETS.items():
+        chosen, others = [], []
+        for piece in demo_corpus.plan(name, 60, seed=0):
+            place = np.array([*vars(piece.point).values()])
+            for label in spec.labels:
+                distance = np.linalg.norm(place - demo_corpus.LABEL_POSITIONS[label])
+                (chosen if label in piece.labels else others).append(distance)
+        assert np.mean(chosen) < 0.75 * np.mean(others), name
+
+
+def test_label_draw_follows_the_weights():
+    random = np.random.default_rng(0)
+    weights = np.array([0.5, 0.3, 0.2])
+    drawn = demo_corpus.draw_labels(
+        np.log(np.tile(weights, (20_000, 1))), np.ones(20_000, dtype=int), random
+    )
+    assert (drawn.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(drawn.mean(axis=0), weights, atol=0.015)
+
+
+# --- the oracle
+
+
+def by_enumeration(weights, count) -> np.ndarray:
+    """Chance of each label to be among the first `count`, over all orders: for few labels."""
+    chance = np.zeros(len(weights))
+    for order in permutations(range(len(weights)), count):
+        left, probability = 1.0, 1.0
+        for label in order:
+            probability *= weights[label] / left
+            left -= weights[label]
+        chance[list(order)] += probability
+    return chance
+
+
+def test_inclusion_probabilities_equal_enumeration():
+    weights = np.array([0.55, 0.25, 0.15, 0.0499, 0.0001])
+    for count in (1, 2, 3, 5):
+        shares = [0.0] * (count - 1) + [1.0]
+        np.testing.assert_allclose(
+            demo_corpus.inclusion_probabilities(weights, shares),
+            by_enumeration(weights, count),
+            atol=2e-6,
+        )
+    mixed = demo_corpus.inclusion_probabilities(weights, [0.5, 0.2, 0.3])
+    parts = [0.5 * by_enumeration(weights, 1), 0.2 * by_enumeration(weights, 2)]
+    np.testing.assert_allclose(mixed, sum(parts) + 0.3 * by_enumeration(weights, 3), atol=2e-6)
+
+
+def test_oracle_is_calibrated_and_far_from_chance():
+    """Over many tracks the oracle's probabilities are the frequencies of the drawn labels."""
+    for name, spec in demo_corpus.DEMO_DATASETS.items():
+        pieces = demo_corpus.plan(name, 200, seed=5)
+        table = pd.DataFrame(
+            {
+                "audio": None,
+                "labels": [piece.labels for piece in pieces],
+                "split": [piece.split for piece in pieces],
+                "group": [piece.group for piece in pieces],
+                **{d: [getattr(p.point, d) for p in pieces] for d in demo_corpus.DIMENSIONS},
+            },
+            index=pd.Index([piece.track for piece in pieces], name="track"),
+        )
+        dataset = demo_corpus.Dataset(name, spec.labels, table)
+        scores, targets = demo_corpus.oracle_scores(dataset), dataset.targets()
+        assert scores.shape == targets.shape
+        np.testing.assert_allclose(scores.sum(axis=1), spec.labels_a_track, atol=1e-4)
+        np.testing.assert_allclose(scores.mean(axis=0), targets.mean(axis=0), atol=0.1)
+        for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
+            cell = (scores >= low) & (scores < high)
+            if cell.sum() > 100:
+                assert targets[cell].mean() == pytest.approx(scores[cell].mean(), abs=0.06)
+        area = [
+            roc_auc_score(targets[:, i], scores[:, i])
+            for i in range(targets.shape[1])
+            if targets[:, i].any()
+        ]
+        assert 0.8 < np.mean(area) < 0.97, name  # good, and not perfect
+
+
+def test_oracle_refuses_other_datasets(corpus):
+    tracks = corpus["demo-mtg"].tracks
+    other = demo_corpus.Dataset("emotify", corpus["demo-mtg"].labels, tracks)
+    with pytest.raises(ValueError, match="only known for the built-in corpus"):
+        demo_corpus.oracle_scores(other)
+    blind = demo_corpus.Dataset(
+        "demo-mtg", corpus["demo-mtg"].labels, tracks.drop(columns="tension")
+    )
+    with pytest.raises(ValueError, match="only known for the built-in corpus"):
+        demo_corpus.oracle_scores(blind)
+
+
+# --- datasets, splits, files
+
+
+def test_dataset_has_what_is_promised(corpus):
+    for name, dataset in corpus.items():
+        tracks = dataset.tracks
+        assert dataset.name == name
+        assert len(dataset) == SIZE
+        assert tracks.index.name == "track"
+        assert {"audio", "labels", "split", "group", *demo_corpus.DIMENSIONS} <= set(tracks.columns)
+        assert set(tracks["split"]) == {"train", "validation", "test"}
+        assert len(tracks[["group", "split"]].drop_duplicates()) == len(set(tracks["group"]))
+        assert tracks[list(demo_corpus.DIMENSIONS)].abs().max().max() <= 1
+        assert all(os.path.isfile(path) for path in tracks["audio"])
+        assert dataset.targets().sum() == sum(map(len, tracks["labels"]))
+
+
+def test_tables_beside_the_audio_say_the_same(corpus):
+    dataset = corpus["demo-emotify"]
+    home = os.path.dirname(os.path.dirname(dataset.tracks["audio"].iloc[0]))
+    table = pd.read_csv(os.path.join(home, "tracks.csv"), index_col="track")
+    assert [tuple(labels.split(" | ")) for labels in table["labels"]] == list(
+        dataset.tracks["labels"]
+    )
+    np.testing.assert_allclose(table["valence"], dataset.tracks["valence"])
+    assert all(os.path.isfile(os.path.join(home, path)) for path in table["audio"])
+    about = storage.read_json(os.path.join(home, "corpus.json"))
+    assert about["seed"] == 3
+    assert "synthetic" in about["kind"]
+
+
+def test_groups_of_five_share_artist_and_production():
+    pieces = demo_corpus.plan("demo-cal500", 150, seed=0)
+    groups = {}
+    for piece in pieces:
+        groups.setdefault(piece.group, []).append(piece)
+    assert {len(members) for members in groups.values()} == {5}
+    assert all(len({repr(p.artist) + repr(p.production) for p in m}) == 1 for m in groups.values())
+    assert len({repr(members[0].artist) for members in groups.values()}) == 30
+    share = pd.Series([piece.split for piece in pieces]).value_counts(normalize=True)
+    assert share.to_dict() == pytest.approx({"train": 0.6, "validation": 0.2, "test": 0.2})
+
+
+@pytest.mark.parametrize("size", [6, 7, 12, 29, 30])
+def test_every_size_has_all_splits(size):
+    pieces = demo_corpus.plan("demo-mtg", size, seed=0)
+    assert len({piece.track for piece in pieces}) == size
+    assert {piece.split for piece in pieces} == {"train", "validation", "test"}
+
+
+def test_points_fill_the_space_and_tension_leans():
+    pieces = demo_corpus.plan("demo-mtg", 150, seed=0)
+    points = np.array([[*vars(piece.point).values()] for piece in pieces])  # (150, 3)
+    for quadrant in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        assert (np.sign(points[:, :2]) == quadrant).all(axis=1).sum() > 20
+    assert points.std(axis=0).min() > 0.45
+    assert np.corrcoef(points[:, 0], points[:, 2])[0, 1] < -0.2
+
+
+def test_same_seed_same_bytes_in_any_process(corpus):
+    """What worker processes wrote is what this process plays, byte for byte."""
+    for name, spec in demo_corpus.DEMO_DATASETS.items():
+        piece = demo_corpus.plan(name, SIZE, seed=3)[SIZE // 2]
+        played, _ = synthesizer.play(
+            piece.point, spec.style, piece.artist, piece.production, piece.seed
+        )
+        with open(corpus[name].tracks.loc[piece.track, "audio"], "rb") as file:
+            assert file.read() == played
+
+
+def test_another_seed_gives_other_pieces(corpus):
+    one, other = (demo_corpus.plan("demo-mtg", SIZE, seed) for seed in (3, 4))
+    assert all(a.point != b.point for a, b in zip(one, other, strict=True))
+    spec = demo_corpus.DEMO_DATASETS["demo-mtg"]
+    bytes_of = [
+        synthesizer.play(p[0].point, spec.style, p[0].artist, p[0].production, p[0].seed)[0]
+        for p in (one, other)
+    ]
+    assert bytes_of[0] != bytes_of[1]
+
+
+def test_only_what_is_missing_is_rendered_again(tmp_path):
+    first = demo_corpus.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
+    paths = first.tracks["audio"].tolist()
+    before = {path: (os.stat(path).st_mtime_ns, storage.file_hash(path)) for path in paths}
+    os.remove(paths[2])
+    second = demo_corpus.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
+    pd.testing.assert_frame_equal(first.tracks, second.tracks)
+    after = {path: (os.stat(path).st_mtime_ns, storage.file_hash(path)) for path in paths}
+    for path in paths:
+        assert after[path][1] == before[path][1]
+        assert (after[path][0] == before[path][0]) == (path != paths[2])
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
+    """Stopped in the third piece: two are there, whole; the next run does the other four."""
+    real, played = synthesizer.play, []
+
+    def stopping(*arguments):
+        played.append(arguments)
+        if len(played) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(synthesizer, "play", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
+    assert len(list(tmp_path.rglob("*.flac"))) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert len(demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)) == 6
+    assert len(played) == 3 + 4
+    demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
+    assert len(played) == 3 + 4  # all there: nothing is played
+
+
+def test_settings_have_their_own_folders():
+    spec = demo_corpus.DEMO_DATASETS["demo-mtg"]
+    hashes = {
+        storage.settings_hash(
+            demo_corpus._settings(spec, demo_corpus.plan("demo-mtg", size, seed), size, seed)
+        )
+        for size, seed in ((6, 0), (7, 0), (6, 1))
+    }
+    assert len(hashes) == 3
+
+
+def test_spoilt_facts_are_named(tmp_path):
+    dataset = demo_corpus.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
+    spoilt = dataset.tracks["audio"].iloc[0].replace(".flac", ".json")
+    with open(spoilt, "w", encoding="utf-8") as file:
+        file.write("{")
+    with pytest.raises(ValueError, match=r"demo-emotify-0000\.json: not readable as JSON"):
+        demo_corpus.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
+
+
+# --- errors
+
+
+def test_bad_arguments_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no built-in dataset 'demo-mulan'; there are demo-mtg"):
+        demo_corpus.build("demo-mulan", 12, 0, tmp_path)
+    for size in (5, 0, -3, 12.0, "12"):
+        with pytest.raises(ValueError, match="at least 6 tracks"):
+            demo_corpus.build("demo-mtg", size, 0, tmp_path)
+    for seed in (-1, 0.5, None):
+        with pytest.raises(ValueError, match="0 or more"):
+            demo_corpus.build("demo-mtg", 12, seed, tmp_path)
+    for workers in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="workers is"):
+            demo_corpus.build("demo-mtg", 12, 0, tmp_path, workers=workers)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_mend(monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.metadata, "files", absent)
+        with pytest.raises(ModuleNotFoundError, match=r"TimGM6mb\.sf2 .*-r no-deps\.txt"):
+            synthesizer.find_sound_font()
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ModuleNotFoundError, match=r"tinysoundfont .*-r no-deps\.txt"):
+            synthesizer.find_sound_font()
+    assert synthesizer.find_sound_font().name == "TimGM6mb.sf2"
+
+
+def test_workers_import_neither_torch_nor_pretty_midi():
+    """What a worker process imports stays light: it starts in under a second."""
+    program = (
+        "import sys, mer_utils.synthesizer as s; s._load_synth(); "
+        "print(sorted({'torch', 'pandas', 'pretty_midi'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
