@@ -5,9 +5,9 @@
     python benchmarks/extraction.py --json table.json --markdown table.md
 
 MERT is timed at full size with random weights, which cost the same time as the published ones.
-Costs on a CPU are CPU seconds of all threads, and PyTorch has one thread unless told otherwise (idle
-ones would spin and count), so they hold on a busy machine too. Extraction is compared with the bare
-forward pass over the same segments, taking turns.
+Costs on a CPU are CPU seconds of all threads, and PyTorch has one thread unless told otherwise
+(idle ones would spin and count), so they hold on a busy machine too. Extraction is compared with
+the bare forward pass over the same segments, taking turns.
 """
 
 import argparse

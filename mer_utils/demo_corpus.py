@@ -229,7 +229,7 @@ def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
     number = zlib.crc32(name.encode())
     random = np.random.default_rng((seed, number))
     group = np.arange(size) // min(GROUP_SIZE, size // SMALLEST)  # (tracks,)
-    points, shares = _draw_points(group, seed, number, random)
+    points, shares = _draw_points(group, random)
     counts = 1 + np.searchsorted(np.cumsum(spec.label_shares)[:-1], shares, side="right")
     drawn = draw_labels(label_weights(spec.labels, points), counts, random)  # (tracks, labels)
     splits = _draw_splits(int(group[-1]) + 1, random)
@@ -318,9 +318,7 @@ def inclusion_probabilities(weights: np.ndarray, count_shares: Sequence[float]) 
         grown = others * (1 - chance[:, :, None])
         grown[:, :, 1:] += others[:, :, :-1] * chance[:, :, None]
         others = grown
-    wanted = np.cumsum(np.asarray(count_shares)[::-1])[
-        ::-1
-    ]  # (most,) share of draws of more than j
+    wanted = 1 - np.cumsum([0, *count_shares[:-1]])  # (most,) share of draws of more than 0, 1 …
     still_room = others @ wanted  # (times, labels)
     density = weights * np.exp(-np.outer(time, weights)) * time[:, None]  # per unit of log time
     return np.trapezoid(density * still_room, log_time, axis=0)  # (labels,)
@@ -335,14 +333,11 @@ def _spec(name: str) -> DemoDataset:
     return DEMO_DATASETS[name]
 
 
-def _draw_points(
-    group: np.ndarray, seed: int, number: int, random: Random
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw_points(group: np.ndarray, random: Random) -> tuple[np.ndarray, np.ndarray]:
     """Points (tracks, 3), spread evenly, each group with a leaning; numbers in [0, 1) (tracks,)."""
-    sequence = qmc.Halton(d=4, scramble=True, rng=np.random.default_rng((seed, number, 1)))
-    even = sequence.random(len(group))  # (tracks, 4)
-    leaning = random.uniform(-1, 1, size=(int(group[-1]) + 1, 3))[group]  # (tracks, 3)
-    own = 2 * even[:, :3] - 1 + 0.4 * leaning  # (tracks, 3)
+    even = qmc.Halton(d=4, rng=random).random(len(group))  # (tracks, 4)
+    leaning = qmc.Halton(d=3, rng=random).random(int(group[-1]) + 1)[group]  # (tracks, 3)
+    own = 2 * even[:, :3] - 1 + 0.4 * (2 * leaning - 1)  # (tracks, 3)
     valence, arousal = own[:, 0], own[:, 1]
     tension = -0.4 * valence + 0.3 * arousal + 0.8 * own[:, 2]
     points = np.clip(np.stack([valence, arousal, tension], axis=1), -1, 1)  # (tracks, 3)

@@ -5,7 +5,6 @@ dataset; colour the dataset or the cluster. Distances are 1 − cosine.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import networkx as nx
@@ -51,7 +50,9 @@ if TYPE_CHECKING:
 
 
 def _cosine_distances(vectors: np.ndarray) -> np.ndarray:
-    """1 − cosine of unit vectors (n, d), exactly symmetric with zeros on the diagonal: (n, n)."""
+    """1 − cosine of 3 unit vectors or more (n, d), exactly symmetric, zeros on the diagonal."""
+    if len(vectors) < 3:
+        raise ValueError(f"a figure of labels needs 3 labels or more, not {len(vectors)}")
     distances = np.clip(1 - np.asarray(vectors, dtype=np.float64) @ vectors.T, 0, 2)
     np.fill_diagonal(distances, 0)
     return (distances + distances.T) / 2
@@ -160,16 +161,13 @@ def _flatten(distances: np.ndarray, method: str, seed: int) -> tuple[np.ndarray,
 
     A map may be turned at will: its longer extent lies across.
     """
-    count = len(distances)
-    if count < 3:
-        raise ValueError(f"a map needs 3 labels or more, not {count}")
     if method == "tsne":
         name = "t-SNE dimension"
         model = TSNE(
             metric="precomputed",
             init="random",
             method="exact",
-            perplexity=min(12, (count - 1) / 3),
+            perplexity=min(12, (len(distances) - 1) / 3),
             random_state=seed,
         )
     elif method == "mds":
@@ -278,11 +276,13 @@ def similarity_heatmap(
     axes = axes[0, 0]
     centred = embeddings.mean is not None
     different = off_diagonal[off_diagonal < 0.999]  # the same text twice would stretch the scale
+    different = different if len(different) else off_diagonal
     low, high = min(0.0, different.min()), different.max()
     if centred:
         high = np.abs(different).max()
         low = -high
     image = axes.imshow(cosines, cmap=DIVERGING if centred else SEQUENTIAL, vmin=low, vmax=high)
+    axes.set_facecolor(GREY if centred else "white")  # seen on the diagonal
     beyond = "max" if len(different) < len(off_diagonal) else "neither"
     bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, pad=0.01, extend=beyond)
     bar.set_label("cosine of label vectors" + (" (centred)" if centred else ""))
@@ -456,17 +456,17 @@ def _islands(distances: np.ndarray, assignment: np.ndarray, names: Sequence[str]
 
 def _island(distances: np.ndarray) -> np.ndarray:
     """Positions (n, 2) in inches of the labels of one cluster, round 0; names need some width."""
-    count = len(distances)
-    if count == 2:
+    size = len(distances)
+    if size == 2:
         return np.array([[0.0, 0.15], [0.0, -0.15]])
     wanted = 0.4 + distances
-    graph = nx.complete_graph(count)
+    graph = nx.complete_graph(size)
     layout = nx.kamada_kawai_layout(
         graph, dist={i: dict(enumerate(row)) for i, row in enumerate(wanted.tolist())}
     )
-    positions = PCA(2).fit_transform(np.array([layout[i] for i in range(count)]))
+    positions = PCA(2).fit_transform(np.array([layout[i] for i in range(size)]))
     positions /= np.abs(positions).max(axis=0).clip(min=1e-9)
-    return positions * np.sqrt(count) * (0.31, 0.19)
+    return positions * np.sqrt(size) * (0.31, 0.19)
 
 
 def _moved_apart(middles: np.ndarray, halves: np.ndarray, border: float) -> np.ndarray:
@@ -477,22 +477,28 @@ def _moved_apart(middles: np.ndarray, halves: np.ndarray, border: float) -> np.n
     middles = middles.copy()
     reach = np.clip(border - halves[:, 0], 0, None)
     for step in range(2000):
-        if step < 1500:  # together down the page, as long as there is time to come apart again
-            middles[:, 1] *= 0.996
-        moved = False
-        for i, j in combinations(range(len(middles)), 2):
+        if step < 800:  # together down the page, as long as there is time to come apart again
+            middles[:, 1] *= 0.993
+        overlaps = _overlapping(middles, halves)
+        if not len(overlaps) and step >= 800:
+            break
+        for i, j in overlaps:
             apart = middles[j] - middles[i]
             shared = halves[i] + halves[j] - np.abs(apart)  # (2,) overlap across and down
-            if (shared > 1e-6).all():
+            if (shared > 0).all():  # not yet cured by an earlier pair
                 axis = int(shared[1] <= shared[0])  # the shorter way out
                 way = 1 if apart[axis] >= 0 else -1
                 middles[i, axis] -= way * shared[axis] / 2
                 middles[j, axis] += way * shared[axis] / 2
-                moved = True
         middles[:, 0] = np.clip(middles[:, 0], -reach, reach)
-        if not moved and step >= 1500:
-            break
     return middles
+
+
+def _overlapping(middles: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    """Pairs of boxes (pairs, 2) that overlap."""
+    apart = np.abs(middles[:, None] - middles[None])  # (n, n, 2)
+    overlap = (halves[:, None] + halves[None] - apart > 1e-6).all(axis=-1)
+    return np.argwhere(np.triu(overlap, 1))
 
 
 def _shade(axes: Axes, points: np.ndarray, colour: str) -> None:
@@ -611,6 +617,8 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float] | float) -
     sweep = sweep.sort_values("value")
     first = sweep.iloc[0]
     setting, labels = first["setting"], int(first["labels"])
+    if isinstance(chosen, Mapping) and setting not in chosen:
+        raise ValueError(f"clustering_sweep: the sweep is over {setting}, but chosen is {chosen}")
     value = chosen[setting] if isinstance(chosen, Mapping) else chosen
     figure, axes = new_figure(height=4.8, rows=3, sharex=True, height_ratios=[1.3, 1, 1])
     top, middle, bottom = axes[:, 0]

@@ -210,6 +210,14 @@ def projection_map(
             )
     if (0 if label_vectors is None else len(label_vectors)) != len(label_names):
         raise ValueError("projection_map: label_vectors and label_names must be of the same labels")
+    widths = {name: np.shape(values)[1] for name, values in projections.items()}
+    if label_vectors is not None:
+        widths["label_vectors"] = np.shape(label_vectors)[1]
+    if len(set(widths.values())) > 1 and (shared or label_vectors is not None):
+        raise ValueError(
+            f"projection_map: one map needs one label space, but the dimensions are {widths}; draw "
+            "models of different label spaces apart, or with shared=False and no label vectors"
+        )
     unit = [_unit_rows(values) for values in projections.values()]
     if label_vectors is None:
         points, captions = _own_components(unit, shared)
@@ -230,7 +238,7 @@ def projection_map(
         if stars is not None:
             star = {"marker": "*", "s": 90, "color": "black", "edgecolors": "white"}
             panel.scatter(*stars.T, linewidths=0.6, zorder=4, **star)
-        panel.set(title=name, xlabel=caption[0], ylabel=caption[1])
+        panel.set(title=wrapped(name, 34), xlabel=caption[0], ylabel=caption[1])
         panel.set_box_aspect(1)
         panel.margins(0.1)
         panel.locator_params(nbins=5)
@@ -290,7 +298,7 @@ def _category_keys(frequent: pd.Series, colours: Mapping[str, str], item: str, s
     """Legend entries for categories, with how many points each has."""
     dot = {"marker": "o", "markersize": 5}
     keys = [
-        key(f"{name} ({count(frequent[name], item)})", color=colour, **dot)
+        key(f"{dataset_title(name)} ({count(frequent[name], item)})", color=colour, **dot)
         for name, colour in colours.items()
     ]
     rest = frequent.iloc[len(colours) :]
@@ -309,10 +317,7 @@ def _category_keys(frequent: pd.Series, colours: Mapping[str, str], item: str, s
 def results(
     table: pd.DataFrame,
     metric: str = "song_roc_auc",
-    references: pd.DataFrame
-    | Mapping[str, float]
-    | Mapping[str, Mapping[str, float]]
-    | None = None,
+    references: Mapping[str, float] | Mapping[str, Mapping[str, float]] | None = None,
     order: Sequence[str] | str | None = None,
 ) -> Figure:
     """One metric of every method on every target, with 95 % intervals and both kinds of chance.
@@ -336,6 +341,8 @@ def results(
         found = ", ".join(dict.fromkeys(table["metric"]))
         raise ValueError(f"results: the table has no metric {metric!r}; it has {found}")
     rows, named = _without_references(rows)
+    if rows.duplicated(["target", "method"]).any():
+        raise ValueError("results: several rows for one target and method; average seeds first")
     methods = _method_order(rows, order)
     targets = list(dict.fromkeys(rows["target"]))
     for target in targets:
@@ -472,7 +479,7 @@ def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     looks = dict(zip(dict.fromkeys(table["method"]), shapes, strict=False))
     sorted_rows = {target: _best_first(part, metric) for target, part in parts.items()}
     texts = {
-        target: [f"{row.label} ({row.positives:,})" for row in rows.itertuples()]
+        target: [f"{row.label} ({int(row.positives):,})" for row in rows.itertuples()]
         for target, rows in sorted_rows.items()
     }
     figure, panels = row_panels(texts, step=0.16 + 0.07 * (most - 1), same_scale=True)

@@ -66,7 +66,7 @@ class Model:
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        for key in ("name", "layers"):
+        for key in ("name", "layers", "columns", "transform"):
             ours, theirs = self.encoder.get(key), features.encoder.get(key)
             if ours != theirs:
                 raise ValueError(

@@ -6,14 +6,15 @@ Colours are those of Okabe & Ito (*Color Universal Design*, 2008), which colour-
 tell apart; colour is never the only carrier: each dataset has a marker of its own. Grey means
 "reference": chance, singletons, what is not the subject.
 
-A figure that a function here makes is not kept open by pyplot: a notebook shows it once, as the
-value of its cell, and it is freed with its last name.
+In a notebook a figure shows itself at the end of its cell, as pyplot's figures do. With a backend
+that only writes files (Agg) pyplot does not keep it open: a script may draw any number.
 """
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,6 +24,7 @@ import seaborn
 from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -100,27 +102,32 @@ _OTHER_MARKERS, _OTHER_COLOURS = "vPX*<>", (COLOURS[4], COLOURS[5], COLOURS[6])
 @contextmanager
 def style() -> Iterator[None]:
     """The house style, for a block or, as `@style()`, for a function."""
-    with mpl.rc_context({**seaborn.axes_style("ticks"), **_STYLE}):
+    changed = {**seaborn.axes_style("ticks"), **_STYLE}
+    # Not mpl.rc_context: it puts back everything, also what a notebook's backend sets for itself
+    # when the first figure loads it inside the block; figures would then no longer show.
+    before = {name: mpl.rcParams[name] for name in changed}
+    mpl.rcParams.update(changed)
+    try:
         yield
+    finally:
+        mpl.rcParams.update(before)
 
 
-def save(figure: Figure, path: str | Path) -> list[Path]:
+def save(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG (200 dpi) or SVG, by the ending of `path`; without an ending as both.
 
-    The figure stays as it is. Returns the files written.
+    The figure stays as it is, and a notebook still shows it.
     Raises ValueError for another ending.
     """
     path = Path(path)
     if path.suffix not in ("", ".png", ".svg"):
         raise ValueError(f"{path}: a figure is written as .png or .svg, not {path.suffix!r}")
     endings = [path.suffix] if path.suffix else [".png", ".svg"]
-    paths = [path.with_suffix(ending) for ending in endings]
-    for target in paths:
-        kind = target.suffix[1:]
+    for ending in endings:
+        kind = ending[1:]
         metadata = {"Date": None} if kind == "svg" else None  # the same figure, the same file
-        with storage.replacing(target) as temporary, style():
+        with storage.replacing(path.with_suffix(ending)) as temporary, style():
             figure.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata)
-    return paths
 
 
 # --- Parts ----------------------------------------------------------------------------------------
@@ -129,13 +136,19 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
 def new_figure(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **settings: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure (inches) and its axes (rows, columns); pyplot does not keep it open."""
+    """A figure (inches) and its axes (rows, columns)."""
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **settings
     )
-    plt.close(figure)
-    FigureCanvasAgg(figure)  # texts are measured on it, whatever screen there is
+    _release(figure)
     return figure, axes
+
+
+def _release(figure: Figure) -> None:
+    """Let pyplot forget a figure that it cannot show anyway."""
+    if plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
+        plt.close(figure)
+        FigureCanvasAgg(figure)  # closing took its canvas, on which texts are measured
 
 
 def require_columns(
@@ -188,17 +201,14 @@ def dataset_title(name: str) -> str:
 
 def series_looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a line style for each of some methods, all different up to 28."""
-    count = len(COLOURS)
-    return {
-        name: (COLOURS[i % count], LINES[i // count % len(LINES)])
-        for i, name in enumerate(dict.fromkeys(names))
-    }
+    looks = [(colour, line) for line in LINES for colour in COLOURS]
+    return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))
 
 
 def reference_looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """A colour and a line style for each reference line; none looks like chance or a method."""
     looks = [(colour, line) for line in ("-", ":", "-.") for colour in COLOURS[1:5]]
-    return dict(zip(dict.fromkeys(names), looks, strict=False))
+    return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))
 
 
 def key(label: str, **settings: object) -> Line2D:
@@ -211,7 +221,7 @@ def dataset_keys(datasets: Sequence[str], colour: str | None = None) -> list[Lin
     looks = dataset_looks(datasets)
     return [
         key(
-            f"{look.title} ({list(datasets).count(name)} labels)",
+            f"{look.title} ({count(list(datasets).count(name), 'label')})",
             marker=look.marker,
             color=colour or look.colour,
             markersize=6,
@@ -261,7 +271,7 @@ def halo(width: float = 2.0) -> list:
 
 def settle(figure: Figure) -> None:
     """Lay the figure out once and keep that, so that what is placed by hand stays in place."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
 
 
@@ -269,10 +279,8 @@ def place_names(
     axes: Axes,
     positions: np.ndarray,
     names: Sequence[str],
-    colours: Sequence[str] | str = "black",
-    obstacles: np.ndarray | None = None,
+    colours: Sequence[str] | None = None,
     weights: Sequence[str] | None = None,
-    **settings: object,
 ) -> list[Text]:
     """Write names beside their points so that no two overlap; the layout is then final.
 
@@ -282,25 +290,21 @@ def place_names(
     gets a thin line to it.
 
     positions: (names, 2) in data units, inside the final limits of the axes.
-    obstacles: (n, 2) more points to keep clear of.
-    weights: "normal" or "bold" for each name; settings: of all texts.
+    colours: of each name, black if None; weights: "normal" or "bold" for each, normal if None.
     """
     settle(axes.figure)
-    colours = [colours] * len(names) if isinstance(colours, str) else colours
+    colours, weights = colours or ["black"] * len(names), weights or ["normal"] * len(names)
     texts = [
-        axes.text(x, y, name, color=colour, ha="center", va="center", zorder=5, **settings)
-        for (x, y), name, colour in zip(positions, names, colours, strict=True)
+        axes.text(x, y, name, color=colour, weight=weight, ha="center", va="center", zorder=5)
+        for (x, y), name, colour, weight in zip(positions, names, colours, weights, strict=True)
     ]
     points = axes.transData.transform(positions)  # (names, 2) pixels
-    others = points if obstacles is None else np.r_[points, axes.transData.transform(obstacles)]
-    for text, weight in zip(texts, weights or (), strict=False):
-        text.set_fontweight(weight)
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([[box.width, box.height] for box in boxes])  # (names, 2)
     point = axes.figure.dpi / 72  # pixels
     halves = sizes / 2 + np.array([1.5, 0.0]) * point  # with the distance that two texts keep
     places, far, costs = _places(points, sizes, gap=5.5 * point)
-    costs = costs + _static_costs(places, halves, others, 3.5 * point, axes.bbox)
+    costs = costs + _static_costs(places, halves, points, 3.5 * point, axes.bbox)
     chosen = _choose(points, places, far, halves, costs)
     to_data = axes.transData.inverted().transform
     for row, (text, choice) in enumerate(zip(texts, chosen, strict=True)):
@@ -339,9 +343,8 @@ def _static_costs(
 ) -> np.ndarray:
     """Cost of covering points and of leaving the axes, for every place: (names, places)."""
     low, high = places - halves[:, None], places + halves[:, None]  # (names, places, 2)
-    covered = ((points > low[:, :, None] - radius) & (points < high[:, :, None] + radius)).all(
-        -1
-    )  # (names, places, points)
+    low_reach, high_reach = low[:, :, None] - radius, high[:, :, None] + radius
+    covered = ((points > low_reach) & (points < high_reach)).all(-1)  # (names, places, points)
     outside = ((low < frame.min) | (high > frame.max)).any(-1)  # (names, places)
     return 12.0 * covered.sum(-1) + 1000.0 * outside
 
@@ -376,7 +379,7 @@ def spread(positions: np.ndarray, share: float = 0.018) -> np.ndarray:
     share: the least distance, as a share of the larger extent of all points.
     """
     positions = np.array(positions, dtype=np.float64)
-    least = share * np.ptp(positions, axis=0).max()
+    least = share * (np.ptp(positions, axis=0).max() or 1.0)
     turn = np.arange(len(positions))  # points in the very same place part in fixed directions
     nothing = np.stack([np.cos(turn), np.sin(turn)], axis=1) * 1e-6 * least
     for _ in range(50):
@@ -447,8 +450,7 @@ def row_panels(
         heights[shorter] += above + step * (len(rows[name]) + 0.2) + below
     width, height = (WIDTH if len(columns) > 1 else 5.2), max(heights)
     figure = plt.figure(figsize=(width, height), layout="none")
-    plt.close(figure)
-    FigureCanvasAgg(figure)
+    _release(figure)
     panels: dict[str, Axes] = {}
     for place, column in enumerate(columns):
         margin = 0.3 + LETTER * max(len(text) for name in column for text in rows[name])

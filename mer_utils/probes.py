@@ -169,6 +169,94 @@ def label_probe(
     return pd.DataFrame(rows)
 
 
+# --- Several datasets ----
+
+
+def probe_datasets(
+    layers: Mapping[str, Mapping[Hashable, np.ndarray]],
+    datasets: Mapping[str, Dataset],
+    points: Sequence[str] = (),
+    held_out: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Probe the layers of several datasets for numbers, if their tracks have them, or for labels.
+
+    layers: {dataset: {layer: (tracks, dim)}}, rows as in the dataset's tracks.
+    points: columns of the tables of tracks, read from all datasets together by `layer_probe`; none:
+        each dataset's labels by `label_probe`.
+    held_out: only with points: predict each dataset from the others.
+    Returns the table of `layer_probe` or of `label_probe`.
+    Raises ValueError if a dataset lacks a column.
+    """
+    settings = {"resamples": resamples, "seed": seed}
+    if not points:
+        probed = [label_probe(layers[name], d, **settings) for name, d in datasets.items()]
+        return pd.concat(probed, ignore_index=True)
+    tracks = _joined_tracks(datasets, points)
+    elsewhere = tracks["dataset"] if held_out else None
+    return layer_probe(
+        _joined_layers(layers, datasets),
+        tracks[list(points)],
+        tracks["group"],
+        held_out=elsewhere,
+        **settings,
+    )
+
+
+def probe_poolings(
+    poolings: Mapping[str, Mapping[str, Mapping[Hashable, np.ndarray]]],
+    datasets: Mapping[str, Dataset],
+    points: Sequence[str] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Probe what several datasets' segments are after different poolings.
+
+    poolings: {pooling: {dataset: {layer: (tracks, dim)}}}; the first is the reference.
+    points, resamples, seed: as for `probe_datasets`.
+    Returns the table of `compare_poolings`, or, for labels, of `label_probe` with a column pooling
+    and no differences.
+    """
+    settings = {"resamples": resamples, "seed": seed}
+    if not points:
+        probed = [
+            probe_datasets(layers, datasets, **settings).assign(pooling=pooling)
+            for pooling, layers in poolings.items()
+        ]
+        return pd.concat(probed, ignore_index=True)
+    tracks = _joined_tracks(datasets, points)
+    joined = {pooling: _joined_layers(layers, datasets) for pooling, layers in poolings.items()}
+    return compare_poolings(joined, tracks[list(points)], tracks["group"], **settings)
+
+
+def _joined_tracks(datasets: Mapping[str, Dataset], points: Sequence[str]) -> pd.DataFrame:
+    """The tables of tracks below one another, with a column dataset; groups kept apart."""
+    for name, dataset in datasets.items():
+        missing = [column for column in points if column not in dataset.tracks]
+        if missing:
+            raise ValueError(
+                f"{name}: its tracks have no columns {missing}; leave points out to probe for "
+                "labels instead"
+            )
+    parts = [
+        dataset.tracks.assign(dataset=name, group=[(name, g) for g in dataset.tracks["group"]])
+        for name, dataset in datasets.items()
+    ]
+    return pd.concat(parts)
+
+
+def _joined_layers(
+    layers: Mapping[str, Mapping[Hashable, np.ndarray]], datasets: Mapping[str, Dataset]
+) -> dict[Hashable, np.ndarray]:
+    """{layer: (all tracks, dim)}, datasets in their order."""
+    first = next(iter(datasets))
+    return {
+        layer: np.concatenate([layers[name][layer] for name in datasets])  # (all tracks, dim)
+        for layer in layers[first]
+    }
+
+
 # --- Features to probe ----------------------------------------------------------------------------
 
 

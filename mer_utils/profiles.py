@@ -11,14 +11,15 @@ it, so any notebook can be run alone and finds or makes what it needs.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from mer_utils import datasets, demo_corpus, features
+from mer_utils import datasets, demo_corpus, features, musicnn
 from mer_utils.datasets import Dataset
-from mer_utils.encoders import load_encoder
+from mer_utils.encoders import Encoder, load_encoder
+from mer_utils.features import Features
 from mer_utils.methods import Labelled
 from mer_utils.storage import settings_hash
 
@@ -33,6 +34,7 @@ class Profile:
     datasets: names of the datasets, in the order of every table.
     notebooks: the notebooks that it runs, by number.
     encoder: name of the audio encoder; None where the features come with the dataset.
+    layers: which of its layers are stored; None for the encoder's default.
     size: pieces in each dataset of the built-in corpus; None where it is not used.
     parameters: notebook parameters that differ from the notebooks' own defaults.
     """
@@ -42,6 +44,7 @@ class Profile:
     datasets: tuple[str, ...]
     notebooks: tuple[str, ...]
     encoder: str | None = None
+    layers: tuple[int, ...] | None = None
     size: int | None = None
     parameters: dict = field(default_factory=dict)
 
@@ -82,6 +85,7 @@ PROFILES = {
             datasets=("mtg-jamendo", "cal500", "emotify"),
             notebooks=_ALL,
             encoder="mert-v1-95m",
+            layers=(3, 6, 9, 12),
             parameters={"seeds": 5, "target": "emotify", "width": 768},
         ),
     )
@@ -140,17 +144,33 @@ def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, 
         files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
         folder = data_folder("mulan")
         return {n: Labelled(*datasets.load_mulan(folder / files[n])) for n in profile.datasets}
-    encoder = load_encoder(profile.encoder, checkpoint=checkpoint or None)
+    encoder = load_encoder(profile.encoder, checkpoint=checkpoint or None, layers=profile.layers)
     labelled = {}
     for name, dataset in load_datasets(profile).items():
         store = feature_store(profile, dataset, encoder)
-        labelled[name] = Labelled(dataset, features.extract(dataset, encoder, store))
+        extracted = features.extract(dataset, encoder, store)
+        labelled[name] = Labelled(dataset, projector_input(extracted))
     return labelled
 
 
-def feature_store(profile: Profile, dataset: Dataset, encoder) -> Path:
-    """Folder of a dataset's features, named by all that decides them."""
-    made_by = settings_hash({"dataset": dataset.source, "encoder": encoder.settings()})
+def projector_input(extracted: Features) -> Features:
+    """The part of the stored features that a projector takes.
+
+    Of musicnn, the logarithm of its 50 tag probabilities: on real Emotify they carry over from
+    other datasets better than its larger layers. Of other encoders, everything.
+    """
+    if extracted.encoder.get("name") != "musicnn":
+        return extracted
+    tags = features.select(extracted, columns=musicnn.PARTS["tags"])
+    encoder = {**tags.encoder, "transform": "log"}
+    return replace(tags, values=musicnn.log_tags(tags.values), encoder=encoder)
+
+
+def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
+    """Folder of a dataset's features, named by all that decides them but rounding."""
+    settings = encoder.settings()
+    decisive = {k: v for k, v in settings.items() if k not in ("device", "torch", "transformers")}
+    made_by = settings_hash({"dataset": dataset.source, "encoder": decisive})
     return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{made_by}"
 
 

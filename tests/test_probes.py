@@ -352,6 +352,62 @@ def test_label_probe_of_other_tracks(layers, labelled):
         probes.label_probe({1: layers[1][:-1]}, labelled)
 
 
+# --- Several datasets ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(layers, points, labelled):
+    """Two datasets that use the same names of groups, and their layers."""
+    tracks = labelled.tracks.assign(**points.set_index(labelled.tracks.index))
+    halves = {"a": tracks.iloc[:30], "b": tracks.iloc[30:].assign(group=GROUPS[:30])}
+    datasets = {name: replace(labelled, name=name, tracks=t) for name, t in halves.items()}
+    parts = {"a": slice(0, 30), "b": slice(30, None)}
+    found = {name: {k: v[rows] for k, v in layers.items()} for name, rows in parts.items()}
+    return datasets, found
+
+
+def test_probe_datasets_for_numbers(two, layers, points):
+    datasets, found = two
+    together = probes.probe_datasets(found, datasets, ["valence", "arousal"], resamples=50)
+    # The same names of groups in another dataset are other groups: 20 and not 10.
+    expected = probes.layer_probe(layers, points, GROUPS, resamples=50)
+    pd.testing.assert_frame_equal(together, expected)
+    elsewhere = probes.probe_datasets(found, datasets, ["valence"], held_out=True, resamples=50)
+    expected = probes.layer_probe(
+        layers, points[["valence"]], GROUPS, held_out=["a"] * 30 + ["b"] * 30, resamples=50
+    )
+    pd.testing.assert_frame_equal(elsewhere, expected)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 labels")
+def test_probe_datasets_for_labels(two):
+    datasets, found = two
+    table = probes.probe_datasets(found, datasets, resamples=50)
+    assert table["target"].tolist() == ["a", "a", "b", "b"]
+    alone = probes.label_probe(found["b"], datasets["b"], resamples=50)
+    pd.testing.assert_frame_equal(table.iloc[2:].reset_index(drop=True), alone)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 labels")
+def test_probe_poolings(two, layers, points):
+    datasets, found = two
+    worse = {name: {1: part["noise"], "noise": part["noise"]} for name, part in found.items()}
+    poolings = {"mean": found, "first frame": worse}
+    table = probes.probe_poolings(poolings, datasets, ["valence"], resamples=50)
+    lost = by(table, pooling="first frame", layer=1)
+    assert lost["difference_high"] < -0.5
+    by_labels = probes.probe_poolings(poolings, datasets, resamples=50)
+    assert by_labels["pooling"].tolist() == ["mean"] * 4 + ["first frame"] * 4
+    mean, first = (by(by_labels, pooling=p, layer=1, target="a")["value"] for p in poolings)
+    assert mean > first + 0.15
+
+
+def test_probe_datasets_without_the_column(two):
+    datasets, found = two
+    with pytest.raises(ValueError, match=r"a: its tracks have no columns \['tension'\]"):
+        probes.probe_datasets(found, datasets, ["valence", "tension"])
+
+
 # --- What random weights know ---------------------------------------------------------------------
 
 

@@ -1,0 +1,131 @@
+"""Tables as text, and from a run into the README and figures/."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mer_utils import report, runs, tables
+
+
+def results() -> pd.DataFrame:
+    """Two methods and a ceiling on one target, as notebook 05 writes them."""
+    rows = []
+    for method, value, transductive in (("ridge", 0.7, False), ("ridge, own", 0.72, True)):
+        for metric in tables.METRICS:
+            rows.append(
+                {"target": "emotify", "method": method, "transductive": transductive}
+                | {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
+                | {"chance": 0.5, "chance_low": 0.48, "chance_high": 0.52}
+                | {"shuffled": 0.51, "shuffled_low": 0.45, "shuffled_high": 0.59}
+                | {"tracks": 400, "labels": 9}
+            )
+    ceiling = {"target": "emotify", "method": "supervised ceiling", "transductive": False}
+    ceiling |= {"metric": "song_roc_auc", "value": 0.8, "low": 0.78, "high": 0.82}
+    ceiling |= {"chance": 0.5, "chance_low": 0.48, "chance_high": 0.52, "tracks": 400, "labels": 9}
+    return pd.DataFrame([*rows, ceiling])
+
+
+@pytest.fixture
+def run(tmp_path) -> runs.Run:
+    opened = runs.open_run("demo", tmp_path / "run")
+    runs.save_table(opened, "results", results())
+    paired = results().assign(difference=0.2, p=0.001)
+    runs.save_table(opened, "paired", paired[paired["method"] != "supervised ceiling"])
+    return opened
+
+
+def test_readable_shows_interval_chance_and_sample_size():
+    table = tables.readable(results())
+    assert table.loc["ridge", "emotify"] == "0.700 [0.600, 0.800]"
+    assert "ridge, own †" in table.index
+    assert table.loc["supervised ceiling", "emotify"].startswith("0.800")
+    assert table.loc["chance: random scores", "emotify"] == "0.500 [0.480, 0.520]"
+    assert "[0.450, 0.590]" in table.loc["chance: shuffled labels, all methods", "emotify"]
+    assert table.loc["tracks, labels", "emotify"] == "400, 9"
+
+
+def test_paper_layout_has_chance_and_the_papers_numbers():
+    layout = tables.paper_layout(results())["emotify"]
+    assert layout["segment_macro_f1", "ridge"] == 0.7
+    assert layout["segment_macro_f1", "chance"] == 0.5
+    assert layout["segment_macro_f1", "paper: alignment"] == 0.402
+    assert layout["song_macro_f1", "paper: baseline 1"] == 0.315
+
+
+def test_markdown_is_a_table():
+    text = report.markdown(pd.DataFrame({"a|b": ["1"]}, index=pd.Index(["x"], name="method")))
+    assert text.splitlines() == ["| method | a\\|b |", "| --- | --- |", "| x | 1 |"]
+
+
+def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
+    readme = tmp_path / "README.md"
+    other = "<!-- begin mulan:song_roc_auc -->\nkept\n<!-- end mulan:song_roc_auc -->\n"
+    readme.write_text(
+        "# Title\n<!-- begin demo:song_roc_auc -->\nold\n<!-- end demo:song_roc_auc -->\nbetween\n"
+        "<!-- begin demo:paired -->\n<!-- end demo:paired -->\n" + other
+    )
+    assert report.update_readme(run, readme) == ["song_roc_auc", "paired"]
+    text = readme.read_text()
+    assert "old" not in text
+    assert "| ridge | 0.700 [0.600, 0.800] |" in text
+    assert "+0.200" in text
+    assert text.endswith(other)
+    assert report.update_readme(run, readme) == ["song_roc_auc", "paired"]
+    assert readme.read_text() == text  # the same run gives the same README
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- begin demo:song_roc_auc -->", "needs one"),
+        ("<!-- begin demo:accuracy --><!-- end demo:accuracy -->", "no table 'accuracy'"),
+    ],
+)
+def test_broken_markers_are_named(run, tmp_path, text, message):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        report.update_readme(run, readme)
+    assert readme.read_text() == text
+
+
+def test_figures_are_copied_and_old_ones_removed(run, tmp_path):
+    run.path("figures").mkdir()
+    run.path("figures", "new.png").write_bytes(b"new")
+    home = tmp_path / "figures" / "demo"
+    home.mkdir(parents=True)
+    (home / "old.png").write_bytes(b"old")
+    copied = report.copy_figures(run, tmp_path / "figures")
+    assert copied == [home / "new.png"]
+    assert [path.name for path in home.iterdir()] == ["new.png"]
+
+
+def test_a_run_without_results_says_which_notebook_to_run(tmp_path):
+    opened = runs.open_run("demo", tmp_path / "empty")
+    with pytest.raises(FileNotFoundError, match="run notebook 05_zero_shot_evaluation first"):
+        report.update_readme(opened, _readme(tmp_path))
+    with pytest.raises(FileNotFoundError, match="run notebook 01_label_embedding first"):
+        report.copy_figures(opened, tmp_path / "figures")
+
+
+def _readme(folder):
+    readme = folder / "README.md"
+    readme.write_text("<!-- begin demo:song_roc_auc --><!-- end demo:song_roc_auc -->")
+    return readme
+
+
+def test_run_folder_belongs_to_one_profile(tmp_path):
+    runs.open_run("demo", tmp_path / "run")
+    assert runs.reopen(tmp_path / "run").profile.name == "demo"
+    with pytest.raises(ValueError, match="holds a run of profile 'demo', not 'smoke'"):
+        runs.open_run("smoke", tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="is not a run"):
+        runs.reopen(tmp_path)
+    with pytest.raises(ValueError, match="no profile 'fast'; there are"):
+        runs.open_run("fast", tmp_path / "fast")
+
+
+def test_tables_are_written_twice(run):
+    csv = pd.read_csv(run.path("tables", "results.csv"))
+    parquet = pd.read_parquet(run.path("tables", "results.parquet"))
+    np.testing.assert_allclose(csv["value"], parquet["value"])
