@@ -14,7 +14,7 @@ import os
 import numpy as np
 import pandas as pd
 from scipy import signal
-from scipy.ndimage import uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from tqdm.contrib.concurrent import thread_map
 
 from mer_utils import audio
@@ -81,13 +81,9 @@ def measure_dataset(
     def one(path: str) -> dict[str, float]:
         return measure(audio.read(path, SAMPLE_RATE)[: round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
 
-    rows = thread_map(
-        one,
-        paths,
-        max_workers=threads or os.cpu_count(),
-        desc=f"measure {dataset.name}",
-        unit="track",
-        disable=paths.empty,
+    bar = {"desc": f"measure {dataset.name}", "unit": "track"}
+    rows = (
+        thread_map(one, paths, max_workers=threads or os.cpu_count(), **bar) if len(paths) else []
     )
     return pd.DataFrame(rows, index=paths.index, columns=list(CUES))
 
@@ -128,7 +124,8 @@ def tempo(envelope: np.ndarray, frame_rate: float) -> float:
     envelope: (frames,); frame_rate: frames a second. NaN if nothing repeats.
     """
     above = envelope - uniform_filter1d(envelope, round(frame_rate))  # only what stands out
-    above = np.maximum(above, 0) - np.maximum(above, 0).mean()
+    above = gaussian_filter1d(np.maximum(above, 0), 0.02 * frame_rate)  # a beat is no exact frame
+    above -= above.mean()
     frames = len(above)
     likeness = signal.correlate(above, above, mode="full", method="fft")[frames - 1 :]  # (lags,)
     if likeness[0] <= 1e-12:

@@ -139,7 +139,7 @@ def label_map(
         of_cluster = _cluster_colours(assignment, positions)
         colours = [of_cluster[number] for number in assignment]
         title = f"{len(embeddings)} labels in {count(len(of_cluster), 'cluster')}"
-    figure, axes = new_figure(height=2.6 + 0.045 * len(embeddings))
+    figure, axes = new_figure(height=2.4 + 0.038 * len(embeddings))
     axes = axes[0, 0]
     _scatter_labels(axes, positions, datasets, colours)
     if clusters is not None:
@@ -486,7 +486,7 @@ def _moved_apart(middles: np.ndarray, halves: np.ndarray, border: float) -> np.n
             apart = middles[j] - middles[i]
             shared = halves[i] + halves[j] - np.abs(apart)  # (2,) overlap across and down
             if (shared > 0).all():  # not yet cured by an earlier pair
-                axis = int(shared[1] <= shared[0])  # the shorter way out
+                axis = int(shared[1] <= 0.5 * shared[0])  # the shorter way, rather across
                 way = 1 if apart[axis] >= 0 else -1
                 middles[i, axis] -= way * shared[axis] / 2
                 middles[j, axis] += way * shared[axis] / 2

@@ -528,4 +528,5 @@ def _draw_labels(
         axes.plot(first[f"{metric}_chance"], range(len(first)), zorder=2, **ticks)
     for row in np.flatnonzero(first[metric].isna()):
         where = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+        where |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
         axes.text(0.5, row, "cannot be scored", color=DARK_GREY, fontstyle="italic", **where)

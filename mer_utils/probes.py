@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -37,6 +37,9 @@ from mer_utils.features import Features, pool_tracks
 
 PENALTIES = tuple(np.logspace(0, 6, 13).tolist())
 """Ridge penalties to choose from, for standardised features; each target gets its own."""
+
+CLIP = 5.0
+"""Standardised features end here, in standard deviations of the training part."""
 
 POOLINGS = ("mean", "first frame", "middle frame")
 """What `pool_frames` makes of a segment's frames; the paper's code keeps the first."""
@@ -58,8 +61,8 @@ def layer_probe(
 ) -> pd.DataFrame:
     """How much of some numbers a linear model reads off each layer, for tracks it has not seen.
 
-    Standardised features and ridge regression. The penalty is chosen inside the training part, by
-    the error on training tracks left out one at a time.
+    Standardised features (beyond ±`CLIP` deviations clipped) and ridge regression. The penalty is
+    chosen inside the training part, by the error on training tracks left out one at a time.
 
     layers: {layer: (tracks, dim)}, finite.
     points: (tracks, targets) the numbers to read, such as columns valence and arousal.
@@ -448,8 +451,8 @@ def _fit(task: _Task, features: np.ndarray, penalties: Sequence[float]) -> _Fit:
     predicted, baseline = np.empty_like(columns), np.empty_like(columns)
     with threadpool_limits(limits=1):  # small problems: threads would wait for one another
         for train, test in task.parts:
-            model = make_pipeline(StandardScaler(), RidgeCV(penalties, alpha_per_target=True))
-            predicted[test] = model.fit(features[train], columns[train]).predict(features[test])
+            model = _model(penalties).fit(features[train], columns[train])
+            predicted[test] = model.predict(features[test])
             baseline[test] = columns[train].mean(0)
     own = (predicted[:, :targets], baseline[:, :targets], columns[:, :targets])
     dealt = (predicted[:, targets:], baseline[:, targets:], columns[:, targets:])
@@ -458,6 +461,14 @@ def _fit(task: _Task, features: np.ndarray, penalties: Sequence[float]) -> _Fit:
         draws=r_squared(*own, weights=task.weights),
         chance=r_squared(*dealt).reshape(-1, targets),  # (shuffles · targets,) -> (shuffles, …)
     )
+
+
+def _model(penalties: Sequence[float]) -> Pipeline:
+    """Standardised, clipped features and ridge regression with a penalty for each target."""
+    # A unit that hardly ever fires in the training part has next to no deviation there; where it
+    # does fire it would outshout all others by hundreds of deviations.
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
+    return make_pipeline(StandardScaler(), clip, RidgeCV(penalties, alpha_per_target=True))
 
 
 def _rows(task: _Task, fit: _Fit, names: Mapping[str, Hashable], dim: int) -> list[dict]:

@@ -11,7 +11,7 @@ it, so any notebook can be run alone and finds or makes what it needs.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -156,14 +156,11 @@ def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, 
 def projector_input(extracted: Features) -> Features:
     """The part of the stored features that a projector takes.
 
-    Of musicnn, the logarithm of its 50 tag probabilities: on real Emotify they carry over from
-    other datasets better than its larger layers. Of other encoders, everything.
+    Of musicnn its 200-dimensional penultimate layer; of other encoders, everything.
     """
     if extracted.encoder.get("name") != "musicnn":
         return extracted
-    tags = features.select(extracted, columns=musicnn.PARTS["tags"])
-    encoder = {**tags.encoder, "transform": "log"}
-    return replace(tags, values=musicnn.log_tags(tags.values), encoder=encoder)
+    return features.select(extracted, columns=musicnn.PARTS["penultimate"])
 
 
 def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:

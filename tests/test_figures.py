@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,12 +17,15 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from nbclient import NotebookClient
 
 from mer_utils import figures, figures_data, figures_labels, plotting
 from mer_utils.clustering import LabelClusters
 from mer_utils.datasets import Dataset
 from mer_utils.labels import LabelEmbeddings
 from mer_utils.vocabulary import ANTONYMS, VOCABULARIES, Antonym, names
+
+mpl.use("Agg")
 
 # --- Small data -----------------------------------------------------------------------------------
 
@@ -379,11 +383,35 @@ def test_save_leaves_other_figures_open(tmp_path):
     plt.close(mine)
 
 
-def test_style_holds_for_a_block_only():
+def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatch):
+    monkeypatch.setitem(mpl.rcParams, "interactive", False)
     before = mpl.rcParams["font.size"]
     with figures.style():
         assert mpl.rcParams["axes.titlelocation"] == "left"
+        mpl.rcParams["interactive"] = True  # as a notebook's backend does when it is first used
     assert mpl.rcParams["font.size"] == before
+    assert mpl.rcParams["interactive"]
+
+
+NOTEBOOK = """
+import pandas as pd
+from mer_utils import figures
+table = pd.DataFrame({"method": ["a", "b"], "within": [0.4, 0.5], "between": [0.1, 0.2]})
+"""
+CELL = """
+figure = figures.cluster_cosine_bars(table)
+figures.save(figure, "figure.png")
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_each_figure_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    cells = [nbformat.v4.new_code_cell(source) for source in (NOTEBOOK, CELL, CELL)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for cell in notebook.cells[1:]:
+        assert ["image/png" in output.get("data", {}) for output in cell.outputs] == [True]
 
 
 def test_datasets_keep_their_markers():

@@ -10,7 +10,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 # installed under another name than they are imported by
-IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml", "adjusttext": "adjustText"}
+IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # tools that are run, not imported
 COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "ruff"}
 

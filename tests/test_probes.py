@@ -150,6 +150,14 @@ def test_knowing_the_artist_is_not_knowing_the_mood():
     assert honest["value"].item() < 0.1
 
 
+def test_a_unit_that_was_silent_in_training_does_not_outshout_the_others(layers, points):
+    """One that fires in one track only, next to a layer that knows valence."""
+    silent = np.full((TRACKS, 1), 0.5) + 1e-6 * np.random.default_rng(0).normal(size=(TRACKS, 1))
+    silent[17] = 3.0  # millions of deviations away, where the training part has not seen it
+    table = probes.layer_probe({1: np.hstack([layers[1], silent])}, points, GROUPS, **FAST)
+    assert by(table, target="valence")["value"] > 0.9
+
+
 def test_held_out_asks_whether_it_holds_elsewhere():
     """A feature that means the opposite in the other dataset."""
     random = np.random.default_rng(0)

@@ -1,0 +1,225 @@
+"""Acoustic measures: sounds whose answer is known by hand, invariances, errors."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mer_utils import acoustics, audio
+from mer_utils.datasets import Dataset
+
+RATE = acoustics.SAMPLE_RATE
+SECONDS = np.arange(6 * RATE) / RATE  # (samples,)
+
+
+def tone(*pitches: float, partials: int = 1) -> np.ndarray:
+    """A chord of MIDI pitches, each with so many partials that fall off as 1 / n."""
+    return sum(
+        0.1 / n * np.sin(2 * np.pi * n * 440 * 2 ** ((pitch - 69) / 12) * SECONDS + pitch)
+        for pitch in pitches
+        for n in range(1, partials + 1)
+    )
+
+
+def clicks(beats_a_minute: float, seconds: float = 10) -> np.ndarray:
+    """Short beeps, the first at the first sample."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    return 0.5 * np.sin(2 * np.pi * 1000 * time) * (time % (60 / beats_a_minute) < 0.01)
+
+
+def music() -> np.ndarray:
+    """Two chords in turn with a beat."""
+    chords = np.where(SECONDS % 2 < 1, tone(60, 64, 67, partials=4), tone(57, 60, 64, partials=4))
+    return chords + clicks(100, 6)
+
+
+def test_loudness_and_brightness_of_sines_by_hand():
+    sine = 0.5 * np.sin(2 * np.pi * 400 * SECONDS)
+    assert acoustics.loudness(sine) == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.01)
+    assert acoustics.brightness(sine, RATE) == pytest.approx(400, rel=0.01)
+    high = 0.5 * np.sin(2 * np.pi * 2000 * SECONDS)
+    assert acoustics.brightness(sine + high, RATE) == pytest.approx(1200, rel=0.01)
+    # power counts, not amplitude: 4/5 of the power at 400 Hz
+    assert acoustics.brightness(sine + high / 2, RATE) == pytest.approx(720, rel=0.01)
+
+
+@pytest.mark.parametrize("beats", [75, 90, 100, 120, 140, 160])
+def test_tempo_of_a_metronome(beats):
+    found = acoustics.tempo(*acoustics.onset_strength(clicks(beats), RATE))
+    assert found == pytest.approx(beats, rel=0.02)
+
+
+def test_tempo_of_an_envelope_by_hand():
+    envelope = np.zeros(1000)
+    envelope[::50] = 1.0  # at 100 frames a second two a second
+    assert acoustics.tempo(envelope, 100.0) == pytest.approx(120, rel=0.01)
+    assert acoustics.tempo(envelope, 75.0) == pytest.approx(90, rel=0.01)
+
+
+def test_nothing_repeats_in_a_constant_envelope():
+    assert np.isnan(acoustics.tempo(np.ones(1000), 100.0))
+
+
+def test_onsets_rise_where_the_clicks_are():
+    envelope, frame_rate = acoustics.onset_strength(clicks(60), RATE)
+    assert frame_rate == pytest.approx(100)
+    assert len(envelope) == pytest.approx(10 * frame_rate, abs=10)
+    times = np.arange(len(envelope)) / frame_rate
+    near = np.abs((times + 0.5) % 1 - 0.5) < 0.06  # a window of 43 ms sees a click before it comes
+    assert envelope[near].sum() > 0.95 * envelope.sum()
+
+
+def test_chroma_of_one_tone():
+    for pitch, place in ((69, 9), (60, 0), (61, 1)):
+        strength = acoustics.chroma(tone(pitch), RATE)
+        assert strength.shape == (12,)
+        assert strength.sum() == pytest.approx(1)
+        assert strength.argmax() == place
+        assert strength[place] > 0.5
+
+
+def test_mode_of_cadences():
+    """Tonic, subdominant, dominant and tonic again, in three keys."""
+    for tonic in (55, 60, 66):
+        for third, sign in ((4, 1), (3, -1)):
+            steps = (0, third, 7, 5, 5 + third, 12, 7, 11, 14, 0, third, 7)
+            notes = acoustics.chroma(tone(*(tonic + step for step in steps)), RATE)
+            assert sign * acoustics.mode(notes) > 0.1
+
+
+def test_mode_of_the_profiles_themselves():
+    """A perfect major key: 1 minus its correlation with the best minor key (its relative)."""
+    major, minor = (np.array(acoustics._KEY_PROFILES[name]) for name in ("major", "minor"))
+    relative = max(np.corrcoef(major, np.roll(minor, shift))[0, 1] for shift in range(12))
+    assert np.corrcoef(major, np.roll(minor, 9))[0, 1] == relative  # A minor for C major
+    assert acoustics.mode(major) == pytest.approx(1 - relative)
+    assert acoustics.mode(minor) == pytest.approx(relative - 1)
+
+
+@given(shift=st.integers(0, 11), seed=st.integers(0, 1000))
+def test_mode_does_not_hear_the_key(shift, seed):
+    tones = np.random.default_rng(seed).random(12)
+    assert acoustics.mode(np.roll(tones, shift)) == pytest.approx(acoustics.mode(tones))
+
+
+def test_register_follows_the_pitch():
+    found = [acoustics.register(tone(pitch, partials=4), RATE) for pitch in (57, 64, 71, 78)]
+    assert (np.diff(found) > 4).all()
+    assert np.abs(np.array(found) - [57, 64, 71, 78]).max() < 5
+
+
+def test_roughness_of_known_intervals():
+    rough = {
+        name: acoustics.roughness(tone(*pitches, partials=3), RATE)
+        for name, pitches in {
+            "octave": (60, 72),
+            "fifth": (60, 67),
+            "triad": (60, 64, 67),
+            "semitone": (60, 61),
+            "cluster": (60, 61, 62, 63),
+        }.items()
+    }
+    assert rough["octave"] < rough["fifth"] < rough["triad"] < rough["semitone"]
+    assert rough["semitone"] < rough["cluster"]
+    assert acoustics.roughness(tone(69), RATE) < 1e-3
+
+
+@settings(deadline=None, max_examples=5)
+@given(gain=st.floats(0.01, 1.0))
+def test_only_loudness_hears_the_volume(gain):
+    full, quiet = (acoustics.measure(g * music(), RATE) for g in (1.0, gain))
+    assert quiet["loudness"] == pytest.approx(full["loudness"] + 20 * np.log10(gain), abs=1e-4)
+    for cue in set(acoustics.CUES) - {"loudness"}:
+        assert quiet[cue] == pytest.approx(full[cue], rel=1e-6, abs=1e-9), cue
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])
+def test_other_sample_rates_give_nearly_the_same(rate):
+    known = acoustics.measure(music(), RATE)
+    other = acoustics.measure(soxr.resample(music(), RATE, rate), rate)
+    assert other["tempo"] == pytest.approx(known["tempo"], rel=0.02)
+    assert other["register"] == pytest.approx(known["register"], abs=1.5)
+    assert other["mode"] == pytest.approx(known["mode"], abs=0.1)
+    assert other["loudness"] == pytest.approx(known["loudness"], abs=0.2)
+
+
+def test_measure_gives_every_cue_and_busier_music_is_more_active():
+    slow, fast = (acoustics.measure(tone(60, 64, 67) + clicks(b, 6), RATE) for b in (60, 180))
+    assert set(slow) == set(acoustics.CUES)
+    assert np.isfinite(list(slow.values())).all()
+    assert fast["activity"] > slow["activity"]
+
+
+def test_silence_has_only_a_loudness():
+    found = acoustics.measure(np.zeros(RATE), RATE)
+    assert found["loudness"] == -120
+    assert all(np.isnan(found[cue]) for cue in acoustics.CUES if cue != "loudness")
+
+
+def test_what_cannot_be_measured_is_named():
+    with pytest.raises(ValueError, match=r"0\.50 s; at least 1 s"):
+        acoustics.measure(np.zeros(RATE // 2), RATE)
+    with pytest.raises(ValueError, match=r"mono, of shape \(samples,\), not \(2, 24000\)"):
+        acoustics.measure(np.zeros((2, RATE)), RATE)
+    with pytest.raises(ValueError, match="not finite"):
+        acoustics.measure(np.full(RATE, np.nan), RATE)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Dataset:
+    """Five tracks, one without audio; the later, the louder."""
+    folder = tmp_path_factory.mktemp("tones")
+    paths: list[str | None] = []
+    for number in range(4):
+        paths.append(str(folder / f"{number}.wav"))
+        soundfile.write(paths[-1], 0.1 * (number + 1) * music(), RATE)
+    paths.insert(2, None)
+    tracks = pd.DataFrame(
+        {"audio": paths, "labels": [()] * 5, "split": None, "group": list("abcde")},
+        index=pd.Index([f"track-{i}" for i in range(5)], name="track"),
+    )
+    return Dataset("tones", ("calm",), tracks)
+
+
+def test_measure_dataset(written):
+    table = acoustics.measure_dataset(written)
+    assert table.index.tolist() == ["track-0", "track-1", "track-3", "track-4"]
+    assert list(table.columns) == list(acoustics.CUES)
+    assert (table["loudness"].diff().dropna() > 0).all()
+    assert acoustics.measure_dataset(written, tracks=2).index.tolist() == ["track-0", "track-4"]
+    assert acoustics.measure_dataset(written, tracks=9).equals(table)
+    first_second = acoustics.measure_dataset(written, seconds=1.0)["loudness"]
+    own = acoustics.loudness(audio.read(written.tracks["audio"].iloc[0], RATE)[:RATE])
+    assert first_second.iloc[0] == pytest.approx(own)
+
+
+def test_order_does_not_depend_on_which_thread_is_first(written, monkeypatch):
+    real = acoustics.measure
+
+    def late_if_quiet(waveform, sample_rate):
+        time.sleep(0.2 * (np.abs(waveform).max() < 0.1))
+        return real(waveform, sample_rate)
+
+    expected = acoustics.measure_dataset(written, threads=1)
+    monkeypatch.setattr(acoustics, "measure", late_if_quiet)
+    pd.testing.assert_frame_equal(acoustics.measure_dataset(written, threads=4), expected)
+
+
+def test_dataset_without_audio_gives_an_empty_table(written):
+    mute = dataclasses.replace(written, tracks=written.tracks.assign(audio=None))
+    table = acoustics.measure_dataset(mute)
+    assert table.empty
+    assert list(table.columns) == list(acoustics.CUES)
+
+
+def test_unreadable_file_is_named(written, tmp_path):
+    (tmp_path / "broken.mp3").write_bytes(b"no music")
+    tracks = written.tracks.assign(audio=str(tmp_path / "broken.mp3"))
+    with pytest.raises(audio.AudioError, match=r"broken\.mp3"):
+        acoustics.measure_dataset(dataclasses.replace(written, tracks=tracks))

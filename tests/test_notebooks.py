@@ -1,0 +1,307 @@
+"""The notebooks: how they are written, and that the profile `smoke` runs them end to end."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+from mer_utils import pipeline, profiles, runs, storage
+
+PATHS = sorted(pipeline.NOTEBOOKS.glob("*.ipynb"))
+LINES = 20  # of a code cell, at most, beside imports and empty lines
+# what notebooks write only under a condition, which profile smoke need not meet
+SOMETIMES = {"bad_audio", "layer_probe_elsewhere"}
+
+each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def text(path: Path) -> str:
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def parameters_cell(path: Path) -> nbformat.NotebookNode:
+    (cell,) = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+    return cell
+
+
+def calls(cell: nbformat.NotebookNode, name: str) -> list[ast.Call]:
+    """Calls of `module.function` in a cell."""
+    return [
+        node
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
+    ]
+
+
+def literals(path: Path, call: str, argument: int) -> list[str]:
+    """The literal texts that a notebook passes to a function."""
+    given = [node.args[argument] for cell in code_cells(path) for node in calls(cell, call)]
+    return [node.value for node in given if isinstance(node, ast.Constant)]
+
+
+# --- how they are written
+
+
+def test_notebooks_are_numbered_without_a_gap():
+    assert PATHS
+    assert [path.name[:3] for path in PATHS] == [f"{i:02d}_" for i in range(len(PATHS))]
+
+
+def test_every_profile_finds_its_notebooks():
+    for profile in profiles.PROFILES.values():
+        for number in profile.notebooks:
+            assert pipeline.notebook_path(number) in PATHS
+
+
+@each
+def test_no_outputs_and_no_counts(path):
+    for cell in code_cells(path):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+
+
+@each
+def test_metadata_name_the_kernel_and_nothing_else(path):
+    metadata = read(path).metadata
+    assert metadata["kernelspec"]["name"] == "python3"
+    assert metadata["language_info"] == {"name": "python"}
+    assert set(metadata) == {"kernelspec", "language_info"}
+
+
+def test_nbstripout_has_nothing_to_do():
+    command = [sys.executable, "-m", "nbstripout", "--verify", *map(str, PATHS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each
+def test_one_parameters_cell_every_line_with_a_comment(path):
+    source = parameters_cell(path).source
+    assert read(path).cells[1].source == source, "it comes right after the opening"
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
+    for statement in ast.parse(source).body:
+        assert isinstance(statement, ast.Assign), ast.unparse(statement)
+        ast.literal_eval(statement.value)  # plain values only
+        assert statement.end_lineno in commented, ast.unparse(statement)
+    assert list(pipeline.declared_parameters(path))[:2] == ["profile", "out"]
+
+
+def test_parameters_of_one_name_have_one_default():
+    defaults: dict[str, dict[str, object]] = {}
+    for path in PATHS:
+        for name, value in pipeline.declared_parameters(path).items():
+            defaults.setdefault(name, {})[path.stem] = value
+    for name, values in defaults.items():
+        assert len({repr(value) for value in values.values()}) == 1, (name, values)
+
+
+def test_profiles_set_only_parameters_that_their_notebooks_declare():
+    for profile in profiles.PROFILES.values():
+        paths = [pipeline.notebook_path(number) for number in profile.notebooks]
+        pipeline.check_parameters(paths, profile.parameters)
+
+
+@each
+def test_every_parameter_is_used(path):
+    used = {
+        node.id
+        for cell in code_cells(path)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(pipeline.declared_parameters(path)) <= used
+
+
+@each
+def test_cells_are_short_and_use_public_names_only(path):
+    for cell in code_cells(path):
+        imported = {
+            line
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for line in range(node.lineno, node.end_lineno + 1)
+        }
+        lines = enumerate(cell.source.splitlines(), start=1)
+        rest = [line for number, line in lines if line.strip() and number not in imported]
+        assert len(rest) <= LINES, cell.source
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Attribute):
+                assert not re.match(r"_[^_]", node.attr), ast.unparse(node)
+
+
+@each
+def test_opens_with_title_question_in_out_and_time(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(rf"# {int(path.stem[:2])} · \S", first.source)
+    places = [first.source.find(f"**{word}") for word in ("Question.", "In:", "Out:", "Takes")]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+@each
+def test_ends_with_recap_questions_and_exercises_with_folded_solutions(path):
+    assert read(path).cells[-1].cell_type == "markdown"
+    *_, recap, questions, exercises = re.split(r"^## ", text(path), flags=re.MULTILINE)
+    assert recap.startswith("Recap\n")
+    assert questions.startswith("Questions\n")
+    assert exercises.startswith("Exercises\n")
+    assert re.findall(r"^\d\.", questions, flags=re.MULTILINE)
+    tasks = re.findall(r"^\*\*([A-Z])\.\*\*", exercises, flags=re.MULTILINE)
+    folded = re.findall(
+        r"<details><summary>Solution</summary>\n\n(.*?)</details>", exercises, flags=re.DOTALL
+    )
+    assert tasks == [chr(ord("A") + i) for i in range(len(tasks))]
+    assert 0 < len(tasks) == len(folded)
+    for solution in folded:
+        for block in re.findall(r"```python\n(.*?)```", solution, flags=re.DOTALL):
+            ast.parse(block)
+
+
+@each
+def test_what_is_computed_by_hand_is_asserted(path):
+    assert any(
+        isinstance(node, ast.Assert)
+        for cell in code_cells(path)
+        for node in ast.walk(ast.parse(cell.source))
+    )
+
+
+@each
+def test_a_cell_that_saves_a_figure_shows_it(path):
+    for cell in code_cells(path):
+        if calls(cell, "figures.save"):
+            last = ast.unparse(ast.parse(cell.source).body[-1])
+            assert last == "figure" or calls(cell, "display"), cell.source
+
+
+def test_no_two_cells_write_the_same_file():
+    for call, argument in (("run.path", -1), ("runs.save_table", 1)):
+        names = [n for path in PATHS for n in literals(path, call, argument)]
+        names = [name for name in names if call == "runs.save_table" or name.endswith(".png")]
+        assert len(names) == len(set(names)), sorted(names)
+
+
+# --- profile smoke, end to end
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> runs.Run:
+    """The run folder of profile `smoke`; its notebooks must not change by running."""
+    before = {path: storage.file_hash(path) for path in PATHS}
+    folder = pipeline.run("smoke", tmp_path_factory.mktemp("smoke") / "run")
+    assert {path: storage.file_hash(path) for path in PATHS} == before
+    return runs.open_run("smoke", folder)
+
+
+def executed(run: runs.Run) -> dict[str, nbformat.NotebookNode]:
+    paths = [pipeline.notebook_path(number) for number in run.profile.notebooks]
+    return {path.stem: read(run.path("notebooks", path.name)) for path in paths}
+
+
+@pytest.mark.slow
+def test_every_notebook_ran_to_its_end(smoke):
+    for name, notebook in executed(smoke).items():
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in cells if cell.source.strip()), name
+        outputs = [output for cell in cells for output in cell.outputs]
+        assert not [o for o in outputs if o.output_type == "error"], name
+        pages = smoke.path("notebooks", f"{name}.html")
+        assert notebook.cells[0].source.splitlines()[0].lstrip("# ") in pages.read_text("utf-8")
+        assert smoke.path("notebooks", f"{name}.ipynb").stat().st_size < 10e6, name
+
+
+@pytest.mark.slow
+def test_cells_that_save_a_figure_show_it_when_run(smoke):
+    shown = 0
+    for name, notebook in executed(smoke).items():
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and calls(cell, "figures.save"):
+                kinds = {kind for output in cell.outputs for kind in output.get("data", ())}
+                assert "image/png" in kinds, (name, cell.source)
+                shown += 1
+    assert shown
+
+
+@pytest.mark.slow
+def test_every_figure_is_a_picture_of_something(smoke):
+    names = {path.name for path in smoke.path("figures").iterdir()}
+    expected = {n for path in PATHS for n in literals(path, "run.path", -1) if n.endswith(".png")}
+    assert expected <= names
+    for name in sorted(names):
+        pixels = imread(smoke.path("figures", name))[..., :3]  # (height, width, 3)
+        height, width, _ = pixels.shape
+        assert min(height, width) > 200, name
+        ink = (pixels.min(axis=2) < 0.9).mean()
+        assert 0.005 < ink < 0.95, f"{name}: {ink:.1%} of it is drawn on"
+        assert len(np.unique((pixels * 255).astype(int).reshape(-1, 3), axis=0)) > 20, name
+
+
+@pytest.mark.slow
+def test_every_table_is_there_to_read_and_to_compute_with(smoke):
+    expected = {n for path in PATHS for n in literals(path, "runs.save_table", 1)} - SOMETIMES
+    assert {"results", "per_label", "paired", "selection", "datasets", "oracle"} <= expected
+    for name in sorted(expected):
+        table = pd.read_parquet(smoke.path("tables", f"{name}.parquet"))
+        assert len(table), name
+        assert len(pd.read_csv(smoke.path("tables", f"{name}.csv"))) == len(table), name
+
+
+@pytest.mark.slow
+def test_results_have_interval_chance_and_sample_size(smoke):
+    table = pd.read_parquet(smoke.path("tables", "results.parquet"))
+    assert set(table["target"]) == set(smoke.profile.datasets)
+    scores = table[table["metric"] == "song_roc_auc"]
+    columns = ["value", "low", "high", "chance", "chance_low", "chance_high", "tracks", "labels"]
+    assert scores[columns].notna().all(axis=None)
+    assert scores[columns[:6]].stack().between(0, 1).all()  # noqa: PD013
+    assert (scores["low"] <= scores["high"]).all()
+    assert scores["chance"].between(0.4, 0.6).all()
+    assert (scores["tracks"] == smoke.profile.size).all()
+    for _, target in scores.groupby("target"):
+        assert {"oracle", "supervised ceiling"} < set(target["method"])
+        oracle = target.set_index("method")["value"]["oracle"]
+        assert oracle > 0.75, "the oracle knows the hidden point"
+
+
+@pytest.mark.slow
+def test_run_record_is_complete(smoke):
+    record = storage.read_json(smoke.path("run.json"))
+    assert record["profile"] == "smoke"
+    given = dict(smoke.profile.parameters, profile="smoke", out=str(smoke.folder))
+    assert record["parameters"] == given
+    assert set(record["versions"]) == set(runs.VERSIONS_OF)
+    assert record["python"].startswith("3.")
+    assert record["system"]
+    stems = [pipeline.notebook_path(number).stem for number in smoke.profile.notebooks]
+    assert list(record["seconds"]) == stems
+    assert all(seconds > 0 for seconds in record["seconds"].values())
+
+
+@pytest.mark.slow
+def test_label_vectors_and_clusters_are_handed_on(smoke):
+    names = {path.stem for path in smoke.path("labels").iterdir()}
+    assert {"embeddings", "clusters"} <= names
+
+
+@pytest.mark.slow
+def test_nothing_half_written_is_left(smoke):
+    assert not list(smoke.folder.rglob("*.tmp"))
