@@ -10,15 +10,16 @@ first sample, without padding.
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from scipy import signal
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
-from tqdm.contrib.concurrent import thread_map
 
 from mer_utils import audio
 from mer_utils.datasets import Dataset
+from mer_utils.progress import progress_bar
 from mer_utils.synthesizer import loudness
 
 SAMPLE_RATE = 24_000  # at which datasets are measured, so that their numbers can be compared
@@ -81,10 +82,15 @@ def measure_dataset(
     def one(path: str) -> dict[str, float]:
         return measure(audio.read(path, SAMPLE_RATE)[: round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
 
-    bar = {"desc": f"measure {dataset.name}", "unit": "track"}
-    rows = (
-        thread_map(one, paths, max_workers=threads or os.cpu_count(), **bar) if len(paths) else []
-    )
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        measured = progress_bar(
+            pool.map(one, paths),
+            total=len(paths),
+            desc=f"measure {dataset.name}",
+            unit="track",
+            show=not paths.empty,
+        )
+        rows = list(measured)
     return pd.DataFrame(rows, index=paths.index, columns=list(CUES))
 
 

@@ -41,10 +41,10 @@ from sklearn.cluster import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from mer_utils import storage
 from mer_utils.labels import LabelEmbeddings, read_pair
+from mer_utils.progress import progress_bar
 
 FILE_NAME = "label_clusters"
 RESAMPLES = 6  # how often a sweep leaves labels out
@@ -496,7 +496,7 @@ def _sweep(
     kept = [np.sort(generator.permutation(n)[round(drop * n) :]) for _ in range(resamples)]
     rows = []
     with _one_thread():
-        for settings in tqdm(tried, desc=f"{method}: {name}", leave=False, disable=not progress):
+        for settings in progress_bar(tried, desc=f"{method}: {name}", leave=False, show=progress):
             row = _measured(vectors, method, settings, kept)
             rows.append({"method": method, "setting": name, "value": settings[name], **row})
     return pd.DataFrame(rows)

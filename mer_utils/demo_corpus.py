@@ -29,11 +29,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy.stats import qmc
-from tqdm.auto import tqdm
 
 from mer_utils import composer, storage, synthesizer, vocabulary
 from mer_utils.composer import Artist, Point, Random, Style
 from mer_utils.datasets import Dataset
+from mer_utils.progress import progress_bar
 from mer_utils.synthesizer import Production, Studio
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
@@ -398,7 +398,7 @@ def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: in
     )
     played = Parallel(n_jobs=min(workers, len(pieces)), return_as="generator")(tasks)
     for piece, (sound, facts) in zip(
-        pieces, tqdm(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True
+        pieces, progress_bar(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True
     ):
         storage.write_json(audio / f"{piece.track}.json", facts)
         with storage.replacing(audio / f"{piece.track}.flac") as temporary:

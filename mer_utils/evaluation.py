@@ -39,7 +39,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+
+from mer_utils.progress import progress_bar
 
 METRICS = ("segment_macro_f1", "song_macro_f1", "song_roc_auc", "song_average_precision")
 _INTERVAL = (2.5, 97.5)  # per cent
@@ -907,7 +908,7 @@ def supervised_ceiling(
     features = _checked_features(features, len(targets))
     groups = _checked_groups(groups, len(targets), folds)
     scores = np.full(targets.shape, np.nan)
-    for label in tqdm(range(targets.shape[1]), desc="supervised ceiling", leave=False):
+    for label in progress_bar(range(targets.shape[1]), desc="supervised ceiling", leave=False):
         target = targets[:, label]
         parts = _folds(target, groups, folds, seed)
         if all(target[train].any() and not target[train].all() for train, _ in parts):

@@ -45,11 +45,11 @@ import soundfile
 import torch
 from safetensors import SafetensorError, safe_open
 from sklearn.preprocessing import StandardScaler
-from tqdm.auto import tqdm
 
 from mer_utils import __version__, audio, storage
 from mer_utils.audio import AudioError
 from mer_utils.datasets import Dataset
+from mer_utils.progress import progress_bar
 
 if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of features need none
     from mer_utils.encoders import Encoder
@@ -477,7 +477,7 @@ def _run(
     waiting = sum(len(shard.tracks) for shard in missing)
     total = sum(len(shard.tracks) for shard in shards)
     seconds = sum(sum(record["seconds"]) for record in records.values() if record)
-    with tqdm(total=total, initial=total - waiting, desc=name, unit="track") as bar:
+    with progress_bar(total=total, initial=total - waiting, desc=name, unit="track") as bar:
 
         def show(more: float, tracks: int = 1) -> None:
             nonlocal seconds

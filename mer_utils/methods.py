@@ -199,6 +199,17 @@ def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> Lab
     return cluster_labels(embeddings, **method.clustering)
 
 
+def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Method:
+    """The same method with the clustering's setting written out, if a rule is to choose it.
+
+    So that the choice is made once, and recorded.
+    """
+    if not method.needs_clusters or set(method.clustering) != {"method"}:
+        return method
+    clusters = cluster_training_labels(method, training)
+    return replace(method, clustering={"method": clusters.method, **clusters.settings})
+
+
 def prepare(
     method: Method, training: Sequence[Labelled], seed: int = 0, shuffle_labels: bool = False
 ) -> tuple[list[TrainingData], Tensor, Tensor]:
@@ -231,7 +242,7 @@ def prepare(
                 label_vectors=vectors,
                 target_vectors=vectors,
                 clusters=torch.from_numpy(np.asarray(cluster)).long(),
-                validation=torch.from_numpy(validation),
+                validation=torch.tensor(validation),
             )
         )
         first = last

@@ -109,6 +109,7 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> N
             parameters={k: v for k, v in parameters.items() if k in declared},
             kernel_name="python3",
             cwd=path.parent,
+            extra_arguments=["--log-level=ERROR"],
             progress_bar={"desc": path.stem, "leave": False, "disable": not sys.stderr.isatty()},
         )
     except PapermillExecutionError as error:

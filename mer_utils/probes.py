@@ -23,19 +23,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from mer_utils import audio, evaluation, musicnn
 from mer_utils.datasets import Dataset
 from mer_utils.encoders import Encoder
 from mer_utils.features import Features, pool_tracks
+from mer_utils.progress import progress_bar
 
-PENALTIES = tuple(np.logspace(0, 6, 13).tolist())
+PENALTIES = tuple(np.logspace(-1, 6, 15).tolist())
 """Ridge penalties to choose from, for standardised features; each target gets its own."""
 
 CLIP = 5.0
@@ -62,7 +63,8 @@ def layer_probe(
     """How much of some numbers a linear model reads off each layer, for tracks it has not seen.
 
     Standardised features (beyond ±`CLIP` deviations clipped) and ridge regression. The penalty is
-    chosen inside the training part, by the error on training tracks left out one at a time.
+    chosen inside the training part, by the error on training tracks left out one at a time
+    (leaving out groups instead changes R² by no more than .011 on the built-in corpus).
 
     layers: {layer: (tracks, dim)}, finite.
     points: (tracks, targets) the numbers to read, such as columns valence and arousal.
@@ -79,7 +81,7 @@ def layer_probe(
     """
     task = _task(points, groups, held_out, folds, resamples, shuffles, seed)
     rows = []
-    for layer, features in tqdm(layers.items(), desc="probe", unit="layer", leave=False):
+    for layer, features in progress_bar(layers.items(), desc="probe", unit="layer", leave=False):
         features = _checked_layer(layer, features, len(points))
         rows += _rows(task, _fit(task, features, penalties), {"layer": layer}, features.shape[1])
     return pd.DataFrame(rows)
@@ -113,7 +115,7 @@ def compare_poolings(
             )
     task = _task(points, groups, None, folds, resamples, shuffles, seed)
     rows = []
-    for layer in tqdm(poolings[first], desc="probe", unit="layer", leave=False):
+    for layer in progress_bar(poolings[first], desc="probe", unit="layer", leave=False):
         reference = None
         for pooling, layers in poolings.items():
             features = _checked_layer(layer, layers[layer], len(points))
@@ -299,7 +301,8 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
     """An encoder's output as {layer: (rows, dim)}.
 
     values: (rows, layers, dim); layers: their numbers or names, from `Encoder.layers`.
-    musicnn's "all" becomes its three parts, the tags on a logarithmic scale (`musicnn.log_tags`).
+    musicnn's "all" becomes its three parts in the order of the network, the tags on a logarithmic
+    scale (`musicnn.log_tags`).
     Raises ValueError if the numbers of layers differ.
     """
     values = np.asarray(values, dtype=np.float32)
@@ -310,8 +313,24 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
         )
     if list(layers) != ["all"]:
         return {layer: values[:, i] for i, layer in enumerate(layers)}
-    parts = {part: values[:, 0, columns] for part, columns in musicnn.PARTS.items()}
+    parts = {part: values[:, 0, musicnn.PARTS[part]] for part in _MUSICNN}
     return parts | {"tags": musicnn.log_tags(parts["tags"])}
+
+
+_MUSICNN = ("pooled", "penultimate", "tags")  # in the order of the network
+
+
+def mean_spectra(dataset: Dataset) -> np.ndarray:
+    """What can be had without any network: the mean over time of each track's mel spectrogram.
+
+    Returns (tracks, 96) float32, `musicnn.log_mel` of the whole track. Errors as in `pool_frames`.
+    """
+    bands = musicnn.mel_bands()  # (mel bands, FFT bins)
+    means = []
+    for path in progress_bar(_paths(dataset), desc=f"spectra {dataset.name}", unit="track"):
+        waveform = torch.from_numpy(audio.read(path, musicnn.SAMPLE_RATE))
+        means.append(musicnn.log_mel(waveform, bands).mean(0).numpy())  # (frames, 96) -> (96,)
+    return np.stack(means)
 
 
 def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -323,14 +342,8 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, np.ndarray]:
     Returns {pooling: (tracks, layers, dim) float32} for `POOLINGS`, rows as in the dataset.
     Raises AudioError for a track that cannot be read, ValueError for one without an audio file.
     """
-    without = dataset.tracks.index[dataset.tracks["audio"].isna()]
-    if len(without):
-        raise ValueError(
-            f"{dataset.name}: {len(without)} of {len(dataset)} tracks have no audio file, first: "
-            f"{without[0]}; put the files in place or leave these tracks out"
-        )
     pooled: dict[str, list[np.ndarray]] = {pooling: [] for pooling in POOLINGS}
-    for path in tqdm(dataset.tracks["audio"], desc=f"frames {dataset.name}", unit="track"):
+    for path in progress_bar(_paths(dataset), desc=f"frames {dataset.name}", unit="track"):
         waveform = audio.read(path, encoder.sample_rate)
         segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
         frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
@@ -338,6 +351,17 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, np.ndarray]:
         for pooling, values in zip(POOLINGS, kept, strict=True):
             pooled[pooling].append(values)
     return {pooling: np.stack(rows) for pooling, rows in pooled.items()}  # (tracks, layers, dim)
+
+
+def _paths(dataset: Dataset) -> list[str]:
+    """The audio files of all tracks; ValueError if some have none."""
+    without = dataset.tracks.index[dataset.tracks["audio"].isna()]
+    if len(without):
+        raise ValueError(
+            f"{dataset.name}: {len(without)} of {len(dataset)} tracks have no audio file, first: "
+            f"{without[0]}; put the files in place or leave these tracks out"
+        )
+    return dataset.tracks["audio"].tolist()
 
 
 # --- R² -------------------------------------------------------------------------------------------

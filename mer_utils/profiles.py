@@ -70,7 +70,13 @@ PROFILES = {
             notebooks=_ALL,
             encoder="musicnn",
             size=12,
-            parameters={"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 2},
+            parameters={
+                "seeds": 1,
+                "epochs": 3,
+                "resamples": 50,
+                "shuffles": 1,
+                "weights": [2.5],
+            },
         ),
         Profile(
             name="mulan",

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from tqdm.auto import tqdm
 
 from mer_utils import evaluation, storage
 from mer_utils.datasets import Dataset
-from mer_utils.methods import Labelled, Method, fit, method_settings
+from mer_utils.methods import Labelled, Method, fit, method_settings, with_chosen_clustering
 from mer_utils.models import Model
+from mer_utils.progress import progress_bar
 
 # how many labels the paper's vote gives a song of each dataset (its k); Mulan's emotions have no k
 # there: their tracks have 1.9 labels on average
@@ -109,7 +109,7 @@ def select(
 
     Returns it and a table with every candidate's inner score, best first.
     """
-    bar = tqdm(candidates, desc="selecting", disable=not progress, leave=False)
+    bar = progress_bar(candidates, desc="selecting", show=progress, leave=False)
     scores = [inner_score(method, training, seed) for method in bar]
     table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
     best = candidates[int(np.argmax(scores))]
@@ -177,6 +177,7 @@ def run_study(
         training = [part for name, part in data.items() if name != target]
         for method in methods[target] if isinstance(methods, Mapping) else methods:
             count = 1 if method.deterministic else seeds
+            method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
             drawn += [(seed, True) for seed in range(shuffles)]
             work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
@@ -275,7 +276,9 @@ def run_tasks(tasks: Sequence[Task], jobs: int | None = None, progress: bool = T
     jobs: processes; as many as there are cores if None. 1 runs them here.
     """
     jobs = min(jobs or cpu_count(), max(1, len(tasks)))
-    bar = tqdm(total=len(tasks), desc="training", disable=not progress or not tasks, leave=False)
+    bar = progress_bar(
+        total=len(tasks), desc="training", show=progress and bool(tasks), leave=False
+    )
     with bar:
         if jobs == 1:
             for task in tasks:

@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm.auto import tqdm
 
 from mer_utils import evaluation
 from mer_utils.losses import Variant, alignment_loss, triplet_loss
+from mer_utils.progress import progress_bar
 from mer_utils.projector import Projector
 
 
@@ -237,7 +237,7 @@ def train(
         optimizer, mode="max", factor=0.2, patience=10, cooldown=5
     )
     rows, best, best_epoch, best_weights = [], -np.inf, settings.epochs - 1, None
-    with seeded(seed), tqdm(total=settings.epochs, disable=not progress, leave=False) as bar:
+    with seeded(seed), progress_bar(total=settings.epochs, show=progress, leave=False) as bar:
         for epoch in range(settings.epochs):
             projector.train()
             sums = torch.zeros(2, device=device)

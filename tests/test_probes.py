@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import soxr
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -299,6 +300,16 @@ def test_pool_frames_without_audio(mert, music):
         probes.pool_frames(mert, replace(dataset, tracks=tracks))
 
 
+def test_mean_spectra(music):
+    dataset, waveforms = music
+    spectra = probes.mean_spectra(dataset)
+    assert spectra.shape == (2, 96)
+    for row, waveform in enumerate(waveforms):
+        own = torch.from_numpy(soxr.resample(waveform, 24_000, 16_000, quality="HQ"))
+        frames = musicnn.log_mel(own, musicnn.mel_bands())  # (frames, 96)
+        np.testing.assert_allclose(spectra[row], frames.numpy().mean(0), rtol=1e-4)
+
+
 def test_split_layers():
     values = np.random.default_rng(0).uniform(0, 1, (4, 3, 5))
     split = probes.split_layers(values, (0, 6, 12))
@@ -312,7 +323,7 @@ def test_split_layers_of_musicnn():
     values = np.random.default_rng(0).uniform(0.01, 1, (4, 1, 1756)).astype(np.float32)
     parts = probes.split_layers(values, ("all",))
     widths = {name: part.shape[1] for name, part in parts.items()}
-    assert widths == {"tags": 50, "penultimate": 200, "pooled": 1506}
+    assert list(widths.items()) == [("pooled", 1506), ("penultimate", 200), ("tags", 50)]
     np.testing.assert_allclose(parts["tags"], np.log(values[:, 0, :50]), rtol=1e-6)
     np.testing.assert_array_equal(parts["pooled"], values[:, 0, musicnn.PARTS["pooled"]])
 
