@@ -14,15 +14,16 @@ shorter than a segment is left out; a track shorter than one segment is one shor
 import contextlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
 import soxr
-from tqdm.contrib.concurrent import thread_map
 
 from mer_utils.datasets import Dataset
+from mer_utils.progress import progress_bar
 
 MINIMUM_SECONDS = 1.0  # less music than this says nothing about its mood
 SILENCE = 1e-4  # peak amplitude, -80 dB of full scale
@@ -97,14 +98,10 @@ def check(
     `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
     """
     paths = dataset.tracks["audio"].dropna()
-    problems = thread_map(
-        lambda path: _problem(Path(path), minimum_seconds),
-        paths,
-        max_workers=threads or os.cpu_count(),
-        desc=f"check {dataset.name}",
-        unit="file",
-        disable=paths.empty,
-    )
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        found = pool.map(lambda path: _problem(Path(path), minimum_seconds), paths)
+        bar = progress_bar(found, total=len(paths), desc=f"check {dataset.name}", unit="file")
+        problems = list(bar)
     table = pd.DataFrame({"audio": paths, "problem": problems}, index=paths.index)
     return table[table["problem"] != ""]
 

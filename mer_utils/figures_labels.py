@@ -491,6 +491,18 @@ def _moved_apart(middles: np.ndarray, halves: np.ndarray, border: float) -> np.n
                 middles[i, axis] -= way * shared[axis] / 2
                 middles[j, axis] += way * shared[axis] / 2
         middles[:, 0] = np.clip(middles[:, 0], -reach, reach)
+    return _stacked(middles, halves)
+
+
+def _stacked(middles: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    """Boxes that still overlap are moved down the page, which has room without end."""
+    placed: list[int] = []
+    for i in np.argsort(-middles[:, 1], kind="stable"):
+        for j in sorted(placed, key=lambda j: -middles[j, 1]):
+            shared = halves[i] + halves[j] - np.abs(middles[j] - middles[i])
+            if (shared > 0).all():
+                middles[i, 1] = middles[j, 1] - halves[j, 1] - halves[i, 1]
+        placed.append(int(i))
     return middles
 
 

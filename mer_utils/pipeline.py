@@ -101,6 +101,7 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> N
     declared = declared_parameters(path)
     executed.parent.mkdir(parents=True, exist_ok=True)
     # the kernel inherits it: bars that redraw themselves would fill the executed notebook
+    before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:
         papermill.execute_notebook(
@@ -119,7 +120,10 @@ def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> N
             f"The notebook as far as it came: {executed}"
         ) from None
     finally:
-        del os.environ["TQDM_DISABLE"]
+        if before is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = before
         if executed.is_file():
             write_html(executed)
 

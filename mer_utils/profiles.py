@@ -76,6 +76,10 @@ PROFILES = {
                 "resamples": 50,
                 "shuffles": 1,
                 "weights": [2.5],
+                "styles": ["name"],
+                "measured": 12,
+                "probe_tracks": 12,
+                "frame_tracks": 4,
             },
         ),
         Profile(

@@ -11,8 +11,9 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 # installed under another name than they are imported by
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
-# tools that are run, not imported
-COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "ruff"}
+# tools that are run and plug-ins that are not imported by name; dask is an executor of the user's
+COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest-xdist", "ruff"}
+COMMANDS |= {"dask", "distributed"}
 
 
 def normal(name: str) -> str:

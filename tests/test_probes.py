@@ -345,8 +345,7 @@ def labelled(points):
 
 
 def test_label_probe(layers, labelled):
-    with pytest.warns(UserWarning, match="unused"):
-        table = probes.label_probe(layers, labelled, resamples=100)
+    table = probes.label_probe(layers, labelled, resamples=100)
     assert table["layer"].tolist() == [1, "noise"]
     assert set(table["target"]) == {"made"}
     assert set(table["metric"]) == {"roc_auc"}
@@ -398,7 +397,7 @@ def test_probe_datasets_for_numbers(two, layers, points):
     pd.testing.assert_frame_equal(elsewhere, expected)
 
 
-@pytest.mark.filterwarnings("ignore:1 of 3 labels")
+@pytest.mark.filterwarnings("error")
 def test_probe_datasets_for_labels(two):
     datasets, found = two
     table = probes.probe_datasets(found, datasets, resamples=50)
@@ -407,7 +406,7 @@ def test_probe_datasets_for_labels(two):
     pd.testing.assert_frame_equal(table.iloc[2:].reset_index(drop=True), alone)
 
 
-@pytest.mark.filterwarnings("ignore:1 of 3 labels")
+@pytest.mark.filterwarnings("error")
 def test_probe_poolings(two, layers, points):
     datasets, found = two
     worse = {name: {1: part["noise"], "noise": part["noise"]} for name, part in found.items()}
