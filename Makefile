@@ -37,7 +37,7 @@ format: $(READY)  ## what lint wants
 figures: $(READY)  ## regenerate figures/ and the README's tables from the last run
 	$(BIN)/python -m mer_utils figures --run $(OUT)
 
-clean:  ## remove the virtual environment, runs and caches
+clean:  ## remove the virtual environment, runs and tool caches (not cache/, data/)
 	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

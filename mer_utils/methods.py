@@ -22,7 +22,7 @@ from mer_utils import storage
 from mer_utils.clustering import LabelClusters, cluster_labels
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
-from mer_utils.labels import LabelSpace, embed_labels
+from mer_utils.labels import DEFAULT_MODEL, LabelSpace, embed_labels
 from mer_utils.models import Model, statistics
 from mer_utils.projector import build_projector, fit_ridge
 from mer_utils.training import TrainingData, TrainingSettings, seeded, train
@@ -129,6 +129,7 @@ def ridge_grid(
     components: Sequence[int | None] = (None, 3),
     penalties: Sequence[float] = (1.0, 10.0),
     own_statistics: bool = False,
+    model: str = DEFAULT_MODEL,
 ) -> list[Method]:
     """Ridge methods to select among: label spaces × penalties.
 
@@ -137,7 +138,7 @@ def ridge_grid(
     grid = []
     for style in styles:
         for count in components:
-            space = LabelSpace(style=style, centre=True)
+            space = LabelSpace(style=style, model=model, centre=True)
             if count is not None:
                 space = replace(space, directions="antonym-pca", components=count)
             for penalty in penalties:

@@ -20,6 +20,9 @@ from mer_utils.training import cosines, project
 
 FORMAT = 1
 
+# what has to be the same in the encoder of the training features and of new ones
+FITS = ("name", "layers", "columns", "weights_sha256", "segment_seconds", "pooling")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -66,7 +69,7 @@ class Model:
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        for key in ("name", "layers", "columns", "transform"):
+        for key in FITS:
             ours, theirs = self.encoder.get(key), features.encoder.get(key)
             if ours != theirs:
                 raise ValueError(

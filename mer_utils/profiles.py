@@ -10,13 +10,13 @@ it, so any notebook can be run alone and finds or makes what it needs.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from mer_utils import datasets, demo_corpus, features, musicnn
+from mer_utils import datasets, demo_corpus, features, mert, musicnn
 from mer_utils.datasets import Dataset
 from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.features import Features
@@ -127,6 +127,15 @@ def data_folder(name: str) -> Path:
     )
 
 
+def check_encoder(profile: Profile, checkpoint: str = "") -> None:
+    """Stop before any work if the encoder's weights are not there.
+
+    Raises FileNotFoundError that says where they are to be had and under which licence.
+    """
+    if profile.encoder in mert.PUBLISHED:
+        mert.find_checkpoint(profile.encoder, checkpoint or None)
+
+
 def load_datasets(profile: Profile) -> dict[str, Dataset]:
     """The profile's datasets by name; the built-in corpus is composed if it is not there yet."""
     if profile.size is not None:
@@ -134,11 +143,23 @@ def load_datasets(profile: Profile) -> dict[str, Dataset]:
     if profile.name == "mulan":
         return {name: labelled.dataset for name, labelled in load_labelled(profile).items()}
     loaders = {
-        "mtg-jamendo": lambda: datasets.load_mtg_jamendo(data_folder("mtg_jamendo")),
-        "cal500": lambda: datasets.load_cal500(data_folder("cal500")),
-        "emotify": lambda: datasets.load_emotify(data_folder("emotify")),
+        "mtg-jamendo": ("mtg_jamendo", datasets.load_mtg_jamendo),
+        "cal500": ("cal500", datasets.load_cal500),
+        "emotify": ("emotify", datasets.load_emotify),
     }
-    return {name: loaders[name]() for name in profile.datasets}
+    return {name: _with_audio(*loaders[name]) for name in profile.datasets}
+
+
+def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:
+    """A dataset's tracks that have audio: copies of CAL500 lack two songs, for one.
+
+    The loader warns of how many are missing; without any audio it stops with its own error.
+    """
+    dataset = load(data_folder(folder), audio="skip")
+    tracks = dataset.tracks.dropna(subset=["audio"])
+    if tracks.empty:
+        return load(data_folder(folder), audio="require")
+    return replace(dataset, tracks=tracks)
 
 
 def _demo_dataset(name: str, size: int) -> Dataset:

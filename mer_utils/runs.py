@@ -5,7 +5,8 @@
     labels/, study/   label vectors, clusters; models and scores
     tables/, figures/ results
 
-Notebooks hand results to one another only through these files.
+Notebooks hand results to one another only through these files and the cache (mer_utils.profiles),
+in both of which a thing is named by what made it.
 """
 
 import importlib.metadata

@@ -234,3 +234,13 @@ def test_command_line_refuses_an_unknown_profile(capsys):
         cli.main(["run", "--profile", "nonsense"])
     assert stop.value.code == 2
     assert "smoke" in capsys.readouterr().err
+
+
+def test_missing_weights_stop_the_paper_profile_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    empty = tmp_path / "MERT-v1-95M"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
+        pipeline.run("paper", tmp_path / "run", checkpoint=str(empty))
+    assert not (tmp_path / "run").exists()
