@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from mer_utils import pipeline, report, runs
 from mer_utils.profiles import PROFILES
 
 
@@ -56,14 +57,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mer_utils import pipeline
-
     pipeline.run(options.profile, options.out, **dict(options.parameters))
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from mer_utils import report, runs
-
     run = runs.reopen(options.run)
     print(f"{len(report.copy_figures(run))} figures to figures/{run.profile.name}/")
     print(f"tables in the README: {', '.join(report.update_readme(run)) or 'none'}")
@@ -72,11 +69,9 @@ def _figures(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
-    from mer_utils.pipeline import NotebookError  # here, so that --help does not wait for torch
-
     try:
         options.call(options)
-    except (ValueError, FileNotFoundError, NotebookError) as error:
+    except (ValueError, FileNotFoundError, pipeline.NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -232,13 +232,14 @@ def prepare(
         vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
         last = first + len(part.dataset.labels)
         cluster = np.arange(first, last) if clusters is None else clusters.assignment[first:last]
-        keep = (use | validation)[part.features.track_index(part.dataset)]
+        track = part.features.track_index(part.dataset)  # (segments,)
+        keep = (use | validation)[track]
         values = np.asarray(part.features.values[keep], dtype=np.float32)
         prepared.append(
             TrainingData(
                 name=part.name,
                 values=torch.from_numpy(values),
-                track=torch.from_numpy(part.features.track_index(part.dataset)[keep]).long(),
+                track=torch.from_numpy(track[keep]).long(),
                 targets=torch.from_numpy(targets),
                 label_vectors=vectors,
                 target_vectors=vectors,
