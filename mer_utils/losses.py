@@ -1,7 +1,8 @@
-"""The two losses of the paper: triplet loss and alignment regularisation.
+"""Losses: the paper's triplet loss and alignment regularisation, and a contrastive one.
 
 Source: Liu, Roy, Herremans, arXiv 2410.11522 (section 3), with the three variants of the
-alignment term that the authors' code offers.
+alignment term that the authors' code offers; Khosla et al. 2020, "Supervised contrastive
+learning" (several positives), for the contrastive loss, here over a vocabulary of labels.
 
 Conventions: a batch of b items; vectors are compared by cosine, so their lengths do not matter.
 """
@@ -32,6 +33,34 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     near = functional.cosine_similarity(anchor, positive)  # (b,)
     far = functional.cosine_similarity(anchor, negative)  # (b,)
     return functional.relu(far - near + margin).mean()
+
+
+def contrastive_loss(
+    projected: Tensor, vectors: Tensor, targets: Tensor, temperature: float = 0.1
+) -> Tensor:
+    """Each item has to pick its labels out of the whole vocabulary.
+
+    The softmax over all labels of cosine / temperature is the probability of each label; the loss
+    is its negative logarithm, averaged over an item's labels, then over items.
+
+    projected: (b, d) projected audio.
+    vectors: (labels, d) of the vocabulary of one dataset.
+    targets: (b, labels) bool; every item has a label.
+    temperature: above 0; the smaller, the more the nearest wrong labels count.
+    Returns a scalar, 0 or more.
+    """
+    if targets.shape != (len(projected), len(vectors)):
+        raise ValueError(
+            f"contrastive_loss takes items (b, d), labels (labels, d) and targets (b, labels), not "
+            f"{tuple(projected.shape)}, {tuple(vectors.shape)} and {tuple(targets.shape)}"
+        )
+    if temperature <= 0:
+        raise ValueError(f"the temperature is {temperature}; it must be above 0")
+    unit = functional.normalize(vectors, dim=1)
+    cosines = functional.normalize(projected, dim=1) @ unit.T  # (b, labels)
+    log_probabilities = functional.log_softmax(cosines / temperature, dim=1)
+    chosen = targets.to(cosines.dtype)
+    return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
 
 
 def alignment_loss(

@@ -4,7 +4,7 @@ A `Method` says everything about one way of doing it: the label space, what a tr
 the projector and its training. `fit` makes the model.
 
 Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera-Paredes & Torr
-2015 (closed-form zero-shot map).
+2015 (closed-form zero-shot map); Norouzi et al. 2014 (ConSE: from a tagger's tags to any label).
 """
 
 import hashlib
@@ -17,14 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from mer_utils import storage
+from mer_utils import musicnn, storage
 from mer_utils.clustering import LabelClusters, cluster_labels
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
 from mer_utils.labels import DEFAULT_MODEL, LabelSpace, embed_labels
 from mer_utils.models import Model, statistics
-from mer_utils.projector import build_projector, fit_ridge
+from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
 from mer_utils.training import TrainingData, TrainingSettings, seeded, train
 
 
@@ -58,19 +59,32 @@ class Labelled:
         )
 
 
+AIMS = ("labels", "clusters", "soft clusters")
+CLOSED_FORMS = ("ridge", "tags")
+SOFTNESS = 0.1  # temperature of the soft clusters' membership, in cosine
+COMPONENTS = 4  # antonym directions of the ridges: as many as there are axes of affect
+
+
 @dataclass(frozen=True)
 class Method:
     """One way from training datasets to a zero-shot model.
 
     name: unique, for tables.
-    projector: a kind of projector (mer_utils.projector.KINDS); projector_settings go to it.
+    projector: a kind of projector (mer_utils.projector.KINDS), to which projector_settings go; or
+        "tags": no training at all, a tagger's tags are bridged to labels by their texts (ConSE).
     space: how a label becomes a vector.
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
-        centre of its labels' clusters.
+        centre of its labels' clusters; "soft clusters": each label stands for a mean of all
+        centres, the nearer the heavier.
     clustering: method and settings for `clustering.cluster_labels`, over the training labels.
-    training: how a network is trained; a ridge has none.
-    penalty: of the ridge.
+    training: how a network is trained; the closed forms have none.
+    penalty: of the ridge, on the features' side.
+    label_penalty: of the ridge, on the labels' side: the map from label vectors to features is
+        smoothed as well, so that twenty labels of calm do not outvote one of anger. None is
+        without.
     own_statistics: standardise every dataset by its own features: transductive at the target.
+    calibrated: bring every label of the target to mean 0 and deviation 1 over the *training*
+        tracks, so that labels compete on equal terms for the top k.
     """
 
     name: str
@@ -81,23 +95,25 @@ class Method:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     projector_settings: dict = field(default_factory=dict)
     penalty: float = 1.0
+    label_penalty: float | None = None
     own_statistics: bool = False
+    calibrated: bool = False
 
     def __post_init__(self) -> None:
-        if self.aim not in ("labels", "clusters"):
-            raise ValueError(f"{self.name}: a method aims at labels or clusters, not {self.aim!r}")
+        if self.aim not in AIMS:
+            raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
 
     @property
     def needs_clusters(self) -> bool:
         """Whether labels have to be clustered before training."""
-        return self.aim == "clusters" or (
-            self.projector != "ridge" and self.training.alignment_weight > 0
+        return self.aim != "labels" or (
+            not self.deterministic and self.training.alignment_weight > 0
         )
 
     @property
     def deterministic(self) -> bool:
         """Whether the seed changes nothing."""
-        return self.projector == "ridge"
+        return self.projector in CLOSED_FORMS
 
 
 def paper_methods(
@@ -126,33 +142,43 @@ def paper_methods(
 
 def ridge_grid(
     styles: Sequence[str] = ("name", "prompt", "definition", "ensemble"),
-    components: Sequence[int | None] = (None, 3),
-    penalties: Sequence[float] = (1.0, 10.0),
-    own_statistics: bool = False,
+    directions: Sequence[str | None] = (None, "antonym-pca", "text+antonyms"),
+    penalties: Sequence[float] = (3.0, 10.0, 30.0),
     model: str = DEFAULT_MODEL,
+    **changes: object,
 ) -> list[Method]:
     """Ridge methods to select among: label spaces × penalties.
 
-    components: None for the centred text vectors, a number for so many antonym directions.
+    directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
+    changes: other fields of Method, the same for all.
     """
-    grid = []
-    for style in styles:
-        for count in components:
-            space = LabelSpace(style=style, model=model, centre=True)
-            if count is not None:
-                space = replace(space, directions="antonym-pca", components=count)
-            for penalty in penalties:
-                where = "text" if count is None else f"{count} antonym directions"
-                grid.append(
-                    Method(
-                        f"ridge, {style}, {where}, α={penalty:g}",
-                        projector="ridge",
-                        space=space,
-                        penalty=penalty,
-                        own_statistics=own_statistics,
-                    )
-                )
-    return grid
+    fields = {"projector": "ridge", "label_penalty": 3.0, "calibrated": True, **changes}
+    return [
+        Method(
+            f"ridge, {style}, {kind or 'text'}, α={penalty:g}",
+            space=LabelSpace(style, model, centre=True, directions=kind, components=COMPONENTS),
+            penalty=penalty,
+            **fields,
+        )
+        for style in styles
+        for kind in directions
+        for penalty in penalties
+    ]
+
+
+def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Method:
+    """ConSE with musicnn's 50 tags, in the space of three antonym directions; nothing is trained.
+
+    Only for features that hold the tags, those of the encoder musicnn+cues.
+    """
+    space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca")
+    return Method(
+        "tag bridge, no training",
+        projector="tags",
+        space=space,
+        own_statistics=own_statistics,
+        calibrated=True,
+    )
 
 
 def transductive(method: Method) -> Method:
@@ -248,7 +274,7 @@ def prepare(
             )
         )
         first = last
-    if clusters is not None and method.aim == "clusters":
+    if clusters is not None and method.aim != "labels":
         prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(method, prepared)
 
@@ -256,10 +282,10 @@ def prepare(
 def aim_at_clusters(
     method: Method, data: Sequence[TrainingData], clusters: LabelClusters
 ) -> list[TrainingData]:
-    """Let every label aim at its cluster's centre.
+    """Let every label aim at its cluster's centre, or at a mean of all centres.
 
-    In the space of the text vectors that is the clustering's own centre; in any other label space
-    the mean of the cluster's labels there.
+    In the space of the text vectors these are the clustering's own centres; in any other label
+    space the means of the clusters' labels there.
     """
     if method.space == LabelSpace(style=method.space.style, model=method.space.model):
         centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
@@ -268,7 +294,18 @@ def aim_at_clusters(
         member = torch.from_numpy(np.asarray(clusters.assignment)).long()
         member = torch.nn.functional.one_hot(member).float()  # (all labels, clusters)
         centres = (member.T @ vectors) / member.sum(0)[:, None]
-    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+    if method.aim == "clusters":
+        return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+    return [
+        replace(
+            part,
+            target_vectors=functional.softmax(
+                cosines(part.label_vectors, centres) / SOFTNESS, dim=1
+            )
+            @ centres,  # (labels, clusters) @ (clusters, d)
+        )
+        for part in data
+    ]
 
 
 def standardised(
@@ -305,13 +342,17 @@ def fit(
 
     shuffle_labels: train on labels that were dealt to the tracks at random: what the same method
         reaches without knowing anything about the music.
-    Returns the model and the training's history (empty for a ridge).
+    Returns the model and the training's history (empty for the closed forms).
     """
     data, mean, std = prepare(method, training, seed, shuffle_labels)
     layers, dim = data[0].values.shape[1:]
     dimensions = data[0].label_vectors.shape[1]
+    encoder = training[0].features.encoder
     if method.projector == "ridge":
-        projector, history = fit_ridge_to(method, data), pd.DataFrame()
+        blocks = encoder.get("blocks")
+        projector, history = fit_ridge_to(method, data, blocks), pd.DataFrame()
+    elif method.projector == "tags":
+        projector, history = bridge_tags(method, encoder, layers, dim), pd.DataFrame()
     else:
         with seeded(seed):
             projector = build_projector(
@@ -327,26 +368,92 @@ def fit(
         "best_epoch": history.attrs.get("best_epoch"),
         "versions": {p: importlib.metadata.version(p) for p in ("mer-utils", "torch", "numpy")},
     }
-    encoder = training[0].features.encoder
     return Model(projector, method.space, mean, std, encoder, about), history
 
 
-def fit_ridge_to(method: Method, data: Sequence[TrainingData]) -> torch.nn.Module:
-    """Closed-form map to (targets − their mean) · (label vectors − their mean).
+def fit_ridge_to(
+    method: Method, data: Sequence[TrainingData], blocks: Sequence[int] | None = None
+) -> RidgeProjector:
+    """Closed-form map to (targets − their mean) · (label vectors − their mean, unit length).
 
     Every dataset counts the same. Tracks that a network would validate on are used as well:
-    there is nothing to stop early.
+    there is nothing to stop early. Training segments are projected to a root mean square length
+    of 1, so that scores of different label spaces are on one scale.
     """
+    centred_vectors = [
+        functional.normalize(part.target_vectors - part.target_vectors.mean(0), dim=1)
+        for part in data
+    ]  # (labels, d) each
     values, aims, weights = [], [], []
-    for part in data:
+    for part, vectors in zip(data, centred_vectors, strict=True):
         targets = part.targets.float()
         known = torch.unique(part.track)  # rows with features in the training splits
         centred = targets - targets[known].mean(0)  # (tracks, labels)
-        vectors = part.target_vectors - part.target_vectors.mean(0)  # (labels, d)
         values.append(part.values - part.values.mean(0))
         aims.append((centred @ vectors)[part.track])  # (segments, d)
         weights.append(torch.full((len(part.track),), 1 / len(part.track)))
-    return fit_ridge(torch.cat(values), torch.cat(aims), method.penalty, torch.cat(weights))
+    x, weight = torch.cat(values), torch.cat(weights)
+    aim = torch.cat(aims) @ label_smoother(torch.cat(centred_vectors), method.label_penalty)
+    projector = fit_ridge(x, aim, method.penalty, weight, blocks, **method.projector_settings)
+    squares = projector(x).square().sum(1)  # (segments,)
+    length = ((weight * squares).sum() / weight.sum()).sqrt()
+    if length > 0:
+        projector.weight /= length
+    return projector
+
+
+def label_smoother(vectors: Tensor, penalty: float | None) -> Tensor:
+    """(EᵀE + β·I)⁻¹ over all training labels E (labels, d) of unit length: (d, d).
+
+    Romera-Paredes & Torr 2015, the second penalty; the identity if there is none.
+    """
+    identity = torch.eye(vectors.shape[1], dtype=torch.float64)
+    if penalty is None:
+        return identity.float()
+    if penalty <= 0:
+        raise ValueError(f"the label penalty is {penalty}; it must be above 0, or None")
+    gram = vectors.T.double() @ vectors.double()  # (d, d)
+    return torch.linalg.inv(gram + penalty * identity).float()
+
+
+def bridge_tags(method: Method, encoder: dict, layers: int, dim: int) -> RidgeProjector:
+    """Each tag's standardised log probability times the tag's vector, summed over the tags.
+
+    ConSE (Norouzi et al. 2014) with all tags instead of the best few. Raises ValueError for
+    features without musicnn's tags.
+    """
+    columns = list(encoder.get("columns", ()))
+    if columns[:1] != ["tags"]:
+        raise ValueError(
+            f"{method.name}: needs features that begin with musicnn's tags, those of the encoder "
+            f"'musicnn+cues'; these are of {encoder.get('name')!r}"
+        )
+    vectors = torch.from_numpy(method.space.vectors(musicnn.TAGS))  # (tags, d)
+    projector = RidgeProjector(layers, dim, vectors.shape[1])
+    projector.weight[: len(vectors)] = vectors
+    return projector
+
+
+def target_scores(
+    model: Model, method: Method, target: Labelled, training: Sequence[Labelled]
+) -> np.ndarray:
+    """Scores of a target's segments for its labels, (segments, labels); calibrated if wanted."""
+    labels = target.dataset.labels
+    scores = model.scores(target.features, labels, method.own_statistics)
+    if not method.calibrated:
+        return scores
+    reference = [model.scores(part.features, labels, method.own_statistics) for part in training]
+    return calibrate(scores, reference)
+
+
+def calibrate(scores: np.ndarray, reference: Sequence[np.ndarray]) -> np.ndarray:
+    """Bring every label to mean 0 and deviation 1 over the reference, each part weighing the same.
+
+    scores: (segments, labels); reference: a (segments, labels) array for each training dataset.
+    """
+    mean = np.mean([part.mean(0) for part in reference], axis=0)  # (labels,)
+    square = np.mean([np.square(part - mean).mean(0) for part in reference], axis=0)
+    return (scores - mean) / np.sqrt(np.maximum(square, 1e-12))
 
 
 def method_settings(method: Method) -> dict:

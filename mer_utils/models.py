@@ -16,7 +16,7 @@ from mer_utils import storage
 from mer_utils.features import Features
 from mer_utils.labels import LabelSpace
 from mer_utils.projector import Projector, build_projector
-from mer_utils.training import cosines, project
+from mer_utils.training import project
 
 FORMAT = 1
 
@@ -60,12 +60,15 @@ class Model:
     def scores(
         self, features: Features, labels: Sequence[str], own_statistics: bool = False
     ) -> np.ndarray:
-        """Cosine of every segment with every label: (segments, labels), -1 to 1.
+        """Score of every segment for every label: (segments, labels).
+
+        A cosine for networks; for a ridge how far along the label's direction the segment lies,
+        where 1 is the root mean square length of a training segment.
 
         labels: one whole vocabulary; any words will do.
         """
         vectors = torch.from_numpy(self.space.vectors(tuple(labels)))
-        return cosines(self.project(features, own_statistics), vectors).numpy()
+        return self.projector.compare(self.project(features, own_statistics), vectors).numpy()
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""

@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mer_utils import audio, evaluation, musicnn
+from mer_utils import audio, cues, evaluation, musicnn
 from mer_utils.datasets import Dataset
 from mer_utils.encoders import Encoder
 from mer_utils.features import Features, pool_tracks
@@ -308,7 +308,7 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
 
     values: (rows, layers, dim); layers: their numbers or names, from `Encoder.layers`.
     musicnn's "all" becomes its three parts in the order of the network, the tags on a logarithmic
-    scale (`musicnn.log_tags`).
+    scale (`musicnn.log_tags`); "all+cues" has the measured cues as a fourth (`cues.PARTS`).
     Raises ValueError if the numbers of layers differ.
     """
     values = np.asarray(values, dtype=np.float32)
@@ -317,13 +317,12 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
             f"values have the shape {values.shape}, expected (rows, {len(layers)} layers, dim) for "
             f"the layers {list(layers)}"
         )
-    if list(layers) != ["all"]:
+    if list(layers) not in (["all"], [cues.LAYER]):
         return {layer: values[:, i] for i, layer in enumerate(layers)}
-    parts = {part: values[:, 0, musicnn.PARTS[part]] for part in _MUSICNN}
+    there = ("pooled", "penultimate", "tags", "cues")  # in the order of the network
+    there = there[: 3 if list(layers) == ["all"] else 4]
+    parts = {part: values[:, 0, cues.PARTS[part]] for part in there}
     return parts | {"tags": musicnn.log_tags(parts["tags"])}
-
-
-_MUSICNN = ("pooled", "penultimate", "tags")  # in the order of the network
 
 
 def mean_spectra(dataset: Dataset) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 - smoke: the built-in corpus, a dozen pieces a dataset; a minute or two; what the tests run.
 - demo: the built-in corpus; offline; the default.
+- emotify: trained on the built-in corpus, predicts real songs of Emotify; needs Emotify's audio.
 - mulan: two real datasets with ready-made timbre features (Mulan's CAL500.arff and emotions.arff).
 - paper: MTG-Jamendo, CAL500 and Emotify with MERT; needs their audio and MERT's weights.
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_utils import datasets, demo_corpus, features, mert, musicnn
+from mer_utils import cues, datasets, demo_corpus, features, mert, musicnn
 from mer_utils.datasets import Dataset
 from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.features import Features
@@ -36,6 +37,7 @@ class Profile:
     encoder: name of the audio encoder; None where the features come with the dataset.
     layers: which of its layers are stored; None for the encoder's default.
     size: pieces in each dataset of the built-in corpus; None where it is not used.
+    targets: the datasets that are predicted, each from all others; None for all.
     parameters: notebook parameters that differ from the notebooks' own defaults.
     """
 
@@ -46,6 +48,7 @@ class Profile:
     encoder: str | None = None
     layers: tuple[int, ...] | None = None
     size: int | None = None
+    targets: tuple[str, ...] | None = None
     parameters: dict = field(default_factory=dict)
 
 
@@ -57,10 +60,10 @@ PROFILES = {
     for profile in (
         Profile(
             name="demo",
-            description="built-in corpus, musicnn features; offline",
+            description="built-in corpus, musicnn and cues; offline",
             datasets=_DEMO,
             notebooks=_ALL,
-            encoder="musicnn",
+            encoder="musicnn+cues",
             size=150,
         ),
         Profile(
@@ -68,7 +71,7 @@ PROFILES = {
             description="built-in corpus in small; offline; what the tests run",
             datasets=_DEMO,
             notebooks=_ALL,
-            encoder="musicnn",
+            encoder="musicnn+cues",
             size=12,
             parameters={
                 "seeds": 1,
@@ -81,6 +84,16 @@ PROFILES = {
                 "probe_tracks": 12,
                 "frame_tracks": 4,
             },
+        ),
+        Profile(
+            name="emotify",
+            description="trained on the built-in corpus, predicts real songs; needs Emotify's audio",
+            datasets=("demo-mtg", "demo-cal500", "emotify"),
+            notebooks=("04", "05"),
+            encoder="musicnn+cues",
+            size=150,
+            targets=("emotify",),
+            parameters={"target": "emotify"},
         ),
         Profile(
             name="mulan",
@@ -138,16 +151,26 @@ def check_encoder(profile: Profile, checkpoint: str = "") -> None:
 
 def load_datasets(profile: Profile) -> dict[str, Dataset]:
     """The profile's datasets by name; the built-in corpus is composed if it is not there yet."""
-    if profile.size is not None:
-        return {name: _demo_dataset(name, profile.size) for name in profile.datasets}
     if profile.name == "mulan":
         return {name: labelled.dataset for name, labelled in load_labelled(profile).items()}
+    return {name: load_dataset(name, profile.size) for name in profile.datasets}
+
+
+def load_dataset(name: str, size: int | None = None) -> Dataset:
+    """A dataset by name, with the tracks that have audio.
+
+    name: one of the built-in corpus, or mtg-jamendo, cal500, emotify.
+    size: pieces, of the built-in corpus.
+    Raises FileNotFoundError that says where a real dataset was looked for.
+    """
+    if name in demo_corpus.DEMO_DATASETS:
+        return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
     loaders = {
         "mtg-jamendo": ("mtg_jamendo", datasets.load_mtg_jamendo),
         "cal500": ("cal500", datasets.load_cal500),
         "emotify": ("emotify", datasets.load_emotify),
     }
-    return {name: _with_audio(*loaders[name]) for name in profile.datasets}
+    return _with_audio(*loaders[name])
 
 
 def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:
@@ -160,10 +183,6 @@ def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:
     if tracks.empty:
         return load(data_folder(folder), audio="require")
     return replace(dataset, tracks=tracks)
-
-
-def _demo_dataset(name: str, size: int) -> Dataset:
-    return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
 
 
 def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, Labelled]:
@@ -187,11 +206,17 @@ def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, 
 def projector_input(extracted: Features) -> Features:
     """The part of the stored features that a projector takes.
 
-    Of musicnn its 200-dimensional penultimate layer; of other encoders, everything.
+    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
+    (`cues.projector_input`); of other encoders, everything.
     """
-    if extracted.encoder.get("name") != "musicnn":
-        return extracted
-    return features.select(extracted, columns=musicnn.PARTS["penultimate"])
+    name = extracted.encoder.get("name")
+    if name == "musicnn":
+        return features.select(extracted, columns=musicnn.PARTS["penultimate"])
+    if name == "musicnn+cues":
+        values, blocks = cues.projector_input(extracted.values)
+        encoder = extracted.encoder | {"columns": list(cues.INPUT), "blocks": blocks}
+        return replace(extracted, values=values, encoder=encoder)
+    return extracted
 
 
 def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
@@ -204,6 +229,8 @@ def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
 
 def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:
     """The best possible scores of the built-in corpus, (tracks, labels) each; none of real data."""
-    if profile.size is None:
-        return {}
-    return {name: demo_corpus.oracle_scores(dataset) for name, dataset in loaded.items()}
+    return {
+        name: demo_corpus.oracle_scores(loaded[name])
+        for name in profile.targets or profile.datasets
+        if name in demo_corpus.DEMO_DATASETS
+    }

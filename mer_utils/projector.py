@@ -12,11 +12,17 @@ Four kinds with one interface, `projector(values)` with values (batch, layers, d
 - "ridge": a linear map in closed form (`fit_ridge`), after Romera-Paredes & Torr 2015, "An
   embarrassingly simple approach to zero-shot learning".
 
+A network is trained on cosines, so only the direction of its projections means something. The
+length of a ridge's projection says how sure it is of anything, and its scores keep it: `compare`.
+
 A projector knows its `config`, from which `build_projector` makes the same again.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 KINDS = ("paper", "mlp", "layer_attention", "ridge")
 
@@ -47,6 +53,10 @@ class Projector(nn.Module):
                 "the encoder and layers that the projector was trained on"
             )
         return self._project(values)
+
+    def compare(self, projected: Tensor, vectors: Tensor) -> Tensor:
+        """Scores of projections (n, d) for labels (labels, d): (n, labels) cosines."""
+        return cosines(projected, vectors)
 
     def _project(self, values: Tensor) -> Tensor:
         raise NotImplementedError
@@ -142,15 +152,30 @@ class LayerAttentionProjector(Projector):
 
 
 class RidgeProjector(Projector):
-    """A linear map whose weights `fit_ridge` solves for; see the module's docstring."""
+    """A linear map whose weights `fit_ridge` solves for; see the module's docstring.
 
-    def __init__(self, layers: int, dim: int, dimensions: int) -> None:
-        super().__init__("ridge", layers, dim, dimensions)
+    keep_length: score by the length of the projection along a label's direction; without it by
+        the cosine, as for networks.
+    """
+
+    def __init__(self, layers: int, dim: int, dimensions: int, keep_length: bool = True) -> None:
+        super().__init__("ridge", layers, dim, dimensions, keep_length=keep_length)
         self.register_buffer("weight", torch.zeros(layers * dim, dimensions))
         self.register_buffer("offset", torch.zeros(layers * dim))
 
     def _project(self, values: Tensor) -> Tensor:
         return (values.flatten(1) - self.offset) @ self.weight
+
+    def compare(self, projected: Tensor, vectors: Tensor) -> Tensor:
+        """Scores of projections (n, d) for labels (labels, d): (n, labels)."""
+        if not self.config["keep_length"]:
+            return cosines(projected, vectors)
+        return projected @ functional.normalize(vectors, dim=1).T
+
+
+def cosines(projected: Tensor, vectors: Tensor) -> Tensor:
+    """Cosine of every projection with every label: (n, d) and (labels, d) to (n, labels)."""
+    return functional.normalize(projected, dim=1) @ functional.normalize(vectors, dim=1).T
 
 
 def _transformer(width: int, blocks: int, heads: int, dropout: float) -> nn.TransformerEncoder:
@@ -193,15 +218,23 @@ def build_projector(
 
 
 def fit_ridge(
-    values: Tensor, targets: Tensor, penalty: float, weights: Tensor | None = None
+    values: Tensor,
+    targets: Tensor,
+    penalty: float,
+    weights: Tensor | None = None,
+    blocks: Sequence[int] | None = None,
+    keep_length: bool = True,
 ) -> RidgeProjector:
     """The linear map W with the least Σ w‖(x − x̄)W − t‖² + penalty·v·‖W‖², in closed form.
 
-    values: (n, layers, dim) features; put them on one scale first (features.standardise), as the
+    values: (n, layers, dim) features; put them on one scale first (models.statistics), as the
         penalty treats all alike.
     targets: (n, d) where each should land: its centred targets times the centred label vectors.
     penalty: in units of v, the features' mean variance; more is smoother, 0 is least squares.
     weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
+    blocks: widths of the parts of which the features consist, in order; every part then counts the
+        same, however wide it is (its features are divided by the root of its width). One if None.
+    keep_length: of the projector.
     Returns the projector; the features' weighted mean x̄ is kept as its offset.
     """
     if len(values) != len(targets) or len(values) == 0:
@@ -216,12 +249,27 @@ def fit_ridge(
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
     w = (w / w.sum())[:, None]  # (n, 1)
     offset = (w * x).sum(0)
-    x = x - offset
+    scale = _block_scale(x.shape[1], blocks)  # (layers * dim,)
+    x = (x - offset) * scale
     gram = x.T @ (w * x)  # (layers * dim, layers * dim)
     gram.diagonal().add_(penalty * gram.diagonal().mean())
     # lstsq, not solve: without a penalty there may be more features than items
     solution = torch.linalg.lstsq(gram, x.T @ (w * t), driver="gelsd").solution
-    projector = RidgeProjector(values.shape[1], values.shape[2], targets.shape[1])
-    projector.weight.copy_(solution.float())
+    projector = RidgeProjector(
+        values.shape[1], values.shape[2], targets.shape[1], keep_length=keep_length
+    )
+    projector.weight.copy_((scale[:, None] * solution).float())
     projector.offset.copy_(offset.float())
     return projector
+
+
+def _block_scale(width: int, blocks: Sequence[int] | None) -> Tensor:
+    """One over the root of each feature's block's width: (width,) float64."""
+    if blocks is None:
+        return torch.ones(width, dtype=torch.float64)
+    if sum(blocks) != width:
+        raise ValueError(
+            f"blocks of {list(blocks)} features make {sum(blocks)}, but there are {width}"
+        )
+    widths = torch.tensor(list(blocks))
+    return widths.double().rsqrt().repeat_interleave(widths)

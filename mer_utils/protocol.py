@@ -20,7 +20,14 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import evaluation, storage
 from mer_utils.datasets import Dataset
-from mer_utils.methods import Labelled, Method, fit, method_settings, with_chosen_clustering
+from mer_utils.methods import (
+    Labelled,
+    Method,
+    fit,
+    method_settings,
+    target_scores,
+    with_chosen_clustering,
+)
 from mer_utils.models import Model
 from mer_utils.progress import progress_bar
 
@@ -201,8 +208,8 @@ def run_study(
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The mean score of several methods, as one outcome a target.
 
-    outcomes: of methods with as many seeds and shuffled trainings each; cosines of different label
-        spaces are on one scale, so they are averaged as they are.
+    outcomes: of methods with as many seeds and shuffled trainings each, and with scores on one
+        scale (all calibrated, all ridges, or all cosines): they are averaged as they are.
     """
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
@@ -210,6 +217,8 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
         looks = {member.method.own_statistics for member in members}
         if len(looks) > 1:
             raise ValueError(f"{name}: some members look at the target's audio and some do not")
+        if len({member.method.calibrated for member in members}) > 1:
+            raise ValueError(f"{name}: some members' scores are calibrated and some are not")
         together.append(
             replace(
                 members[0],
@@ -265,8 +274,7 @@ class Task:
         model.save(self.folder / "model")
         storage.write_table(self.folder / "history.parquet", history)
         storage.write_json(self.folder / "made_by.json", self.made_by)
-        features, labels = self.target.features, self.target.dataset.labels
-        scores = model.scores(features, labels, self.method.own_statistics)
+        scores = target_scores(model, self.method, self.target, self.training)
         storage.write_array(self.folder / "scores.npy", scores)
 
 

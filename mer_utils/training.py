@@ -1,4 +1,4 @@
-"""Training a projector: triplet loss and alignment regularisation over several datasets at once.
+"""Training a projector: triplet (or contrastive) and alignment loss over several datasets at once.
 
 Source: arXiv 2410.11522. As in the paper: AdamW, a batch of every training dataset in each step,
 the largest dataset sets the length of an epoch and the others cycle, the learning rate falls when
@@ -13,15 +13,15 @@ numbers for the whole batch at a time.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mer_utils import evaluation
-from mer_utils.losses import Variant, alignment_loss, triplet_loss
+from mer_utils.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
 from mer_utils.progress import progress_bar
 from mer_utils.projector import Projector
 
@@ -34,6 +34,8 @@ class TrainingSettings:
     batch_size: segments of each training dataset in a step.
     negatives: random labels that a track does not have, averaged to its negative.
     margin: of the triplet loss.
+    loss: "triplet", or "contrastive": over the whole vocabulary instead of drawn negatives, with a
+        temperature.
     alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
     """
 
@@ -44,6 +46,8 @@ class TrainingSettings:
     weight_decay: float = 0.01
     negatives: int = 5
     margin: float = 1.0
+    loss: Literal["triplet", "contrastive"] = "triplet"
+    temperature: float = 0.1
     alignment_weight: float = 0.0
     alignment_variant: Variant = "contrast"
 
@@ -146,7 +150,8 @@ def step_losses(
     settings: TrainingSettings,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The two losses of one step: the triplet losses' sum over the datasets, and the alignment.
+    """The two losses of one step: the sum over datasets of what draws items to their labels (the
+    triplet or the contrastive loss), and the alignment.
 
     batches: for each dataset, (batch,) int segments.
     Returns two scalars.
@@ -156,10 +161,15 @@ def step_losses(
     for part, batch in zip(data, batches, strict=True):
         targets = part.targets[part.track[batch]]  # (batch, labels)
         projected = projector(part.values[batch])  # (batch, d)
-        positive = mean_vectors(targets, part.target_vectors)
-        drawn = draw_negatives(targets, settings.negatives, generator)
-        negative = mean_vectors(drawn, part.target_vectors)
-        triplet = triplet + triplet_loss(projected, positive, negative, settings.margin)
+        if settings.loss == "contrastive":
+            triplet = triplet + contrastive_loss(
+                projected, part.target_vectors, targets, settings.temperature
+            )
+        else:
+            positive = mean_vectors(targets, part.target_vectors)
+            drawn = draw_negatives(targets, settings.negatives, generator)
+            negative = mean_vectors(drawn, part.target_vectors)
+            triplet = triplet + triplet_loss(projected, positive, negative, settings.margin)
         projections.append(projected)
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:
@@ -183,18 +193,13 @@ def project(projector: Projector, values: Tensor, batch_size: int = 4096) -> Ten
     return projected
 
 
-def cosines(projected: Tensor, vectors: Tensor) -> Tensor:
-    """Cosine of every projection with every label: (n, d) and (labels, d) to (n, labels)."""
-    return functional.normalize(projected, dim=1) @ functional.normalize(vectors, dim=1).T
-
-
 def validation_score(projector: Projector, part: TrainingData) -> float:
     """Macro ROC-AUC over the validation tracks of one training dataset; .5 is chance.
 
     NaN if no label has both a positive and a negative among them.
     """
     rows = part.validation[part.track].nonzero().flatten()
-    scores = cosines(project(projector, part.values[rows]), part.label_vectors)
+    scores = projector.compare(project(projector, part.values[rows]), part.label_vectors)
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
     per_track = evaluation.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
     aucs = evaluation.roc_auc(per_track, part.targets[tracks].cpu().numpy())

@@ -37,7 +37,7 @@ def noise(encoder, batch=2, seconds=1.5):
 
 
 def test_names():
-    assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn")
+    assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn", "musicnn+cues")
     with pytest.raises(ValueError, match=r"no encoder 'clap'; there is mert-v1-95m, .*musicnn"):
         encoders.load_encoder("clap")
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ from mer_utils.labels import (
 from mer_utils.vocabulary import ANTONYMS, DEFINITIONS, Antonym, names
 
 EMOTIFY = names("emotify")
+
+COORDINATES = ("antonym-pca", "axes")  # label spaces that consist of coordinates only
 
 
 def by_hand(*rows, names=None, **changes) -> LabelEmbeddings:
@@ -362,7 +365,7 @@ def test_without_directions_the_space_is_the_text_vectors():
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("directions", labels.DIRECTIONS)
+@pytest.mark.parametrize("directions", COORDINATES)
 @pytest.mark.parametrize("components", [1, 4])
 def test_coordinates_have_their_shape_and_a_mean_that_centring_removes(
     style, directions, components
@@ -377,7 +380,7 @@ def test_coordinates_have_their_shape_and_a_mean_that_centring_removes(
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("directions", labels.DIRECTIONS)
+@pytest.mark.parametrize("directions", COORDINATES)
 def test_the_poles_are_the_unit_of_every_coordinate(style, directions):
     poles = [word for pair in ANTONYMS for word in (pair.positive, pair.negative)]
     found = LabelSpace(style, directions=directions).vectors(poles)
@@ -402,7 +405,7 @@ def test_an_axis_of_one_pair_by_hand():
     direction = (happy - sad) / np.linalg.norm(happy - sad)
     unit = np.linalg.norm(happy - sad) / 2
     expected = (label - (happy + sad) / 2) @ direction / unit
-    for directions in labels.DIRECTIONS:
+    for directions in COORDINATES:
         space = LabelSpace(directions=directions, components=1, antonyms=pair)
         found = space.vectors(["happy", "sad", "calm"])
         np.testing.assert_allclose(found, [[1], [-1], [expected]], atol=1e-4)
@@ -426,20 +429,40 @@ def test_all_principal_directions_explain_everything():
 
 
 def test_fewer_components_are_the_first_ones():
-    for directions in labels.DIRECTIONS:
+    for directions in COORDINATES:
         four = LabelSpace(directions=directions, components=4).vectors(EMOTIFY)
         two = LabelSpace(directions=directions, components=2).vectors(EMOTIFY)
         np.testing.assert_allclose(two, four[:, :2], atol=1e-5)
 
 
 def test_the_order_of_the_antonyms_does_not_matter_and_their_sense_does():
-    for directions in labels.DIRECTIONS:
+    for directions in COORDINATES:
         space = LabelSpace(directions=directions)
         turned = LabelSpace(directions=directions, antonyms=tuple(reversed(ANTONYMS)))
         np.testing.assert_allclose(turned.vectors(EMOTIFY), space.vectors(EMOTIFY), atol=1e-4)
         swapped = tuple(Antonym(pair.negative, pair.positive, pair.axis) for pair in ANTONYMS)
         against = LabelSpace(directions=directions, antonyms=swapped)
         np.testing.assert_allclose(against.vectors(EMOTIFY), -space.vectors(EMOTIFY), atol=1e-4)
+
+
+def test_text_and_antonyms_side_by_side():
+    space = LabelSpace("definition", centre=True, directions="text+antonyms", components=4)
+    found = space.vectors(EMOTIFY)
+    assert found.shape == (9, space.dimensions) == (9, 388)
+    text = replace(space, directions=None).vectors(EMOTIFY)
+    coordinates = replace(space, directions="antonym-pca").vectors(EMOTIFY)
+    coordinates /= np.linalg.norm(coordinates, axis=1, keepdims=True)
+    # the cosine of two labels is the mean of both cosines
+    expected = (text @ text.T + coordinates @ coordinates.T) / 2
+    np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("directions", [None, "antonym-pca", "text+antonyms"])
+def test_a_few_words_are_centred_on_another_vocabulary(directions):
+    space = LabelSpace("name", centre=True, directions=directions)
+    whole = space.vectors(EMOTIFY)
+    np.testing.assert_allclose(space.vectors(EMOTIFY[:2], EMOTIFY), whole[:2], atol=1e-5)
+    assert space.vectors(["eerie"], EMOTIFY).shape == (1, space.dimensions)
 
 
 def test_the_space_describes_itself():
@@ -600,5 +623,5 @@ def test_affect_correlation_on_emotions(mulan_root):
     targets = table.iloc[:, -6:].to_numpy().astype(str) == "1"  # (593, 6)
     assert targets.shape == (593, 6)
     assert fit(targets, "emotions") == pytest.approx(0.26, abs=0.02)
-    for directions in labels.DIRECTIONS:
+    for directions in COORDINATES:
         assert fit(targets, "emotions", directions=directions) > 0.7

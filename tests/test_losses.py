@@ -5,7 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils.losses import alignment_loss, cluster_cosines, triplet_loss
+from mer_utils.losses import (
+    alignment_loss,
+    cluster_cosines,
+    contrastive_loss,
+    triplet_loss,
+)
 
 
 def test_triplet_by_hand():
@@ -92,3 +97,23 @@ def test_alignment_gradient_draws_a_cluster_together_and_others_apart():
 def test_alignment_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         alignment_loss(*arguments)
+
+
+def test_contrastive_loss_by_hand():
+    projected = torch.tensor([[2.0, 0.0]])
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])  # cosines 1, 0, -1
+    targets = torch.tensor([[True, True, False]])
+    exponentials = torch.tensor([1.0, 0.0, -1.0]).div(0.5).exp()
+    probabilities = exponentials / exponentials.sum()
+    expected = -(probabilities[0].log() + probabilities[1].log()) / 2
+    torch.testing.assert_close(
+        contrastive_loss(projected, vectors, targets, temperature=0.5), expected
+    )
+
+
+def test_contrastive_loss_refuses():
+    one = torch.ones(2, 3)
+    with pytest.raises(ValueError, match="targets"):
+        contrastive_loss(one, one, torch.ones(2, 5, dtype=torch.bool))
+    with pytest.raises(ValueError, match="temperature"):
+        contrastive_loss(one, one, torch.ones(2, 2, dtype=torch.bool), temperature=0)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mer_utils import evaluation, methods, protocol, tables
+from mer_utils import evaluation, methods, musicnn, protocol, tables
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
 from mer_utils.labels import LabelSpace
@@ -100,11 +100,72 @@ def test_ridge_aims_by_hand():
     x = (values - values.mean(0)) / values.std(0)
     targets = part.dataset.targets().astype(float)
     vectors = method.space.vectors(part.dataset.labels).astype(float)
-    aims = (targets - targets.mean(0)) @ (vectors - vectors.mean(0))
+    vectors -= vectors.mean(0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    aims = (targets - targets.mean(0)) @ vectors
     aims = aims[part.features.track_index(part.dataset)]
     expected = x @ np.linalg.solve(x.T @ x / len(x) + 0.5 * np.eye(8), x.T @ aims / len(x))
+    expected /= np.sqrt((expected**2).sum(1).mean())  # root mean square length 1
     np.testing.assert_allclose(model.project(part.features).numpy(), expected, atol=1e-4)
     assert history.empty
+
+
+def test_label_penalty_by_hand():
+    vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # two labels that mean the same
+    smoother = methods.label_smoother(vectors, 3.0)
+    # EᵀE = diag(2, 1), so (EᵀE + 3)⁻¹ = diag(1/5, 1/4): the twins count less than twice
+    torch.testing.assert_close(smoother, torch.diag(torch.tensor([1 / 5, 1 / 4])))
+    torch.testing.assert_close(methods.label_smoother(vectors, None), torch.eye(2))
+    with pytest.raises(ValueError, match="label penalty is 0"):
+        methods.label_smoother(vectors, 0)
+
+
+def test_calibration_by_hand():
+    reference = [np.array([[0.0], [2.0]]), np.array([[3.0], [3.0], [3.0], [3.0]])]
+    # means 1 and 3 -> 2; mean squares about 2: 2 and 1 -> 1.5; every dataset weighs the same
+    found = methods.calibrate(np.array([[2.0], [3.5]]), reference)
+    np.testing.assert_allclose(found[:, 0], [0, 1.5 / np.sqrt(1.5)])
+
+
+def test_calibration_changes_no_ranking_within_a_label(data):
+    method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
+    training = [data["one"], data["two"]]
+    model, _ = methods.fit(method, training, progress=False)
+    plain = methods.target_scores(model, method, data["three"], training)
+    calibrated = replace(method, calibrated=True)
+    other = methods.target_scores(model, calibrated, data["three"], training)
+    np.testing.assert_array_equal(plain.argsort(0), other.argsort(0))
+    assert np.abs(other.mean()) < 0.5 and not np.allclose(plain, other)
+
+
+def test_soft_clusters_lie_between_labels_and_centres(data):
+    training = [data["one"], data["two"]]
+    clustering = {"method": "agglomerative", "n_clusters": 4}
+    aims = {}
+    for aim in methods.AIMS:
+        method = Method(aim, aim=aim, clustering=clustering)
+        aims[aim] = torch.cat([p.target_vectors for p in methods.prepare(method, training)[0]])
+    hard, soft = aims["clusters"], aims["soft clusters"]
+    assert len(torch.unique(hard, dim=0)) == 4  # as many as there are clusters
+    assert len(torch.unique(soft, dim=0)) == 8  # one a label
+    nearest = torch.cdist(soft, torch.unique(hard, dim=0)).argmin(1)
+    own = torch.cdist(hard, torch.unique(hard, dim=0)).argmin(1)
+    assert torch.equal(nearest, own)
+
+
+def test_tag_bridge_by_hand(data):
+    with pytest.raises(ValueError, match="needs features that begin with musicnn's tags"):
+        methods.fit(methods.tag_bridge(), [data["one"]], progress=False)
+    random = np.random.default_rng(0)
+    values = random.normal(size=(120, 1, 60)).astype(np.float32)
+    part = data["one"]
+    tagged = replace(
+        part, features=replace(part.features, values=values, encoder={"columns": ["tags", "cues"]})
+    )
+    model, _ = methods.fit(methods.tag_bridge(), [tagged], progress=False)
+    z = (values[:, 0] - values[:, 0].mean(0)) / values[:, 0].std(0)
+    expected = z[:, :50] @ model.space.vectors(musicnn.TAGS)
+    np.testing.assert_allclose(model.project(tagged.features).numpy(), expected, atol=1e-4)
 
 
 def test_own_statistics_undo_a_shift(data):
@@ -235,7 +296,7 @@ def test_a_change_in_the_data_is_another_study(data):
     [
         (lambda d: protocol.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
         (lambda d: protocol.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
-        (lambda d: Method("m", aim="centres"), "aims at labels or clusters"),
+        (lambda d: Method("m", aim="centres"), "aims at one of"),
     ],
 )
 def test_errors(data, call, message):

@@ -1,0 +1,114 @@
+"""musicnn and measured cues side by side: what a network hears, and what can be measured.
+
+The encoder `musicnn+cues`: after the 1,756 columns of musicnn's layer "all" stand the seven cues
+of `mer_utils.acoustics` (loudness, tempo, activity, brightness, register, mode, roughness), the
+ones that the literature finds to carry emotion (Gabrielsson & Lindström 2010; Eerola, Friberg &
+Bresin 2013). musicnn was trained to tell genres and instruments apart; of tempo and of major and
+minor it keeps little.
+
+Conventions: as musicnn's; the cues are measured on the whole segment at musicnn's sample rate. A
+cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mer_utils import acoustics, musicnn
+from mer_utils.musicnn import Musicnn
+
+NEUTRAL: Mapping[str, float] = {
+    "tempo": 110.0,
+    "activity": 0.0,
+    "brightness": 800.0,
+    "register": 62.0,
+    "mode": 0.0,
+    "roughness": 0.0,
+}
+"""What stands for a cue that a segment does not have: near its mean over music, so that a silent
+segment does not pass for an extreme one."""
+
+QUIETEST = -60.0
+"""Loudness, dB: what is softer counts as this, for the same reason."""
+
+LAYER = "all+cues"
+PARTS = {**musicnn.PARTS, "cues": slice(1756, 1756 + len(acoustics.CUES))}
+"""Which columns of the layer are what."""
+
+INPUT = ("tags", "penultimate", "cues")
+"""The parts that a projector takes (`projector_input`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class MusicnnWithCues:
+    """musicnn with the cues, ready to run; the same interface as `Musicnn`.
+
+    network: musicnn with its layer "all".
+    """
+
+    network: Musicnn = field(repr=False)
+
+    sample_rate = musicnn.SAMPLE_RATE
+    segment_seconds = musicnn.SEGMENT_SECONDS
+    minimum_samples = musicnn.MINIMUM_SAMPLES
+    layers = (LAYER,)
+    dim = PARTS["cues"].stop
+
+    @property
+    def device(self) -> torch.device:
+        """Where musicnn's weights are; the cues are measured on the CPU."""
+        return self.network.device
+
+    def settings(self) -> dict:
+        """What decides the numbers (JSON-able)."""
+        return {**self.network.settings(), "cues": {**NEUTRAL, "loudness": QUIETEST}}
+
+    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) to musicnn's mean over the windows, and the cues: (batch, 1, dim)."""
+        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
+
+    def frames(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(samples,) to (1, windows, dim); the cues are those of the segment in every window."""
+        heard = self.network.frames(waveform)  # (1, windows, 1756)
+        measured = torch.from_numpy(measure(waveform.cpu().numpy())).to(heard)  # (cues,)
+        return torch.cat([heard, measured.expand(1, heard.shape[1], -1)], dim=2)
+
+
+def load(
+    checkpoint: str | Path | None,
+    layers: tuple | None,
+    device: torch.device,
+    precision: str = "float32",
+) -> MusicnnWithCues:
+    """Load musicnn with the cues; arguments and errors as in `musicnn.load`."""
+    if layers not in (None, (LAYER,)):
+        raise ValueError(
+            f"musicnn+cues: layers={layers!r}, but it has one layer, ({LAYER!r},); pick columns "
+            "afterwards with cues.PARTS"
+        )
+    return MusicnnWithCues(musicnn.load(checkpoint, ("all",), device, precision))
+
+
+def measure(waveform: np.ndarray) -> np.ndarray:
+    """The cues of one segment in the order of `acoustics.CUES`: (samples,) to (7,) float32."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # near silence some cues are 0 / 0
+        measured = acoustics.measure(waveform, musicnn.SAMPLE_RATE)
+    measured["loudness"] = max(measured["loudness"], QUIETEST)
+    values = [v if np.isfinite(v) else NEUTRAL[name] for name, v in measured.items()]
+    return np.array(values, dtype=np.float32)
+
+
+def projector_input(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """What a projector takes of the layer: the tags' logarithms, the penultimate layer, the cues.
+
+    values: (segments, 1, 1763).
+    Returns (segments, 1, 257) float32 and the widths of the three parts, which a ridge weighs
+    alike (`projector.fit_ridge`): seven cues count as much as 200 network outputs.
+    """
+    values = np.asarray(values, dtype=np.float32)
+    parts = {part: values[..., PARTS[part]] for part in INPUT}
+    parts["tags"] = musicnn.log_tags(parts["tags"])
+    return np.concatenate(list(parts.values()), axis=-1), [p.shape[-1] for p in parts.values()]
