@@ -4,10 +4,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+import pandas as pd
 import yaml
 
-from mer_utils import pipeline, report, runs
-from mer_utils.profiles import PROFILES
+from mer_utils import pipeline, predict, report, runs, storage
+from mer_utils.audio import AudioError
+from mer_utils.encoders import Encoder, load_encoder
+from mer_utils.profiles import PROFILES, PROJECT
+from mer_utils.progress import progress_bar
+from mer_utils.vocabulary import names
 
 
 def parameter(text: str) -> tuple[str, object]:
@@ -53,7 +58,86 @@ def build_parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
     figures.set_defaults(call=_figures)
+    _add_predict(commands)
     return parser
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    song = commands.add_parser("predict", help="rank any words for songs, with a trained model")
+    song.add_argument("songs", nargs="+", metavar="SONG", help="audio files, or folders of them")
+    song.add_argument(
+        "--labels", default="", help="words, separated by commas; default: the nine of Emotify"
+    )
+    song.add_argument(
+        "--define",
+        type=parameter,
+        action="append",
+        default=[],
+        metavar="LABEL=SENTENCE",
+        help="say what you mean by a label, such as 'eerie=Music that is uncanny and cold.'",
+    )
+    song.add_argument(
+        "--model",
+        default=str(PROJECT / "runs" / "demo"),
+        help="folder of a model, or of a run that made one; default: runs/demo",
+    )
+    song.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
+    song.add_argument("--csv", default="", help="write the table to this file")
+    song.add_argument("--over-time", action="store_true", help="ranks every second of the song")
+    song.set_defaults(call=_predict)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    songs = predict.find_songs(options.songs)
+    labels = options.labels.split(",") if options.labels else names("emotify")
+    definitions = {label: str(sentence) for label, sentence in options.define}
+    model, reference = predict.load(options.model)
+    encoder = encoder_of(model, options.checkpoint)
+    print(f"ranks among {len(reference.tracks):,} tracks of {', '.join(model.about['labels'])}")
+    for warning in predict.label_warnings(model, labels, definitions).values():
+        print(f"warning: {warning}", file=sys.stderr)
+    hop = 1.0 if options.over_time else None
+    tables, failed = [], []
+    for path in progress_bar(songs, desc="songs", show=len(songs) > 1):
+        try:
+            found = predict.predict_song(model, reference, encoder, path, labels, hop, definitions)
+        except AudioError as error:
+            failed.append(str(error))
+            continue
+        print(f"\n{path}")
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        print(found.table.to_string(index=False, float_format="{:.2f}".format))
+        table = found.table
+        if options.over_time:
+            print(curves(found.over_time))
+            table = found.over_time.melt("start", var_name="label", value_name="rank")
+        tables.append(table.assign(song=str(path)))
+    if options.csv and tables:
+        storage.write_table(options.csv, pd.concat(tables, ignore_index=True))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(songs)} songs failed:\n" + "\n".join(failed))
+
+
+def encoder_of(model: predict.Model, checkpoint: str = "") -> Encoder:
+    """The audio encoder that a model was trained with."""
+    made = model.encoder
+    layers = None if made["name"].startswith("musicnn") else tuple(made["layers"])
+    return load_encoder(
+        made["name"], checkpoint or None, layers, segment_seconds=made["segment_seconds"]
+    )
+
+
+def curves(over_time: pd.DataFrame) -> str:
+    """Ranks over time as one line of blocks a label, from left to right, low to high."""
+    blocks = "▁▂▃▄▅▆▇█"
+    labels = [column for column in over_time if column != "start"]
+    width = max(map(len, labels))
+    lines = [
+        f"{label:{width}} " + "".join(blocks[min(7, int(v * 8 / 100))] for v in over_time[label])
+        for label in labels
+    ]
+    return "\n".join(lines)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -71,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.call(options)
-    except (ValueError, FileNotFoundError, pipeline.NotebookError) as error:
+    except (ValueError, FileNotFoundError, AudioError, pipeline.NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -19,6 +19,7 @@ from mer_utils.figures_labels import (
     clustering_sweep,
     label_graph,
     label_map,
+    label_spaces,
     similarity_heatmap,
 )
 from mer_utils.figures_results import (
@@ -37,6 +38,7 @@ __all__ = [
     "label_frequencies",
     "label_graph",
     "label_map",
+    "label_spaces",
     "labels_per_track",
     "layer_probe",
     "per_label",

@@ -33,6 +33,7 @@ from mer_utils.plotting import (
     count,
     dataset_keys,
     dataset_looks,
+    dataset_title,
     hide_ticks,
     key,
     legend_below,
@@ -41,6 +42,7 @@ from mer_utils.plotting import (
     require_columns,
     spread,
     style,
+    titled,
 )
 from mer_utils.vocabulary import Antonym
 
@@ -589,6 +591,49 @@ def affect_map(
         [*labels, *words],
         [*map(_ink, colours), *["#6B6B6B"] * len(words)],
     )
+    return figure
+
+
+@style()
+def label_spaces(table: pd.DataFrame) -> Figure:
+    """How affective each label space is, against what a ridge in it predicts; a panel a target.
+
+    table: from `comparisons.label_space_table`: target, kind, style, affect_correlation, roc_auc,
+        pairs. Rows without a roc_auc become marks on the lower edge.
+    """
+    needed = ["target", "kind", "style", "affect_correlation", "roc_auc", "pairs"]
+    require_columns(table, needed, "label_spaces", "it comes from comparisons.label_space_table")
+    colours = dict(zip(dict.fromkeys(table["kind"]), COLOURS, strict=False))
+    markers = dict(zip(dict.fromkeys(table["style"]), "osD^vP", strict=False))
+    targets = list(dict.fromkeys(table["target"]))
+    figure, axes = new_figure(height=3.2, columns=len(targets))
+    for panel, target in zip(axes[0], targets, strict=True):
+        part = table[table["target"] == target]
+        panel.axhline(0.5, color=DARK_GREY, linestyle="--", linewidth=1)
+        scored = part.dropna(subset="roc_auc")
+        for row in scored.itertuples():
+            panel.plot(
+                row.affect_correlation,
+                row.roc_auc,
+                markers[row.style],
+                color=colours[row.kind],
+                markersize=6,
+                alpha=0.85,
+            )
+        for row in part[part["roc_auc"].isna()].itertuples():
+            panel.axvline(row.affect_correlation, ymax=0.05, color=colours[row.kind], linewidth=1.6)
+        titled(
+            panel, dataset_title(target), f"{count(int(part['pairs'].iloc[0]), 'pair')} of labels"
+        )
+        panel.set_xlabel("affect correlation (Spearman)")
+    axes[0, 0].set_ylabel("zero-shot ROC-AUC of a ridge, songs")
+    unscored = set(table.loc[table["roc_auc"].isna(), "kind"])
+    keys = [
+        key(kind, marker="|" if kind in unscored else "o", color=colour)
+        for kind, colour in colours.items()
+    ]
+    keys += [key(name, marker=marker, color=GREY) for name, marker in markers.items()]
+    legend_below(figure, [*keys, key("chance", linestyle="--", color=DARK_GREY)])
     return figure
 
 

@@ -340,7 +340,7 @@ class LabelSpace:
     model: str = DEFAULT_MODEL
     centre: bool = False
     directions: str | None = None
-    components: int = 3
+    components: int = 4
     antonyms: tuple[Antonym, ...] = ANTONYMS
     definitions: Mapping[str, str] | None = field(default=None, hash=False)
 
@@ -697,6 +697,22 @@ def _downloaded_model(model: str) -> Path:
             f"{repository} was not downloaded before; download it once where there is a network "
             f"(hf download {repository}), or give the folder that holds it"
         ) from None
+
+
+@lru_cache(maxsize=8)
+def weights_hash(model: str = DEFAULT_MODEL) -> str:
+    """SHA-256 of a sentence-embedding model's weights; errors as in `model_folder`.
+
+    Raises FileNotFoundError for a folder without weights.
+    """
+    folder = model_folder(model)
+    if model.removeprefix("sentence-transformers/") == DEFAULT_MODEL:
+        return DEFAULT_MODEL_SHA256  # model_folder has just checked it
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        found = sorted(folder.rglob(name))
+        if found:
+            return storage.file_hash(found[0])
+    raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
 
 
 @lru_cache(maxsize=2)

@@ -166,14 +166,30 @@ def ridge_grid(
     ]
 
 
+def affective_networks(
+    space: LabelSpace, training: TrainingSettings | None = None, **changes: object
+) -> list[Method]:
+    """The paper's network in another label space, with its triplet loss and with a contrastive one.
+
+    changes: other fields of Method, the same for all.
+    """
+    training = training or TrainingSettings()
+    contrastive = replace(training, loss="contrastive", temperature=0.3)
+    fields = {"space": space, "calibrated": True, **changes}
+    return [
+        Method("triplet, affective labels", training=training, **fields),
+        Method("contrastive, affective labels", training=contrastive, **fields),
+    ]
+
+
 def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Method:
     """ConSE with musicnn's 50 tags, in the space of three antonym directions; nothing is trained.
 
     Only for features that hold the tags, those of the encoder musicnn+cues.
     """
-    space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca")
+    space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca", components=3)
     return Method(
-        "tag bridge, no training",
+        "tag bridge, no training" + (", own statistics" if own_statistics else ""),
         projector="tags",
         space=space,
         own_statistics=own_statistics,
@@ -224,6 +240,14 @@ def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> Lab
         labels, style=method.space.style, model=method.space.model, datasets=owners
     )
     return cluster_labels(embeddings, **method.clustering)
+
+
+def cluster_names(method: Method, training: Sequence[Labelled]) -> list[list[str]]:
+    """The training labels of each cluster, "dataset: label"."""
+    clusters = cluster_training_labels(method, training)
+    names = [f"{part.name}: {label}" for part in training for label in part.dataset.labels]
+    assignment = np.asarray(clusters.assignment)
+    return [[names[i] for i in np.flatnonzero(assignment == c)] for c in np.unique(assignment)]
 
 
 def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Method:
@@ -363,6 +387,10 @@ def fit(
         "method": method_settings(method),
         "training": [part.name for part in training],
         "sources": {part.name: part.dataset.source for part in training},
+        "labels": {part.name: list(part.dataset.labels) for part in training},
+        "tracks": {part.name: len(part.dataset) for part in training},
+        "fingerprints": {part.name: part.fingerprint for part in training},
+        "clusters": cluster_names(method, training) if method.needs_clusters else None,
         "seed": seed,
         "shuffled_labels": shuffle_labels,
         "best_epoch": history.attrs.get("best_epoch"),

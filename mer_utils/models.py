@@ -1,7 +1,8 @@
 """A trained zero-shot model: a projector with everything that is needed to score new music.
 
 A model is one folder: `projector.safetensors` (weights and the features' statistics) and
-`config.json` (projector, label space, encoder, how it was trained, versions).
+`config.json` (projector, label space, language model, encoder, how it was trained, versions).
+`mer_utils.release` adds a reference set and a model card.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from mer_utils import storage
 from mer_utils.features import Features
-from mer_utils.labels import LabelSpace
+from mer_utils.labels import LabelSpace, weights_hash
 from mer_utils.projector import Projector, build_projector
 from mer_utils.training import project
 
-FORMAT = 1
+FORMAT = 2
 
 # what has to be the same in the encoder of the training features and of new ones
 FITS = ("name", "layers", "columns", "weights_sha256", "segment_seconds", "pooling")
@@ -57,8 +58,17 @@ class Model:
             mean, std = statistics(values)
         return project(self.projector, (values - mean) / std)
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The labels of all training datasets, each once."""
+        return tuple(dict.fromkeys(x for names in self.about["labels"].values() for x in names))
+
     def scores(
-        self, features: Features, labels: Sequence[str], own_statistics: bool = False
+        self,
+        features: Features,
+        labels: Sequence[str],
+        own_statistics: bool = False,
+        reference: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Score of every segment for every label: (segments, labels).
 
@@ -66,8 +76,10 @@ class Model:
         where 1 is the root mean square length of a training segment.
 
         labels: one whole vocabulary; any words will do.
+        reference: the vocabulary on which the labels are centred, where they are only a few words,
+            such as `vocabulary`; they themselves if None.
         """
-        vectors = torch.from_numpy(self.space.vectors(tuple(labels)))
+        vectors = torch.from_numpy(self.space.vectors(tuple(labels), reference))
         return self.projector.compare(self.project(features, own_statistics), vectors).numpy()
 
     def check(self, features: Features) -> None:
@@ -90,6 +102,7 @@ class Model:
             "format": FORMAT,
             "projector": self.projector.config,
             "label_space": self.space.describe(),
+            "label_model_sha256": weights_hash(self.space.model),
             "encoder": self.encoder,
             "weights_sha256": storage.file_hash(folder / "projector.safetensors"),
             "about": self.about,
@@ -136,6 +149,13 @@ def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
         raise ValueError(
             f"{folder}: trained for the label space {_named(trained)}, not {_named(space)}; their "
             "vectors cannot be compared: train again, or use the model's own label space"
+        )
+    found = weights_hash(trained.model)
+    if found != config["label_model_sha256"]:
+        raise ValueError(
+            f"{folder}: trained with the language model {trained.model!r} of SHA-256 "
+            f"{config['label_model_sha256'][:12]}…, but the one on this machine has "
+            f"{found[:12]}…: get those weights, or train again"
         )
     tensors = storage.read_tensors(folder / "projector.safetensors")
     projector = build_projector(**config["projector"])

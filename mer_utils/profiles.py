@@ -87,7 +87,7 @@ PROFILES = {
         ),
         Profile(
             name="emotify",
-            description="trained on the built-in corpus, predicts real songs; needs Emotify's audio",
+            description="trained on the built-in corpus, predicts real songs (Emotify)",
             datasets=("demo-mtg", "demo-cal500", "emotify"),
             notebooks=("04", "05"),
             encoder="musicnn+cues",

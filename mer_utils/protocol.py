@@ -206,10 +206,10 @@ def run_study(
 
 
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The mean score of several methods, as one outcome a target.
+    """The mean score of several methods, and of each one's seeds, as one outcome a target.
 
-    outcomes: of methods with as many seeds and shuffled trainings each, and with scores on one
-        scale (all calibrated, all ridges, or all cosines): they are averaged as they are.
+    outcomes: of methods with as many shuffled trainings each, and with scores on one scale (all
+        calibrated, all ridges, or all cosines): they are averaged as they are.
     """
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
@@ -223,13 +223,12 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
             replace(
                 members[0],
                 method=replace(members[0].method, name=name),
-                scores=[
-                    np.mean(each, axis=0) for each in zip(*(m.scores for m in members), strict=True)
-                ],
+                scores=[np.mean([np.mean(m.scores, axis=0) for m in members], axis=0)],
                 shuffled=[
                     np.mean(each, axis=0)
                     for each in zip(*(m.shuffled for m in members), strict=True)
                 ],
+                histories=[],
                 folders=[folder for member in members for folder in member.folders],
             )
         )

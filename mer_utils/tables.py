@@ -217,7 +217,7 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
     """
     best: dict[str, tuple[float, Outcome]] = {}
     for outcome in outcomes:
-        if outcome.method.training.alignment_weight == 0 or outcome.method.projector == "ridge":
+        if outcome.method.training.alignment_weight == 0 or outcome.method.deterministic:
             continue
         value = np.mean([_song_roc_auc(s, data[outcome.target]) for s in outcome.scores])
         if value > best.get(outcome.target, (-np.inf, outcome))[0]:

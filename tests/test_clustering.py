@@ -408,7 +408,7 @@ def test_the_rule_keeps_mean_shift_off_the_cliff():
 
 def test_labels_cluster_in_an_affective_space_too():
     """On the antonyms' axes, what feels alike is together: sad with melancholic, not with happy."""
-    space = LabelSpace(directions="axes")
+    space = LabelSpace(directions="axes", components=3)
     found = cluster_labels(space.embeddings(names("mtg-jamendo")), "agglomerative", n_clusters=6)
     members = dict(zip(found.labels, found.assignment, strict=True))
     assert members["sad"] == members["melancholic"] != members["happy"] == members["upbeat"]

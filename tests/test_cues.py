@@ -48,7 +48,8 @@ def test_silence_has_neutral_cues():
 def test_projector_input_takes_logarithms_of_tags_only():
     values = np.random.default_rng(0).uniform(0.1, 1, size=(3, 1, 1763))
     chosen, blocks = cues.projector_input(values)
-    assert blocks == [50, 200, 7] and chosen.shape == (3, 1, 257)
+    assert blocks == [50, 200, 7]
+    assert chosen.shape == (3, 1, 257)
     np.testing.assert_allclose(chosen[..., :50], np.log(values[..., :50]), atol=1e-5)
     np.testing.assert_allclose(chosen[..., 50:250], values[..., 50:250], rtol=1e-6)
     np.testing.assert_allclose(chosen[..., 250:], values[..., 1756:], rtol=1e-6)

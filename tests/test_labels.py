@@ -295,7 +295,7 @@ def test_nearest_refuses_empty_text_and_other_spaces():
     with pytest.raises(ValueError, match="at least 1, not 0"):
         nearest(embed_labels(["sad"]), "sad", n=0)
     in_space = LabelSpace(directions="axes").embeddings(EMOTIFY)
-    with pytest.raises(ValueError, match="labels in the space 'name, axes 3'"):
+    with pytest.raises(ValueError, match="labels in the space 'name, axes 4'"):
         nearest(in_space, "sad")
 
 
@@ -513,7 +513,7 @@ def test_space_as_embeddings_centres_each_vocabulary_by_itself():
     owners = ["cal500"] * 18 + ["emotions"] * 6
     space = LabelSpace(centre=True, directions="antonym-pca")
     found = space.embeddings(both, owners)
-    assert found.style == "name, centred, antonym-pca 3"
+    assert found.style == "name, centred, antonym-pca 4"
     alone = space.vectors(names("emotions"))
     expected = alone / np.linalg.norm(alone, axis=1, keepdims=True)
     np.testing.assert_allclose(found.vectors[18:], expected, atol=1e-5)

@@ -1,0 +1,295 @@
+"""Your own music, your own words: a trained model, songs, and any labels.
+
+A bare cosine says little: some labels score high for all music. What is shown is the rank within a
+reference set: the share of the model's training tracks that a song exceeds for a label, 0 to 100.
+
+A label that the model has no definition for is put as "Music that is …", as the built-in
+definitions begin; one may give one's own. Labels are centred on the training vocabulary, so their
+scores do not depend on what else is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from mer_utils import audio, musicnn, storage
+from mer_utils.encoders import Encoder
+from mer_utils.features import Features
+from mer_utils.labels import clean_name, embed_labels
+from mer_utils.models import Model, load_model
+from mer_utils.profiles import projector_input
+from mer_utils.vocabulary import DEFINITIONS
+
+NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
+FAR = 0.99  # quantile of the reference set's own distances that counts as far
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a song is compared with: the tracks that the model was trained on.
+
+    tracks: a table with the columns track, dataset, labels (joined by "; ").
+    projections: (tracks, d) mean projection of each track.
+    inputs: (tracks, layers · dim) mean standardised features of each track.
+    far: mean distance to the NEIGHBOURS that FAR of the tracks themselves stay below.
+    """
+
+    tracks: pd.DataFrame
+    projections: np.ndarray
+    inputs: np.ndarray
+    far: float
+
+    def save(self, folder: Path) -> None:
+        """Write reference.parquet and reference.safetensors into a model's folder."""
+        tensors = {
+            "projections": torch.from_numpy(self.projections).half(),
+            "inputs": torch.from_numpy(self.inputs).half(),
+            "far": torch.tensor(self.far),
+        }
+        storage.write_tensors(folder / "reference.safetensors", tensors)
+        storage.write_table(folder / "reference.parquet", self.tracks)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one song.
+
+    table: one row a label, highest rank first: label, rank (percentile within the reference set,
+        0 to 100), score.
+    over_time: start, seconds, and a column of ranks for each label; one row a window.
+    projection: (d,) where the song lies in the label space.
+    warnings: what makes this prediction doubtful; empty if nothing does.
+    """
+
+    song: str
+    table: pd.DataFrame
+    over_time: pd.DataFrame
+    projection: np.ndarray
+    warnings: tuple[str, ...]
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder of a released model: the one given, or `model/` in a run folder."""
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / "reference.safetensors").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"{path}: no model with a reference set here nor in {path / 'model'}; notebook "
+        "06_your_own_music makes one at the end of `make notebooks`"
+    )
+
+
+def load(path: str | Path) -> tuple[Model, Reference]:
+    """A released model and its reference set.
+
+    path: its folder, or a run folder. Errors as in `models.load_model`.
+    """
+    folder = model_folder(path)
+    tensors = storage.read_tensors(folder / "reference.safetensors")
+    reference = Reference(
+        pd.read_parquet(folder / "reference.parquet"),
+        tensors["projections"].float().numpy(),
+        tensors["inputs"].float().numpy(),
+        float(tensors["far"]),
+    )
+    return load_model(folder), reference
+
+
+def find_songs(paths: Sequence[str | Path]) -> list[Path]:
+    """Audio files; a folder stands for all audio files in it and below.
+
+    Raises FileNotFoundError for a path that is not there and a folder without audio.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise FileNotFoundError(f"{path}: no audio file here (looked for {SUFFIXES})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file")
+    return list(dict.fromkeys(found))
+
+
+def song_features(path: str | Path, encoder: Encoder, hop_seconds: float | None = None) -> Features:
+    """A song's features as a projector takes them.
+
+    hop_seconds: from the start of one segment to the next; segments follow one another if None.
+    Raises audio.AudioError, naming the file and the mend, for what cannot be decoded.
+    """
+    try:
+        waveform = audio.read(path, encoder.sample_rate)
+    except audio.AudioError as error:
+        if Path(path).suffix.lower() in SUFFIXES:
+            raise
+        raise audio.AudioError(
+            f"{error}; to convert it first: ffmpeg -i {Path(path).name} {Path(path).stem}.flac"
+        ) from error
+    length = min(round(encoder.segment_seconds * encoder.sample_rate), len(waveform))
+    hop = length if hop_seconds is None else round(hop_seconds * encoder.sample_rate)
+    if hop < 1:
+        raise ValueError(f"hop_seconds is {hop_seconds}; it must be above 0")
+    starts = np.arange(0, len(waveform) - length + 1, hop)
+    values = np.concatenate([encoder(waveform[None, s : s + length]) for s in starts])
+    features = Features(
+        values, np.full(len(starts), str(path)), starts / encoder.sample_rate, encoder.settings()
+    )
+    return projector_input(features)
+
+
+def with_definitions(
+    model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
+) -> Model:
+    """The same model, able to embed any words also if its labels are put as definitions."""
+    if model.space.style != "definition":
+        return model
+    known = {**DEFINITIONS, **(model.space.definitions or {}), **(definitions or {})}
+    own = {x: known.get(x, f"Music that is {clean_name(x)}.") for x in labels}
+    space = replace(model.space, definitions={**(model.space.definitions or {}), **own})
+    return replace(model, space=space)
+
+
+def predict_song(
+    model: Model,
+    reference: Reference,
+    encoder: Encoder,
+    path: str | Path,
+    labels: Sequence[str],
+    hop_seconds: float | None = None,
+    definitions: dict[str, str] | None = None,
+) -> Prediction:
+    """Rank labels for one song.
+
+    labels: any words, at least one. hop_seconds: as in `song_features`.
+    definitions: own sentences for labels, for a model whose labels are put as definitions.
+    Raises audio.AudioError for a file that is no audio, ValueError if the encoder is not the
+    model's.
+    """
+    labels = check_words(labels)
+    model = with_definitions(model, labels, definitions)
+    features = song_features(path, encoder, hop_seconds)
+    vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
+    projected = model.project(features)  # (segments, d)
+    scores = model.projector.compare(projected, vectors).numpy()  # (segments, labels)
+    mean = projected.mean(0, keepdim=True)
+    song = model.projector.compare(mean, vectors).numpy()[0]
+    of_reference = model.projector.compare(torch.from_numpy(reference.projections), vectors).numpy()
+    table = pd.DataFrame({"label": labels, "rank": percentile(song, of_reference), "score": song})
+    over_time = pd.DataFrame(percentile(scores, of_reference), columns=list(labels))
+    over_time.insert(0, "start", features.start)
+    return Prediction(
+        str(path),
+        table.sort_values("rank", ascending=False, ignore_index=True, kind="stable"),
+        over_time,
+        mean[0].numpy(),
+        tuple(song_warnings(model, reference, features)),
+    )
+
+
+def check_words(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels without surrounding space, each once; ValueError if none is left."""
+    words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
+    if not words:
+        raise ValueError("no labels; give at least one, such as 'hopeful'")
+    return words
+
+
+def percentile(scores: np.ndarray, of_reference: np.ndarray) -> np.ndarray:
+    """Share of the reference tracks below each score, 0 to 100; ties count half.
+
+    scores: (..., labels); of_reference: (tracks, labels).
+    """
+    below = (of_reference < scores[..., None, :]).mean(-2)
+    equal = (of_reference == scores[..., None, :]).mean(-2)
+    return 100 * (below + equal / 2)
+
+
+def song_warnings(model: Model, reference: Reference, features: Features) -> list[str]:
+    """Whether the song sounds like nothing that the model was trained on."""
+    values = torch.from_numpy(np.array(features.values, dtype=np.float32))
+    inputs = ((values - model.mean) / model.std).flatten(1).mean(0, keepdim=True).numpy()
+    distance = neighbour_distance(inputs, reference.inputs)[0]
+    if distance <= reference.far:
+        return []
+    return [
+        f"sounds unlike the model's training music (distance {distance:.1f}; {FAR:.0%} of that "
+        f"music stays below {reference.far:.1f}): do not trust the ranks"
+    ]
+
+
+def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = False) -> np.ndarray:
+    """Mean distance to the nearest NEIGHBOURS of `others`, a root mean square over features.
+
+    inputs: (n, width); others: (m, width); itself: the two are the same, so skip the own row.
+    Returns (n,).
+    """
+    squares = (inputs**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * inputs @ others.T
+    distances = np.sqrt(np.maximum(squares, 0) / inputs.shape[1])  # (n, m)
+    if itself:
+        np.fill_diagonal(distances, np.inf)
+    count = min(NEIGHBOURS, len(others) - itself)
+    return np.sort(distances, axis=1)[:, :count].mean(1)
+
+
+def label_warnings(
+    model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
+) -> dict[str, str]:
+    """Labels that mean nothing near any training label, with the nearest one.
+
+    A label is far if its text is less similar to its nearest training label than 95 % of the
+    training labels are to theirs of *another* training dataset (of the same, if there is one only).
+    """
+    labels = check_words(labels)
+    space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
+    settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
+    owners = [(name, x) for name, names in model.about["labels"].items() for x in names]
+    known = embed_labels([x for _, x in owners], datasets=[n for n, _ in owners], **settings)
+    asked = embed_labels(labels, **settings)
+    owner = np.array([name for name, _ in owners])
+    same = owner[:, None] == owner[None] if len(set(owner)) > 1 else np.eye(len(owner), dtype=bool)
+    nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
+    limit = np.quantile(nearest_known, 0.05)
+    similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
+    return {
+        label: f"{label!r} is far from all training labels; the nearest is "
+        f"{owners[int(row.argmax())][1]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
+        for label, row in zip(labels, similarity, strict=True)
+        if row.max() < limit
+    }
+
+
+def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5) -> pd.DataFrame:
+    """The reference tracks that lie nearest to a song in the label space, by cosine."""
+    unit = functional.normalize(torch.from_numpy(reference.projections), dim=1).numpy()
+    cosines = unit @ (projection / np.linalg.norm(projection))
+    order = np.argsort(-cosines)[:count]
+    return reference.tracks.iloc[order].assign(cosine=cosines[order]).reset_index(drop=True)
+
+
+def why(model: Model, reference: Reference, prediction: Prediction, count: int = 5) -> pd.DataFrame:
+    """The training labels that a song ranks highest for."""
+    vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
+    song = model.projector.compare(torch.from_numpy(prediction.projection)[None], vectors).numpy()
+    of_reference = model.projector.compare(torch.from_numpy(reference.projections), vectors).numpy()
+    table = pd.DataFrame(
+        {"training label": model.vocabulary, "rank": percentile(song, of_reference)[0]}
+    )
+    return table.nlargest(count, "rank", keep="first").reset_index(drop=True)
+
+
+def tags(features: Features, count: int = 5) -> pd.Series:
+    """The musicnn tags most probable over a song; empty for features without tags."""
+    if list(features.encoder.get("columns", ()))[:1] != ["tags"]:
+        return pd.Series(dtype=float)
+    probabilities = np.exp(features.values[:, 0, : len(musicnn.TAGS)]).mean(0)
+    return pd.Series(probabilities, index=list(musicnn.TAGS), name="probability").nlargest(count)
