@@ -3,14 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from mer_utils import pipeline, predict, report, runs, storage
 from mer_utils.audio import AudioError
-from mer_utils.encoders import Encoder, load_encoder
-from mer_utils.profiles import PROFILES, PROJECT
+from mer_utils.encoders import Encoder
+from mer_utils.features import Features
+from mer_utils.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.vocabulary import names
 
@@ -83,28 +85,38 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     song.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
     song.add_argument("--csv", default="", help="write the table to this file")
-    song.add_argument("--over-time", action="store_true", help="ranks every second of the song")
+    song.add_argument(
+        "--over-time",
+        type=float,
+        nargs="?",
+        const=3.0,
+        metavar="SECONDS",
+        help="also ranks along the song, one every so many seconds; default: 3",
+    )
+    song.add_argument(
+        "--among",
+        default="training",
+        choices=("training", "given"),
+        help="rank among the model's training tracks, or the given songs among one another",
+    )
     song.set_defaults(call=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    songs = predict.find_songs(options.songs)
     labels = options.labels.split(",") if options.labels else names("emotify")
     definitions = {label: str(sentence) for label, sentence in options.define}
+    paths = predict.find_songs(options.songs)
     model, reference = predict.load(options.model)
-    encoder = encoder_of(model, options.checkpoint)
-    print(f"ranks among {len(reference.tracks):,} tracks of {', '.join(model.about['labels'])}")
     for warning in predict.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
-    hop = 1.0 if options.over_time else None
-    tables, failed = [], []
-    for path in progress_bar(songs, desc="songs", show=len(songs) > 1):
-        try:
-            found = predict.predict_song(model, reference, encoder, path, labels, hop, definitions)
-        except AudioError as error:
-            failed.append(str(error))
-            continue
-        print(f"\n{path}")
+    songs, failed = _listen(paths, predict.encoder_of(model, options.checkpoint), options.over_time)
+    among = predict.songs_as_reference(model, songs) if options.among == "given" else reference
+    whose = "the given songs" if options.among == "given" else ", ".join(model.about["labels"])
+    print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
+    tables = []
+    for song in songs:
+        found = predict.predict_song(model, reference, song, labels, definitions, among)
+        print(f"\n{found.song}")
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         print(found.table.to_string(index=False, float_format="{:.2f}".format))
@@ -112,20 +124,24 @@ def _predict(options: argparse.Namespace) -> None:
         if options.over_time:
             print(curves(found.over_time))
             table = found.over_time.melt("start", var_name="label", value_name="rank")
-        tables.append(table.assign(song=str(path)))
+        tables.append(table.assign(song=found.song))
     if options.csv and tables:
         storage.write_table(options.csv, pd.concat(tables, ignore_index=True))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(songs)} songs failed:\n" + "\n".join(failed))
+        raise ValueError(f"{len(failed)} of {len(paths)} songs failed:\n" + "\n".join(failed))
 
 
-def encoder_of(model: predict.Model, checkpoint: str = "") -> Encoder:
-    """The audio encoder that a model was trained with."""
-    made = model.encoder
-    layers = None if made["name"].startswith("musicnn") else tuple(made["layers"])
-    return load_encoder(
-        made["name"], checkpoint or None, layers, segment_seconds=made["segment_seconds"]
-    )
+def _listen(
+    paths: Sequence[Path], encoder: Encoder, hop_seconds: float | None
+) -> tuple[list[Features], list[str]]:
+    """Features of the songs that can be read, and what is wrong with the others."""
+    songs, failed = [], []
+    for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
+        try:
+            songs.append(predict.song_features(path, encoder, hop_seconds, CACHE / "songs"))
+        except AudioError as error:
+            failed.append(str(error))
+    return songs, failed
 
 
 def curves(over_time: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ figures_labels (labels, clusters) and figures_results (training, results).
 """
 
 from mer_utils.figures_data import (
+    emotion_curve,
     label_frequencies,
     labels_per_track,
     layer_probe,
@@ -35,6 +36,7 @@ __all__ = [
     "affect_map",
     "cluster_cosine_bars",
     "clustering_sweep",
+    "emotion_curve",
     "label_frequencies",
     "label_graph",
     "label_map",

@@ -23,6 +23,7 @@ from mer_utils.plotting import (
     GREY,
     INTERVAL,
     LIGHT_GREY,
+    LINES,
     SEQUENTIAL,
     dataset_looks,
     dataset_title,
@@ -250,6 +251,39 @@ def _spectrogram(
     keep = transform.f > 40
     level = 10 * np.log10(np.maximum(power[keep], 1e-20))
     return transform.t(len(waveform)), transform.f[keep], level - level.max()
+
+
+@style()
+def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = "") -> Figure:
+    """How a song's ranks move along its time, a line a label.
+
+    over_time: start (s) and a column of ranks, 0 to 100, for each label, as in
+        `predict.Prediction`; at most seven labels.
+    segment_seconds: how much music a rank hears from its start on; it stands at the middle.
+    """
+    require_columns(over_time, ["start"], "emotion_curve", "it comes from predict.predict_song")
+    labels = [column for column in over_time if column != "start"]
+    if not 0 < len(labels) <= len(COLOURS):
+        raise ValueError(
+            f"emotion_curve: {len(labels)} labels; it can draw 1 to {len(COLOURS)}, choose some"
+        )
+    figure, axes = new_figure(height=3.0)
+    axes = axes[0, 0]
+    middle = over_time["start"] + segment_seconds / 2
+    axes.axhline(50, color=GREY, linestyle="--", linewidth=0.9)
+    for i, label in enumerate(labels):
+        line = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "marker": "osD^vPX"[i]}
+        axes.plot(middle, over_time[label], markersize=3.5, **line)
+    axes.set(xlabel="time (s)", ylabel="rank in the\nreference set (%)", ylim=(-3, 103))
+    titled(axes, title or "emotions along the song", f"each point hears {segment_seconds:g} s")
+    order = over_time[labels].mean().sort_values(ascending=False).index
+    keys = [
+        key(label, color=COLOURS[i], linestyle=LINES[i % len(LINES)], marker="osD^vPX"[i])
+        for label in order
+        for i in [labels.index(label)]
+    ]
+    legend_below(figure, [*keys, key("middle of the set", color=GREY, linestyle="--", linewidth=1)])
+    return figure
 
 
 @style()

@@ -1,7 +1,8 @@
 """Your own music, your own words: a trained model, songs, and any labels.
 
 A bare cosine says little: some labels score high for all music. What is shown is the rank within a
-reference set: the share of the model's training tracks that a song exceeds for a label, 0 to 100.
+reference set: the share of its tracks that a song exceeds for a label, 0 to 100. The reference set
+is the model's training tracks or, where songs are to be compared with one another, those songs.
 
 A label that the model has no definition for is put as "Music that is …", as the built-in
 definitions begin; one may give one's own. Labels are centred on the training vocabulary, so their
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from mer_utils import audio, musicnn, storage
-from mer_utils.encoders import Encoder
+from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.features import Features
 from mer_utils.labels import clean_name, embed_labels
 from mer_utils.models import Model, load_model
@@ -27,6 +28,7 @@ from mer_utils.vocabulary import DEFINITIONS
 
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
+FEWEST = 8  # songs that can be ranked among one another
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 
 
@@ -102,6 +104,18 @@ def load(path: str | Path) -> tuple[Model, Reference]:
     return load_model(folder), reference
 
 
+def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
+    """The audio encoder that a model was trained with.
+
+    checkpoint: folder with its weights, if it needs one; errors as in `encoders.load_encoder`.
+    """
+    made = model.encoder
+    layers = None if made["name"].startswith("musicnn") else tuple(made["layers"])
+    return load_encoder(
+        made["name"], checkpoint or None, layers, segment_seconds=made["segment_seconds"]
+    )
+
+
 def find_songs(paths: Sequence[str | Path]) -> list[Path]:
     """Audio files; a folder stands for all audio files in it and below.
 
@@ -121,30 +135,56 @@ def find_songs(paths: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def song_features(path: str | Path, encoder: Encoder, hop_seconds: float | None = None) -> Features:
+def song_features(
+    path: str | Path,
+    encoder: Encoder,
+    hop_seconds: float | None = None,
+    cache: Path | None = None,
+) -> Features:
     """A song's features as a projector takes them.
 
-    hop_seconds: from the start of one segment to the next; segments follow one another if None.
+    hop_seconds: from the start of one segment to the next, above 0; segments follow one another if
+        None.
+    cache: folder that keeps them, so that other words for the same song take no time.
     Raises audio.AudioError, naming the file and the mend, for what cannot be decoded.
     """
+    if hop_seconds is not None and not hop_seconds > 0:
+        raise ValueError(f"hop_seconds is {hop_seconds}; it must be above 0")
+    path = Path(path)
+    if cache is None:
+        values, starts = _listen(path, encoder, hop_seconds)
+    else:
+        state = path.stat()
+        made_by = {"path": str(path.resolve()), "bytes": state.st_size, "time": state.st_mtime_ns}
+        made_by |= {"encoder": encoder.settings(), "hop_seconds": hop_seconds}
+        kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
+        if not kept.is_file():
+            values, starts = _listen(path, encoder, hop_seconds)
+            tensors = {"values": torch.from_numpy(values), "starts": torch.from_numpy(starts)}
+            storage.write_tensors(kept, tensors)
+        tensors = storage.read_tensors(kept)
+        values, starts = tensors["values"].numpy(), tensors["starts"].numpy()
+    track = np.full(len(starts), str(path))
+    return projector_input(Features(values, track, starts, encoder.settings()))
+
+
+def _listen(
+    path: Path, encoder: Encoder, hop_seconds: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The encoder's output for each segment, (segments, layers, dim), and its start in seconds."""
     try:
         waveform = audio.read(path, encoder.sample_rate)
     except audio.AudioError as error:
-        if Path(path).suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             raise
         raise audio.AudioError(
-            f"{error}; to convert it first: ffmpeg -i {Path(path).name} {Path(path).stem}.flac"
+            f"{error}; to convert it first: ffmpeg -i {path.name} {path.stem}.flac"
         ) from error
     length = min(round(encoder.segment_seconds * encoder.sample_rate), len(waveform))
-    hop = length if hop_seconds is None else round(hop_seconds * encoder.sample_rate)
-    if hop < 1:
-        raise ValueError(f"hop_seconds is {hop_seconds}; it must be above 0")
+    hop = length if hop_seconds is None else max(1, round(hop_seconds * encoder.sample_rate))
     starts = np.arange(0, len(waveform) - length + 1, hop)
-    values = np.concatenate([encoder(waveform[None, s : s + length]) for s in starts])
-    features = Features(
-        values, np.full(len(starts), str(path)), starts / encoder.sample_rate, encoder.settings()
-    )
-    return projector_input(features)
+    values = [encoder(waveform[None, start : start + length]) for start in starts]
+    return np.concatenate(values), starts / encoder.sample_rate
 
 
 def with_definitions(
@@ -162,33 +202,33 @@ def with_definitions(
 def predict_song(
     model: Model,
     reference: Reference,
-    encoder: Encoder,
-    path: str | Path,
+    features: Features,
     labels: Sequence[str],
-    hop_seconds: float | None = None,
     definitions: dict[str, str] | None = None,
+    among: Reference | None = None,
 ) -> Prediction:
     """Rank labels for one song.
 
-    labels: any words, at least one. hop_seconds: as in `song_features`.
+    features: of the song, from `song_features`.
+    labels: any words, at least one.
     definitions: own sentences for labels, for a model whose labels are put as definitions.
-    Raises audio.AudioError for a file that is no audio, ValueError if the encoder is not the
-    model's.
+    among: what to rank among, such as `songs_as_reference`; the reference set if None.
+    Raises ValueError if the features are not of the model's encoder.
     """
     labels = check_words(labels)
     model = with_definitions(model, labels, definitions)
-    features = song_features(path, encoder, hop_seconds)
+    among = among or reference
     vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
     projected = model.project(features)  # (segments, d)
     scores = model.projector.compare(projected, vectors).numpy()  # (segments, labels)
     mean = projected.mean(0, keepdim=True)
     song = model.projector.compare(mean, vectors).numpy()[0]
-    of_reference = model.projector.compare(torch.from_numpy(reference.projections), vectors).numpy()
+    of_reference = model.projector.compare(torch.from_numpy(among.projections), vectors).numpy()
     table = pd.DataFrame({"label": labels, "rank": percentile(song, of_reference), "score": song})
     over_time = pd.DataFrame(percentile(scores, of_reference), columns=list(labels))
     over_time.insert(0, "start", features.start)
     return Prediction(
-        str(path),
+        str(features.track[0]),
         table.sort_values("rank", ascending=False, ignore_index=True, kind="stable"),
         over_time,
         mean[0].numpy(),
@@ -209,6 +249,8 @@ def percentile(scores: np.ndarray, of_reference: np.ndarray) -> np.ndarray:
 
     scores: (..., labels); of_reference: (tracks, labels).
     """
+    # rounded, so that a track that is in the reference set ties with itself
+    scores, of_reference = scores.round(5), of_reference.round(5)
     below = (of_reference < scores[..., None, :]).mean(-2)
     equal = (of_reference == scores[..., None, :]).mean(-2)
     return 100 * (below + equal / 2)
@@ -216,15 +258,47 @@ def percentile(scores: np.ndarray, of_reference: np.ndarray) -> np.ndarray:
 
 def song_warnings(model: Model, reference: Reference, features: Features) -> list[str]:
     """Whether the song sounds like nothing that the model was trained on."""
-    values = torch.from_numpy(np.array(features.values, dtype=np.float32))
-    inputs = ((values - model.mean) / model.std).flatten(1).mean(0, keepdim=True).numpy()
+    _, inputs = track_means(model, features, np.zeros(len(features.track), dtype=int))
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance <= reference.far:
         return []
     return [
         f"sounds unlike the model's training music (distance {distance:.1f}; {FAR:.0%} of that "
-        f"music stays below {reference.far:.1f}): do not trust the ranks"
+        f"music stays below {reference.far:.1f}): its ranks are extrapolated"
     ]
+
+
+def track_means(
+    model: Model, features: Features, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean projection and mean standardised input of each track.
+
+    index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once.
+    Returns (tracks, d) and (tracks, layers · dim), float32.
+    """
+    values = torch.from_numpy(np.array(features.values, dtype=np.float32))
+    standard = ((values - model.mean) / model.std).flatten(1).numpy()
+    member = np.zeros((index.max() + 1, len(index)), dtype=np.float32)
+    member[index, np.arange(len(index))] = 1
+    member /= member.sum(1, keepdims=True)  # (tracks, segments)
+    return member @ model.project(features).numpy(), member @ standard
+
+
+def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
+    """Songs of one's own as the set that each of them is ranked among.
+
+    Raises ValueError for fewer than FEWEST songs.
+    """
+    if len(songs) < FEWEST:
+        raise ValueError(
+            f"{len(songs)} songs cannot be ranked among one another; give {FEWEST} or more, or "
+            "rank among the training tracks"
+        )
+    means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
+    projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
+    tracks = [str(song.track[0]) for song in songs]
+    table = pd.DataFrame({"track": tracks, "dataset": "given", "labels": ""})
+    return Reference(table, projections, inputs, float("inf"))
 
 
 def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = False) -> np.ndarray:

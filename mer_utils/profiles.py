@@ -53,7 +53,7 @@ class Profile:
 
 
 _DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
-_ALL = ("00", "01", "02", "03", "04", "05")
+_ALL = ("00", "01", "02", "03", "04", "05", "06")
 
 PROFILES = {
     profile.name: profile
@@ -89,7 +89,7 @@ PROFILES = {
             name="emotify",
             description="trained on the built-in corpus, predicts real songs (Emotify)",
             datasets=("demo-mtg", "demo-cal500", "emotify"),
-            notebooks=("04", "05"),
+            notebooks=("04", "05", "06"),
             encoder="musicnn+cues",
             size=150,
             targets=("emotify",),

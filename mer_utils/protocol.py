@@ -28,7 +28,7 @@ from mer_utils.methods import (
     target_scores,
     with_chosen_clustering,
 )
-from mer_utils.models import Model
+from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
 
 # how many labels the paper's vote gives a song of each dataset (its k); Mulan's emotions have no k
@@ -255,6 +255,7 @@ class Task:
             "target": {self.target.name: self.target.fingerprint},
             "seed": self.seed,
             "shuffled": self.shuffled,
+            "format": FORMAT,
         }
 
     @cached_property

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mer_utils import storage
 from mer_utils.methods import Labelled, Method, fit
 from mer_utils.models import Model
-from mer_utils.predict import FAR, Reference, neighbour_distance
+from mer_utils.predict import FAR, Reference, neighbour_distance, track_means
 from mer_utils.report import markdown
 from mer_utils.tables import readable
 
@@ -66,14 +65,10 @@ def reference_set(model: Model, training: list[Labelled], seed: int = 0) -> Refe
     for part in training:
         features = part.features
         rows = features.track_index(part.dataset)  # (segments,)
-        values = torch.from_numpy(np.array(features.values, dtype=np.float32))
-        standard = ((values - model.mean) / model.std).flatten(1).numpy()
         names, index = np.unique(rows, return_inverse=True)
-        member = np.zeros((len(names), len(rows)), dtype=np.float32)
-        member[index, np.arange(len(rows))] = 1
-        member /= member.sum(1, keepdims=True)
-        projections.append(member @ model.project(features).numpy())  # (tracks, d)
-        inputs.append(member @ standard)
+        means = track_means(model, features, index)
+        projections.append(means[0])  # (tracks, d)
+        inputs.append(means[1])  # (tracks, layers · dim)
         table = part.dataset.tracks.iloc[names]
         tracks.append(
             pd.DataFrame(

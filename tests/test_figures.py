@@ -151,6 +151,21 @@ def projections() -> dict[str, np.ndarray]:
     return {"before": random.normal(size=(40, 5)), "after": random.normal(size=(40, 5)) + 1}
 
 
+def label_space_table() -> pd.DataFrame:
+    rows = [
+        ("cal500", kind, style, 0.1 * i, 0.6 if scored else np.nan, 153)
+        for i, (kind, scored) in enumerate([("text", True), ("axes", True), ("learned", False)])
+        for style in ("name", "definition")
+    ]
+    columns = ["target", "kind", "style", "affect_correlation", "roc_auc", "pairs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def ranks() -> pd.DataFrame:
+    columns = {"start": [0.0, 3.0, 6.0], "eerie": [90.0, 80.0, 95.0], "hopeful": [10.0, 45.0, 5.0]}
+    return pd.DataFrame(columns)
+
+
 CATEGORIES = ["calm"] * 25 + [f"category {i}" for i in range(15)]
 POLES = {ANTONYMS[0]: np.array([[1.0, 0.2], [-1.0, 0.1]]), ("up", "down"): np.eye(2) * -0.8}
 
@@ -193,6 +208,14 @@ CASES = {
             embeddings().vectors, LABELS, OWNERS, ("happy – sad", "arousal"), POLES
         ),
         ("sad ↔ happy (1 = as far out as an antonym's pole)", "antonyms (2 pairs)", "down"),
+    ),
+    "label_spaces": Case(
+        lambda: figures.label_spaces(label_space_table()),
+        ("CAL500", "153 pairs of labels", "axes", "definition", "affect correlation (Spearman)"),
+    ),
+    "emotion_curve": Case(
+        lambda: figures.emotion_curve(ranks(), 9.0, "a song"),
+        ("a song", "each point hears 9 s", "eerie", "hopeful", "time (s)"),
     ),
     "clustering_sweep": Case(
         lambda: figures.clustering_sweep(sweep(), {"bandwidth": 0.4}),

@@ -3,56 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from mer_utils import evaluation, methods, musicnn, protocol, tables
-from mer_utils.datasets import Dataset
-from mer_utils.features import Features
 from mer_utils.labels import LabelSpace
 from mer_utils.methods import Labelled, Method
 from mer_utils.models import load_model
+from mer_utils.testing import MOODS, mood_dataset
 from mer_utils.training import TrainingSettings
-
-# label: does such music sound pleasant, lively?
-MOODS = {
-    "one": {"happy": (1, 1), "calm": (1, -1), "angry": (-1, 1), "sad": (-1, -1)},
-    "two": {"joyful": (1, 1), "relaxed": (1, -1), "furious": (-1, 1), "sorrowful": (-1, -1)},
-    "three": {"cheerful": (1, 1), "peaceful": (1, -1), "aggressive": (-1, 1), "gloomy": (-1, -1)},
-}
-
-
-def labelled(name: str, tracks: int = 60, shift: float = 0.0) -> Labelled:
-    """Two segments a track; the first two features are pleasant and lively, six are noise."""
-    random = np.random.default_rng(sum(map(ord, name)))
-    moods = MOODS[name]
-    chosen = [list(moods)[i % 4] for i in range(tracks)]
-    points = np.array([moods[label] for label in chosen], dtype=float)
-    values = np.concatenate([points, np.zeros((tracks, 6))], axis=1).repeat(2, axis=0)
-    values = values + 0.6 * random.normal(size=values.shape) + shift
-    ids = [f"{name}-{i}" for i in range(tracks)]
-    table = pd.DataFrame(
-        {
-            "audio": None,
-            "labels": [(label,) for label in chosen],
-            "split": None,
-            "group": [f"artist {i // 3}" for i in range(tracks)],
-        },
-        index=pd.Index(ids, name="track"),
-    )
-    features = Features(
-        values[:, None, :].astype(np.float32),
-        np.repeat(ids, 2),
-        np.tile([0.0, 10.0], tracks),
-        {"name": "made-up", "layers": [0]},
-    )
-    return Labelled(Dataset(name, tuple(moods), table), features)
 
 
 @pytest.fixture(scope="module")
 def data() -> dict[str, Labelled]:
-    return {name: labelled(name) for name in MOODS}
+    return {name: mood_dataset(name) for name in MOODS}
 
 
 def quick(**changes) -> TrainingSettings:
@@ -93,7 +57,7 @@ def test_unseen_words_are_predicted(data, method):
 
 
 def test_ridge_aims_by_hand():
-    part = labelled("one", tracks=12)
+    part = mood_dataset("one", tracks=12)
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True), penalty=0.5)
     model, history = methods.fit(method, [part], progress=False)
     values = part.features.values[:, 0].astype(np.float64)
@@ -172,14 +136,14 @@ def test_tag_bridge_by_hand(data):
 def test_own_statistics_undo_a_shift(data):
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
     model, _ = methods.fit(method, [data["one"]], progress=False)
-    shifted = labelled("three", shift=5.0)
+    shifted = mood_dataset("three", shift=5.0)
     one = model.scores(shifted.features, shifted.dataset.labels, own_statistics=True)
     two = model.scores(data["three"].features, data["three"].dataset.labels, own_statistics=True)
     np.testing.assert_allclose(one, two, atol=1e-3)
 
 
 def test_validation_tracks_are_whole_groups_or_the_official_split():
-    dataset = labelled("one").dataset
+    dataset = mood_dataset("one").dataset
     train, validation = methods.usable_tracks(dataset, 0.2, seed=3)
     assert (train ^ validation).all()
     groups = dataset.tracks["group"]

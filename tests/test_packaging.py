@@ -1,6 +1,7 @@
 """Set-up files agree with one another and with what the code imports."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -33,10 +34,18 @@ def declared() -> dict[str, list[str]]:
     }
 
 
+def sources(folder: str) -> list[str]:
+    """The code of a folder's modules and notebooks."""
+    modules = [path.read_text() for path in (PROJECT / folder).glob("*.py")]
+    notebooks = [json.loads(path.read_text()) for path in (PROJECT / folder).glob("*.ipynb")]
+    cells = [cell for notebook in notebooks for cell in notebook["cells"]]
+    return modules + ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def imported(folder: str) -> set[str]:
     names = set()
-    for path in (PROJECT / folder).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for source in sources(folder):
+        for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -58,12 +67,13 @@ def test_everything_imported_is_declared():
     allowed = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared()["run"]}
     allowed |= {"tinysoundfont"}  # no-deps.txt
     assert imported("mer_utils") - allowed == set()
+    assert imported("notebooks") - allowed == {"IPython"}  # of ipykernel
     allowed |= {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared()["dev"]}
     assert imported("tests") - allowed == set()
 
 
 def test_everything_declared_is_used():
-    used = imported("mer_utils") | imported("tests")
+    used = imported("mer_utils") | imported("notebooks") | imported("tests")
     unused = {
         name
         for name in declared()["run"] + declared()["dev"]

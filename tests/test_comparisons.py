@@ -1,0 +1,158 @@
+"""Label spaces side by side, ablations and tables of agreement, on small made-up datasets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mer_utils import comparisons, methods, protocol
+from mer_utils.labels import LabelSpace, affect_correlation, co_occurrence_map
+from mer_utils.methods import Labelled, Method
+from mer_utils.testing import MOODS, mood_dataset
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Labelled]:
+    return {name: mood_dataset(name) for name in MOODS}
+
+
+def with_second_labels(part: Labelled) -> Labelled:
+    """Every third track also has the other mood that is as pleasant, every seventh the livelier."""
+    labels = part.dataset.labels  # pleasant lively, pleasant not, unpleasant lively, unpleasant not
+    tracks = part.dataset.tracks
+    owned = [list(own) for own in tracks["labels"]]
+    for i, own in enumerate(owned):
+        place = labels.index(own[0])
+        if i % 3 == 0:
+            own.append(labels[place ^ 1])
+        elif i % 7 == 0:
+            own.append(labels[place ^ 2])
+    tracks = tracks.assign(labels=[tuple(own) for own in owned])
+    return Labelled(replace(part.dataset, tracks=tracks), part.features)
+
+
+@pytest.fixture(scope="module")
+def several(data) -> dict[str, Labelled]:
+    return {name: with_second_labels(part) for name, part in data.items()}
+
+
+@pytest.fixture(scope="module")
+def ridge() -> Method:
+    return methods.ridge_grid(["prompt"], ["text+antonyms"], [3.0])[0]
+
+
+def with_parts(part: Labelled) -> Labelled:
+    """The first two columns are called "mood", the six others "noise"."""
+    encoder = {"name": "made-up", "columns": ["mood", "noise"], "blocks": [2, 6]}
+    return Labelled(part.dataset, replace(part.features, encoder=encoder))
+
+
+def test_every_label_space_is_measured_and_scored(several):
+    table = comparisons.label_space_table(several, ["three"], ["name", "prompt"])
+    assert len(table) == 2 * (len(comparisons.KINDS) + 1)
+    assert set(table["kind"]) == {*comparisons.KINDS, "co-occurrence"}
+    assert (table["pairs"] == 6).all()
+    assert table["affect_correlation"].between(-1, 1).all()
+    scored = table[table["kind"] != "co-occurrence"]
+    assert scored["roc_auc"].between(0, 1).all()
+    assert table["roc_auc"].isna().sum() == 2
+    with pytest.raises(ValueError, match="no kind of label space 'word'"):
+        comparisons.label_space("word", "name")
+
+
+def test_label_space_row_by_hand(several):
+    table = comparisons.label_space_table(several, ["three"], ["name"]).set_index("kind")
+    part = several["three"]
+    vectors = LabelSpace(centre=True).vectors(part.dataset.labels)
+    expected = affect_correlation(vectors, part.dataset.targets())
+    assert table["affect_correlation"]["text, centred"] == pytest.approx(expected)
+
+
+def test_co_occurrence_map_finds_the_direction_that_listeners_use():
+    """Labels 0, 1 go together, and 2, 3; the vectors' first coordinate tells them apart."""
+    random = np.random.default_rng(0)
+    vectors = np.array([[1, 1, 0], [1, -1, 0], [-1, 0, 1], [-1, 0, -1]], dtype=float)
+    first = random.random(200) < 0.5
+    targets = np.stack([first, first, ~first, ~first], axis=1)
+    mapping = co_occurrence_map([vectors], [targets], components=1)
+    assert mapping.shape == (3, 1)
+    assert np.abs(mapping[:, 0]).argmax() == 0
+    assert np.abs(mapping[1:, 0]).max() < 1e-6 * np.abs(mapping[0, 0])
+
+
+def test_learned_vectors_never_see_the_target(data):
+    part, training = data["three"], [data["one"], data["two"]]
+    table = part.dataset.tracks.assign(labels=[("gloomy",)] * len(part.dataset))
+    other = Labelled(replace(part.dataset, tracks=table), part.features)
+    one, two = (comparisons.learned_vectors(p, training, "name") for p in (part, other))
+    assert one.shape == (4, methods.COMPONENTS)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_each_ablation_changes_one_thing(ridge):
+    changed = comparisons.ablations(ridge)
+    assert changed.pop("as selected") == ridge
+    settings = methods.method_settings(ridge)
+    unchanged = []
+    for name, method in changed.items():
+        differs = [k for k, v in methods.method_settings(method).items() if v != settings[k]]
+        assert len(differs) <= 1, (name, differs)
+        unchanged += [name] * (not differs)
+    assert unchanged == ["text and antonym directions"]  # what this one has anyway
+    with pytest.raises(ValueError, match="ablations are of a ridge, not of 'mlp'"):
+        comparisons.ablations(Method("m", projector="mlp"))
+
+
+def test_ablation_table_with_parts_of_the_features(data, ridge):
+    parts = {name: with_parts(part) for name, part in data.items()}
+    keep = {"mood only": ("mood",), "noise only": ("noise",)}
+    table = comparisons.ablation_table(parts, {"three": ridge}, keep)
+    assert table.columns.tolist() == ["three"]
+    assert table["three"]["mood only"] > 0.9
+    assert table["three"]["noise only"] < 0.65
+    assert table["three"]["as selected"] > 0.8
+
+
+def test_keep_parts_by_hand(data):
+    part = with_parts(data["one"])
+    kept = comparisons.keep_parts(part, ("noise",))
+    np.testing.assert_array_equal(kept.features.values, part.features.values[:, :, 2:])
+    assert kept.features.encoder["columns"] == ["noise"]
+    assert kept.features.encoder["blocks"] == [6]
+    with pytest.raises(ValueError, match=r"one: no part \['cues'\] among .*\['mood', 'noise'\]"):
+        comparisons.keep_parts(part, ("cues",))
+    with pytest.raises(ValueError, match="one: no part"):
+        comparisons.keep_parts(data["one"], ("mood",))
+
+
+def outcome(part: Labelled, scores: np.ndarray) -> protocol.Outcome:
+    rows = scores[part.features.track_index(part.dataset)]
+    return protocol.Outcome(part.name, Method("made up"), [rows], [], [], [])
+
+
+def test_agreement_by_hand(data):
+    part = data["three"]
+    labels = part.dataset.labels
+    scores = part.dataset.targets().astype(float)
+    scores[1] = 1 - scores[1]  # one track is predicted upside down
+    table = comparisons.agreement_table(outcome(part, scores), part, k=1)
+    assert table["agreement"].iloc[:-1].eq(1).all()
+    assert table.index[-1] == part.dataset.tracks.index[1]
+    assert table["agreement"].iloc[-1] == 0
+    assert set(table["labels"]) == set(labels)
+    assert (table["predicted"] == table["labels"]).sum() == len(part.dataset) - 1
+
+
+def test_groups_by_hand(data):
+    """Scores that only tell the groups apart are at chance within each."""
+    part = data["three"]
+    loud = np.arange(len(part.dataset)) % 2
+    genre = np.where(loud, "loud", "soft")
+    tracks = part.dataset.tracks.assign(genre=genre)
+    part = Labelled(replace(part.dataset, tracks=tracks), part.features)
+    scores = np.stack([loud] * 4, axis=1).astype(float)
+    table = comparisons.group_table([outcome(part, scores)], part, "genre")
+    assert table["genre"].tolist() == ["soft", "loud"]
+    assert table["tracks"].tolist() == [30, 30]
+    assert table["roc_auc"].eq(0.5).all()
+    assert (table["labels"] == 2).all()  # the other two of the four moods are not in that genre
