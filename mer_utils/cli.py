@@ -1,14 +1,18 @@
 """The command line: `python -m mer_utils run --help`."""
 
 import argparse
+import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from distributed import Client
 
-from mer_utils import pipeline, predict, report, runs, storage
+from mer_utils import pages, pipeline, predict, profiles, report, runs, storage, sweep
 from mer_utils.audio import AudioError
 from mer_utils.encoders import Encoder
 from mer_utils.features import Features
@@ -60,8 +64,92 @@ def build_parser() -> argparse.ArgumentParser:
     )
     figures.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
     figures.set_defaults(call=_figures)
+    _add_extract(commands)
+    _add_sweep(commands)
     _add_predict(commands)
+    site = commands.add_parser("site", help="write a run as a static site to read in a browser")
+    site.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
+    site.add_argument("--out", default="site", help="folder of the site, replaced; default: site")
+    site.set_defaults(call=_site)
     return parser
+
+
+def _add_extract(commands: argparse._SubParsersAction) -> None:
+    extract = commands.add_parser(
+        "extract", help="turn the audio of a profile's datasets into features, at any scale"
+    )
+    extract.add_argument("--profile", default="demo", choices=PROFILES, help="default: demo")
+    extract.add_argument("--encoder", default="", help="another encoder than the profile's")
+    extract.add_argument("--checkpoint", default="", help="folder with the encoder's weights")
+    _add_workers(extract)
+    extract.set_defaults(call=_extract)
+
+
+def _add_sweep(commands: argparse._SubParsersAction) -> None:
+    sweeping = commands.add_parser("sweep", help="run a grid of experiments (docs/sweeps.md)")
+    sweeping.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
+    sweeping.add_argument("--out", required=True, help="folder of the sweep")
+    sweeping.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    sweeping.add_argument("--timeout", type=float, help="seconds that one notebook cell may take")
+    sweeping.add_argument("--threads", type=int, help="of each cell; default: cores / jobs")
+    _add_workers(sweeping)
+    sweeping.set_defaults(call=_sweep)
+
+
+def _add_workers(command: argparse.ArgumentParser) -> None:
+    workers = command.add_mutually_exclusive_group()
+    workers.add_argument("--jobs", type=int, default=1, help="processes at a time; default: 1")
+    workers.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="a dask scheduler, tcp://host:port"
+    )
+
+
+@contextmanager
+def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
+    """What --jobs or --scheduler ask for; None for one job."""
+    if options.scheduler:
+        with Client(options.scheduler) as client:
+            yield client.get_executor()
+    elif options.jobs < 1:
+        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
+    elif options.jobs == 1:
+        yield None
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=spawn) as executor:
+            yield executor
+
+
+def _extract(options: argparse.Namespace) -> None:
+    profile = profiles.with_encoder(profiles.get(options.profile), options.encoder)
+    profiles.check_encoder(profile, options.checkpoint)
+    with _executor(options) as executor:
+        data = profiles.load_labelled(profile, options.checkpoint, executor)
+    for name, part in data.items():
+        segments, layers, dim = part.features.values.shape
+        print(f"{name}: {segments:,} segments of {len(part.dataset):,} tracks, {layers} × {dim}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    out = PROJECT / options.out
+    cells = sweep.plan(options.grid, out)
+    if options.dry_run:
+        print(sweep.plan_text(cells))
+        return
+    try:
+        with _executor(options) as executor:
+            sweep.run(options.grid, out, executor, options.threads, options.timeout)
+    except KeyboardInterrupt:
+        done = sum(cell.status == "done" for cell in cells)
+        raise ValueError(
+            f"stopped: {done} of {len(cells)} cells are done; the same line goes on from there"
+        ) from None
+    print(f"{len(cells)} cells; read {out / 'summary.html'}")
+
+
+def _site(options: argparse.Namespace) -> None:
+    written = pages.build_site(runs.reopen(options.run), PROJECT / options.out)
+    print(f"{len(written)} pages; open {written[0]}")
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:

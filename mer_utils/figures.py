@@ -28,6 +28,7 @@ from mer_utils.figures_results import (
     per_label,
     projection_map,
     results,
+    sweep_curves,
     training_curves,
 )
 from mer_utils.plotting import save, style
@@ -50,6 +51,7 @@ __all__ = [
     "save",
     "similarity_heatmap",
     "style",
+    "sweep_curves",
     "training_curves",
     "vocabulary_overlap",
     "waveform_and_spectrogram",

@@ -530,3 +530,53 @@ def _draw_labels(
         where = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
         where |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
         axes.text(0.5, row, "cannot be scored", color=DARK_GREY, fontstyle="italic", **where)
+
+
+@style()
+def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -> Figure:
+    """A metric along a numeric parameter, mean and 95 % interval over seeds; a panel a target.
+
+    table: from `sweep.seed_table`, of one metric: target, axis, other parameters of the
+        configuration, value, low, high, seeds; chance, if it is known. Configurations that do not
+        have the parameter, or one value of it, are horizontal lines.
+    axis: name of the column along which to draw.
+    """
+    require_columns(table, ["target", axis, "value", "low", "high", "seeds"], "sweep_curves")
+    known = {"target", "metric", "value", "low", "high", "seeds", "chance", "tracks", axis}
+    others = [column for column in table if column not in known]
+    named = table.assign(series=[_configuration(row) for row in table[others].to_dict("records")])
+    looks = series_looks(list(dict.fromkeys(named["series"])))
+    targets = list(dict.fromkeys(named["target"]))
+    figure, axes = new_figure(height=3.2, columns=len(targets), sharey=True)
+    for panel, target in zip(axes[0], targets, strict=True):
+        for series, part in named[named["target"] == target].groupby("series", sort=False):
+            colour, line = looks[series]
+            part = part.sort_values(axis)
+            if part[axis].nunique() < 2:
+                panel.axhline(part["value"].iloc[0], color=colour, linestyle=line)
+                continue
+            panel.plot(part[axis], part["value"], color=colour, linestyle=line, marker="o")
+            panel.fill_between(part[axis], part["low"], part["high"], color=colour, alpha=0.15)
+        if "chance" in table:
+            panel.axhline(0.5 if "AUC" in metric else part["chance"].iloc[0], **_CHANCE_LINE)
+        seeds = sorted(set(named.loc[named["target"] == target, "seeds"]))
+        shown = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        titled(panel, dataset_title(target), f"mean over {shown} seeds")
+        panel.set_xlabel("λ" if axis == "weight" else axis.replace("_", " "))
+    axes[0, 0].set_ylabel(metric)
+    keys = [key(series, color=looks[series][0], linestyle=looks[series][1]) for series in looks]
+    legend_below(figure, [*keys, key("chance", **_CHANCE_LINE)])
+    return figure
+
+
+_CHANCE_LINE = {"color": GREY, "linestyle": "--", "linewidth": 1}
+
+
+def _configuration(settings: Mapping[str, object]) -> str:
+    """The settings of a configuration in a few words; those that it does not have left out."""
+    words = [
+        str(value) if isinstance(value, str) else f"{name} {value}"
+        for name, value in settings.items()
+        if not pd.isna(value)
+    ]
+    return ", ".join(word for word in words if word) or "all"

@@ -197,6 +197,54 @@ def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Meth
     )
 
 
+APPROACHES = (
+    "baseline 1",
+    "baseline 2",
+    "alignment",
+    "triplet",
+    "contrastive",
+    "ridge",
+    "tag bridge",
+)
+
+
+def by_name(
+    approach: str,
+    space: LabelSpace,
+    training: TrainingSettings,
+    clustering: dict,
+    width: int = 128,
+    weight: float = 1.0,
+    variant: str = "contrast",
+    penalty: float = 10.0,
+) -> Method:
+    """A method by the name of its approach, for experiments that vary one thing at a time.
+
+    approach: of APPROACHES: the paper's two baselines and its alignment; the same network without
+        clusters by triplet or by contrastive loss; a ridge; musicnn's tags.
+    training, width, weight (λ), variant: of the networks; penalty: of the ridge.
+    Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
+    """
+    network = {
+        "space": space,
+        "clustering": clustering,
+        "training": training,
+        "projector_settings": {"width": width},
+    }
+    if approach in ("baseline 1", "baseline 2", "alignment"):
+        paper = {method.name: method for method in paper_methods([weight], [variant], **network)}
+        return next(method for name, method in paper.items() if name.startswith(approach))
+    if approach in ("triplet", "contrastive"):
+        networks = affective_networks(**network)
+        return next(method for method in networks if method.name.startswith(approach))
+    if approach == "ridge":
+        grid = ridge_grid([space.style], [space.directions], [penalty], space.model)
+        return replace(grid[0], space=replace(space, centre=True))
+    if approach == "tag bridge":
+        return tag_bridge(space.model)
+    raise ValueError(f"no approach {approach!r}; there are {', '.join(APPROACHES)}")
+
+
 def transductive(method: Method) -> Method:
     """The same method with every dataset standardised by its own statistics, the target's too."""
     return replace(method, name=f"{method.name}, own statistics", own_statistics=True)

@@ -6,16 +6,19 @@ Committed notebooks never change; executed copies, as .ipynb and .html, land in 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import papermill
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import TagRemovePreprocessor
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from mer_utils import profiles, runs, storage
+from mer_utils import pages, profiles, runs, storage
 from mer_utils.profiles import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -34,6 +37,12 @@ def notebook_path(number: str) -> Path:
     return found[0]
 
 
+def notebook_code(path: Path) -> str:
+    """The code of a notebook, without its text: what decides its results."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
 def declared_parameters(path: Path) -> dict[str, object]:
     """Names and default values that a notebook's parameters cell declares."""
     notebook = nbformat.read(path, as_version=4)
@@ -45,8 +54,36 @@ def declared_parameters(path: Path) -> dict[str, object]:
     return values
 
 
-def check_parameters(paths: Sequence[Path], parameters: dict[str, object]) -> None:
-    """Raise ValueError for a parameter that no notebook declares, or of another type."""
+def plain(value: object, name: str = "value") -> object:
+    """A parameter's value as JSON knows it: numpy numbers, arrays, tuples and paths are turned.
+
+    Papermill writes values into the notebook as source text, and others as their repr.
+    Raises ValueError for anything else, naming it.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item, name) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, name) for key, item in value.items()}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ValueError(
+        f"parameter {name!r} is {value!r} ({type(value).__name__}); give a number, text, truth "
+        "value, or a list or mapping of them"
+    )
+
+
+def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) -> dict[str, object]:
+    """Parameters as plain values (`plain`).
+
+    Raises ValueError for one that no notebook declares, or of another type than its default.
+    """
+    parameters = {name: plain(value, name) for name, value in parameters.items()}
     declared: dict[str, object] = {}
     for path in paths:
         declared |= declared_parameters(path)
@@ -63,10 +100,12 @@ def check_parameters(paths: Sequence[Path], parameters: dict[str, object]) -> No
             default, bool
         )
         if not fits and not (isinstance(default, float) and type(value) is int):
+            hint = "; YAML needs the point of 1.0e-3" if isinstance(value, str) else ""
             raise ValueError(
                 f"parameter {name!r} is {value!r} ({type(value).__name__}); the notebooks' default "
-                f"is {default!r} ({type(default).__name__})"
+                f"is {default!r} ({type(default).__name__}){hint}"
             )
+    return parameters
 
 
 def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Path:
@@ -81,7 +120,7 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     """
     chosen = profiles.get(profile)
     paths = [notebook_path(number) for number in chosen.notebooks]
-    check_parameters(paths, parameters)
+    parameters = check_parameters(paths, parameters)
     profiles.check_encoder(chosen, str(parameters.get("checkpoint") or ""))
     opened = runs.open_run(profile, out)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
@@ -98,36 +137,93 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     return opened.folder
 
 
-def run_notebook(path: Path, executed: Path, parameters: dict[str, object]) -> None:
-    """Run one notebook with those of the parameters that it declares; write .ipynb and .html."""
+def sweep(
+    grid: str | Path | dict, out: str | Path, executor: Executor | None = None, **settings: object
+) -> pd.DataFrame:
+    """Run a grid of experiments; see `mer_utils.sweep.run`."""
+    from mer_utils import sweep as sweeps  # it runs notebooks through this module
+
+    return sweeps.run(grid, out, executor, **settings)
+
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Environment variables for a while; kernels that are started meanwhile inherit them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def run_notebook(
+    path: Path,
+    executed: Path,
+    parameters: Mapping[str, object],
+    timeout: float | None = None,
+    show: bool = True,
+) -> None:
+    """Run one notebook with those of the parameters that it declares; write .ipynb and .html.
+
+    timeout: of one cell, seconds; None waits for ever.
+    show: a progress bar over the cells, on a terminal.
+    Raises NotebookError, naming the cell, if a cell fails or takes too long, or the kernel dies.
+    """
     declared = declared_parameters(path)
     executed.parent.mkdir(parents=True, exist_ok=True)
-    # the kernel inherits it: bars that redraw themselves would fill the executed notebook
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
     try:
-        papermill.execute_notebook(
-            path,
-            executed,
-            parameters={k: v for k, v in parameters.items() if k in declared},
-            kernel_name="python3",
-            cwd=path.parent,
-            extra_arguments=["--log-level=ERROR"],
-            progress_bar={"desc": path.stem, "leave": False, "disable": not sys.stderr.isatty()},
-        )
+        # bars that redraw themselves would fill the executed notebook
+        with environment(TQDM_DISABLE="1"):
+            papermill.execute_notebook(
+                path,
+                executed,
+                parameters={k: v for k, v in parameters.items() if k in declared},
+                kernel_name="python3",
+                cwd=path.parent,
+                extra_arguments=["--log-level=ERROR"],
+                execution_timeout=timeout,
+                progress_bar={
+                    "desc": path.stem,
+                    "leave": False,
+                    "disable": not (show and sys.stderr.isatty()),
+                },
+            )
     except PapermillExecutionError as error:
         raise NotebookError(
             f"{path.name} failed in cell {error.cell_index} (In [{error.exec_count}]):\n"
             f"{_indented(error.source)}\n{error.ename}: {error.evalue}\n"
             f"The notebook as far as it came: {executed}"
         ) from None
+    except DeadKernelError:
+        raise NotebookError(
+            f"{path.name}: the kernel died, most often for want of memory (give it fewer jobs at a "
+            f"time, or less data), in cell {_last_begun(executed)}\n"
+            f"The notebook as far as it came: {executed}"
+        ) from None
+    except CellTimeoutError:
+        raise NotebookError(
+            f"{path.name}: took longer than {timeout:g} s in cell {_last_begun(executed)}\n"
+            f"The notebook as far as it came: {executed}"
+        ) from None
     finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
         if executed.is_file():
             write_html(executed)
+
+
+def _last_begun(executed: Path) -> str:
+    """Number and first lines of the cell that was running when a notebook was left."""
+    cells = nbformat.read(executed, as_version=4).cells
+    begun = [
+        number
+        for number, cell in enumerate(cells)
+        if cell.metadata.get("papermill", {}).get("start_time")
+    ]
+    return f"{begun[-1]}:\n{_indented(cells[begun[-1]].source)}" if begun else "?"
 
 
 def _indented(source: str, lines: int = 12) -> str:
@@ -137,8 +233,5 @@ def _indented(source: str, lines: int = 12) -> str:
 
 def write_html(executed: Path) -> Path:
     """Write an executed notebook as HTML beside it."""
-    exporter = HTMLExporter()
-    exporter.register_preprocessor(TagRemovePreprocessor(remove_cell_tags={"hide"}), enabled=True)
-    body, _ = exporter.from_filename(str(executed))
-    storage.write_text(executed.with_suffix(".html"), body)
+    storage.write_text(executed.with_suffix(".html"), pages.notebook_page(executed))
     return executed.with_suffix(".html")

@@ -12,6 +12,7 @@ it, so any notebook can be run alone and finds or makes what it needs.
 
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Profile:
 
 
 _DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
-_ALL = ("00", "01", "02", "03", "04", "05", "06")
+_ALL = ("00", "01", "02", "03", "04", "05", "06", "07")
 
 PROFILES = {
     profile.name: profile
@@ -122,6 +123,21 @@ def get(name: str) -> Profile:
     return PROFILES[name]
 
 
+def with_encoder(profile: Profile, encoder: str = "") -> Profile:
+    """The profile with another audio encoder; its own if the name is empty.
+
+    Raises ValueError for a profile whose features come with the dataset.
+    """
+    if not encoder or encoder == profile.encoder:
+        return profile
+    if profile.encoder is None:
+        raise ValueError(
+            f"profile {profile.name!r} has ready-made features and no audio; no encoder "
+            f"({encoder!r}) can be chosen"
+        )
+    return replace(profile, encoder=encoder, layers=None)
+
+
 def data_folder(name: str) -> Path:
     """Where a real dataset lies: `name` in $MER_DATA, data/ or, beside the project, shared/data/.
 
@@ -185,10 +201,13 @@ def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:
     return replace(dataset, tracks=tracks)
 
 
-def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, Labelled]:
+def load_labelled(
+    profile: Profile, checkpoint: str | None = None, executor: Executor | None = None
+) -> dict[str, Labelled]:
     """The profile's datasets with their features, extracted if they are not there yet.
 
     checkpoint: folder with the encoder's weights, for an encoder that needs one.
+    executor: for the extraction, as in `features.extract`.
     """
     if profile.name == "mulan":
         files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
@@ -198,7 +217,7 @@ def load_labelled(profile: Profile, checkpoint: str | None = None) -> dict[str, 
     labelled = {}
     for name, dataset in load_datasets(profile).items():
         store = feature_store(profile, dataset, encoder)
-        extracted = features.extract(dataset, encoder, store)
+        extracted = features.extract(dataset, encoder, store, executor)
         labelled[name] = Labelled(dataset, projector_input(extracted))
     return labelled
 
