@@ -251,7 +251,8 @@ def _run(options: argparse.Namespace) -> None:
 def _figures(options: argparse.Namespace) -> None:
     run = runs.reopen(options.run)
     print(f"{len(report.copy_figures(run))} figures to figures/{run.profile.name}/")
-    print(f"tables in the README: {', '.join(report.update_readme(run)) or 'none'}")
+    print(f"{len(report.copy_tables(run))} tables beside them")
+    print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -111,6 +111,11 @@ class Method:
         )
 
     @property
+    def trained(self) -> bool:
+        """Whether the training labels change anything."""
+        return self.projector != "tags"
+
+    @property
     def deterministic(self) -> bool:
         """Whether the seed changes nothing."""
         return self.projector in CLOSED_FORMS

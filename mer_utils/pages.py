@@ -31,6 +31,7 @@ a { color: #0062a3; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; }
+td:last-child { white-space: nowrap; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; }
 tbody tr:hover { background: #f3f6f9; }
 figure { margin: 1.5rem 0; } figure img { max-width: 100%; height: auto; }
@@ -68,7 +69,7 @@ class MathToMathML(Preprocessor):
 def with_mathml(markdown: str) -> str:
     """Markdown with its `$…$` and `$$…$$` as MathML; what stands as code is left alone."""
     code = r"```.*?```|`[^`\n]*`"
-    formula = r"\$\$(?P<block>.+?)\$\$|(?<!\\)\$(?P<inline>[^$\n]+?)\$"
+    formula = r"\$\$(?P<block>.+?)\$\$|(?<!\\)\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$"
 
     def turned(found: re.Match) -> str:
         if found["block"]:
@@ -176,7 +177,7 @@ def sweep_page(
             '<p class="note">Every configuration against the best of its target: paired bootstrap '
             "over tracks of the song ROC-AUC. p_holm is corrected for the number of rows (Holm "
             "1979). The best was chosen on the same tracks, so its lead is a little too large.</p>",
-            table_html(compared),
+            table_html(compared, digits=4),
         ]
     rows = []
     for cell in cells:
@@ -255,7 +256,7 @@ def question_of(executed: Path) -> str:
     """A notebook's question, from its opening."""
     opening = nbformat.read(executed, as_version=4).cells[0].source
     found = re.search(r"\*\*Question\.\*\*\s*(.+?)\n\n", opening, flags=re.DOTALL)
-    return " ".join(found[1].split()) if found else ""
+    return " ".join(found[1].replace("*", "").split()) if found else ""
 
 
 def _index(run: Run, executed: Sequence[Path], site: Path) -> str:
@@ -328,8 +329,9 @@ def broken_links(folder: Path) -> list[str]:
             if parts.scheme:  # data:, mailto:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.is_file() or (
-                target in found and unquote(parts.fragment) not in {"", *found[target].places}
-            ):
+            # a browser looks for the fragment as it stands, then for what it stands for
+            wanted = {parts.fragment, unquote(parts.fragment)}
+            there = {"", *found[target].places} if target in found else wanted
+            if not target.is_file() or not wanted & there:
                 broken.append(f"{name}: {address}")
     return broken

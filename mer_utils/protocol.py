@@ -168,7 +168,7 @@ def run_study(
     methods: the same for all targets, or by target (when settings were selected for each).
     folder: keeps every model, history and score; what is there is not done again.
     seeds: how many, from first_seed on; a deterministic method runs once.
-    shuffles: trainings with shuffled labels, for the other chance level.
+    shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
     targets: which datasets to predict; all if None.
     jobs: trainings at a time, as in `run_tasks`.
     Returns one outcome a target and method.
@@ -186,7 +186,8 @@ def run_study(
             count = 1 if method.deterministic else seeds
             method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
-            drawn += [(seed, True) for seed in range(shuffles)]
+            if method.trained:
+                drawn += [(seed, True) for seed in range(shuffles)]
             work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
     run_tasks([task for task in work if not task.is_done()], jobs, progress)
     found: dict[tuple[str, str], Outcome] = {}

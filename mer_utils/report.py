@@ -1,8 +1,9 @@
 """From a run to the repository: figures/ and the tables of the README, by one command.
 
-Tables stand in the README between markers that name the profile and the table:
-`<!-- begin demo:song_roc_auc -->` … `<!-- end demo:song_roc_auc -->`. A run rewrites those of its
-own profile and leaves the others.
+`figures/<profile>/` holds a run's figures and the tables behind the README as CSV. In the README
+tables stand between markers that name the profile and the table:
+`<!-- begin demo:song_roc_auc -->` … `<!-- end demo:song_roc_auc -->`.
+They are rendered from the CSV files, so anybody can check them without a run.
 """
 
 import re
@@ -16,15 +17,18 @@ from mer_utils import storage, tables
 from mer_utils.profiles import PROJECT
 from mer_utils.runs import Run
 
-Render = Callable[[Run], pd.DataFrame]
+FIGURES = PROJECT / "figures"
+COPIED = ("results", "paired", "ablation")  # tables that the README is made from
+
+Render = Callable[[Path], pd.DataFrame]  # from the folder of the CSV files
 
 
-def _results(run: Run) -> pd.DataFrame:
-    return pd.read_parquet(run.made("tables/results.parquet", "05_zero_shot_evaluation"))
+def _results(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
 
 
-def _paired(run: Run) -> pd.DataFrame:
-    table = pd.read_parquet(run.made("tables/paired.parquet", "05_zero_shot_evaluation"))
+def _paired(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "paired.csv")
     cells: dict[str, dict[str, str]] = {}
     for row in table[table["metric"] == "song_roc_auc"].itertuples():
         text = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}], p = {row.p:.3f}"
@@ -33,15 +37,20 @@ def _paired(run: Run) -> pd.DataFrame:
     return pd.DataFrame(cells).T.rename_axis(name).fillna("")
 
 
+def _ablation(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
+
+
 TABLES: dict[str, Render] = {
     **{
-        metric: lambda run, metric=metric: tables.readable(_results(run), metric)
+        metric: lambda folder, metric=metric: tables.readable(_results(folder), metric)
         for metric in tables.METRICS
     },
-    "paper_layout": lambda run: tables.paper_layout(_results(run)).map(
+    "paper_layout": lambda folder: tables.paper_layout(_results(folder)).map(
         lambda v: "" if pd.isna(v) else f"{v:.3f}"
     ),
     "paired": _paired,
+    "ablation": _ablation,
 }
 
 
@@ -56,27 +65,43 @@ def markdown(table: pd.DataFrame) -> str:
     )
 
 
-def update_readme(run: Run, readme: Path = PROJECT / "README.md") -> list[str]:
-    """Rewrite the tables of the run's profile in the README; returns their names.
+def update_readme(
+    profile: str, readme: Path = PROJECT / "README.md", figures: Path = FIGURES
+) -> list[str]:
+    """Rewrite the tables of a profile in the README; returns their names.
 
     Raises ValueError for a marker without its end, or for a table that there is not.
     """
     text = readme.read_text(encoding="utf-8")
     done = []
-    for name in re.findall(rf"<!-- begin {run.profile.name}:(\w+) -->", text):
+    for name in re.findall(rf"<!-- begin {profile}:(\w+) -->", text):
         if name not in TABLES:
             raise ValueError(f"{readme.name}: no table {name!r}; there are {', '.join(TABLES)}")
-        begin, end = (f"<!-- {word} {run.profile.name}:{name} -->" for word in ("begin", "end"))
+        begin, end = (f"<!-- {word} {profile}:{name} -->" for word in ("begin", "end"))
         if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):
             raise ValueError(f"{readme.name}: {begin} needs one {end} after it")
         before, after = text[: text.index(begin)], text[text.index(end) :]
-        text = f"{before}{begin}\n{markdown(TABLES[name](run))}\n{after}"
+        text = f"{before}{begin}\n{markdown(TABLES[name](figures / profile))}\n{after}"
         done.append(name)
     storage.write_text(readme, text)
     return done
 
 
-def copy_figures(run: Run, folder: Path = PROJECT / "figures") -> list[Path]:
+def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
+    """Copy the tables that the README is made from to figures/<profile>/.
+
+    Raises FileNotFoundError that says which notebook to run.
+    """
+    copied = []
+    for name in COPIED:
+        made = run.made(f"tables/{name}.csv", "05_zero_shot_evaluation")
+        copied.append(folder / run.profile.name / made.name)
+        with storage.replacing(copied[-1]) as temporary:
+            shutil.copyfile(made, temporary)
+    return copied
+
+
+def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
     """Copy the run's figures to figures/<profile>/; figures that no longer exist are removed.
 
     Raises FileNotFoundError if the run has drawn nothing.

@@ -14,6 +14,7 @@ done again, a failed one is tried again, and the others go on. Beside them: `res
 """
 
 import hashlib
+import logging
 import os
 import sys
 import time
@@ -114,10 +115,11 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     cells: dict[str, Cell] = {}
     for varied in ParameterGrid([dict(part) for part in described["grid"]]):
         varied = pipeline.check_parameters([notebook], varied)
-        given = pipeline.check_parameters([notebook], {**common, **varied})
+        given = pipeline.check_parameters([notebook], {**declared, **common, **varied})
         for own in ("profile", "out"):
             if own in described["fixed"] or own in varied:
                 raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
+        given = {key: value for key, value in given.items() if key != "out"}
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
         key = f"{name}-{storage.settings_hash({'parameters': given, 'notebook': code})}"
@@ -239,6 +241,8 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     """Run one cell; its record is written last. Returns what went wrong, "" if nothing did."""
     notebook = pipeline.notebook_path(EXPERIMENT)
     start = time.perf_counter()
+    # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     budget = {name: str(threads) for name in THREADS}
     failure = cell.folder / "failed.json"
     failure.unlink(missing_ok=True)
@@ -269,9 +273,7 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
             table = table.drop(columns=[name for name in varied if name in table])
             for name, value in reversed(varied.items()):
                 table.insert(0, name, value)
-            if "target" not in varied:
-                table["target"] = cell.parameters.get("target", table.get("target"))
-            tables.append(table.assign(cell=cell.folder.name))
+            tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -323,8 +325,8 @@ def comparisons(
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.status == "done":
-            described = {**cell.parameters, **{k: None for k in by if k not in cell.varied}}
-            key = (cell.parameters["target"], *(str(described[k]) for k in by))
+            own = (str(cell.varied.get(name, "")) for name in by)
+            key = (cell.parameters["target"], *own)
             groups.setdefault(key, []).append(cell)
     scored = {key: [_scores(cell) for cell in members] for key, members in groups.items()}
     rows = []
@@ -345,7 +347,7 @@ def comparisons(
                 resamples,
             ).loc[metric]
             names = dict(zip(by, key[1:], strict=True))
-            against = ", ".join(name for name in best[1:] if name != "None")
+            against = ", ".join(value for value in best[1:] if value)
             row = {"target": target, **names, "best": against}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)

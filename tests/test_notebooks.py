@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from mer_utils import pipeline, profiles, runs, storage
+from mer_utils import pipeline, profiles, report, runs, storage
 
 PATHS = sorted(pipeline.NOTEBOOKS.glob("*.ipynb"))
 LINES = 20  # of a code cell, at most, beside imports and empty lines
@@ -282,6 +282,19 @@ def test_results_have_interval_chance_and_sample_size(smoke):
         assert {"oracle", "supervised ceiling"} < set(target["method"])
         oracle = target.set_index("method")["value"]["oracle"]
         assert oracle > 0.75, "the oracle knows the hidden point"
+
+
+@pytest.mark.slow
+def test_results_are_the_committed_ones(smoke):
+    """Methods and samples exactly; numbers but for what another processor's rounding can move."""
+    known = pd.read_csv(report.FIGURES / "smoke" / "results.csv")
+    found = pd.read_csv(smoke.path("tables", "results.csv"))
+    exact = ["target", "method", "transductive", "metric", "tracks", "labels", "seeds", "k"]
+    pd.testing.assert_frame_equal(found[exact], known[exact])
+    close = ["value", "low", "high", "chance", "shuffled"]
+    closed_form = known["method"].str.match("ridge|tag bridge")
+    for rows, tolerance in ((closed_form, 0.002), (~closed_form, 0.02)):
+        np.testing.assert_allclose(found[close][rows], known[close][rows], atol=tolerance)
 
 
 @pytest.mark.slow

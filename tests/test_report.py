@@ -1,10 +1,13 @@
 """Tables as text, and from a run into the README and figures/."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
 
-from mer_utils import report, runs, tables
+from mer_utils import pipeline, profiles, report, runs, tables
 
 
 def results() -> pd.DataFrame:
@@ -31,6 +34,8 @@ def run(tmp_path) -> runs.Run:
     runs.save_table(opened, "results", results())
     paired = results().assign(difference=0.2, p=0.001)
     runs.save_table(opened, "paired", paired[paired["method"] != "supervised ceiling"])
+    ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
+    runs.save_table(opened, "ablation", ablation)
     return opened
 
 
@@ -62,15 +67,19 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     other = "<!-- begin mulan:song_roc_auc -->\nkept\n<!-- end mulan:song_roc_auc -->\n"
     readme.write_text(
         "# Title\n<!-- begin demo:song_roc_auc -->\nold\n<!-- end demo:song_roc_auc -->\nbetween\n"
-        "<!-- begin demo:paired -->\n<!-- end demo:paired -->\n" + other
+        "<!-- begin demo:paired -->\n<!-- end demo:paired -->\n"
+        "<!-- begin demo:ablation --><!-- end demo:ablation -->\n" + other
     )
-    assert report.update_readme(run, readme) == ["song_roc_auc", "paired"]
+    figures = tmp_path / "figures"
+    report.copy_tables(run, figures)
+    assert report.update_readme("demo", readme, figures) == ["song_roc_auc", "paired", "ablation"]
     text = readme.read_text()
     assert "old" not in text
     assert "| ridge | 0.700 [0.600, 0.800] |" in text
     assert "+0.200" in text
+    assert "| bare names | 0.654 |" in text
     assert text.endswith(other)
-    assert report.update_readme(run, readme) == ["song_roc_auc", "paired"]
+    report.update_readme("demo", readme, figures)
     assert readme.read_text() == text  # the same run gives the same README
 
 
@@ -85,7 +94,7 @@ def test_broken_markers_are_named(run, tmp_path, text, message):
     readme = tmp_path / "README.md"
     readme.write_text(text)
     with pytest.raises(ValueError, match=message):
-        report.update_readme(run, readme)
+        report.update_readme("demo", readme, tmp_path)
     assert readme.read_text() == text
 
 
@@ -103,15 +112,46 @@ def test_figures_are_copied_and_old_ones_removed(run, tmp_path):
 def test_a_run_without_results_says_which_notebook_to_run(tmp_path):
     opened = runs.open_run("demo", tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="run notebook 05_zero_shot_evaluation first"):
-        report.update_readme(opened, _readme(tmp_path))
+        report.copy_tables(opened, tmp_path / "figures")
     with pytest.raises(FileNotFoundError, match="run notebook 01_label_embedding first"):
         report.copy_figures(opened, tmp_path / "figures")
 
 
-def _readme(folder):
-    readme = folder / "README.md"
-    readme.write_text("<!-- begin demo:song_roc_auc --><!-- end demo:song_roc_auc -->")
-    return readme
+# --- what is committed
+
+
+def committed() -> list[str]:
+    """Profiles whose figures or tables are in the repository."""
+    return sorted(path.name for path in report.FIGURES.iterdir() if path.is_dir())
+
+
+def test_readme_tables_are_those_of_the_committed_runs(tmp_path):
+    readme = tmp_path / "README.md"
+    text = (profiles.PROJECT / "README.md").read_text(encoding="utf-8")
+    readme.write_text(text, encoding="utf-8")
+    done = {name: report.update_readme(name, readme) for name in committed()}
+    assert {"demo", "emotify", "mulan"} <= {name for name, tables in done.items() if tables}
+    assert readme.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("profile", committed())
+def test_committed_figures_are_those_of_the_notebooks_and_not_blank(profile):
+    found = {path.name for path in (report.FIGURES / profile).glob("*.png")}
+    if profile == "smoke":
+        assert not found, "of smoke only the tables"
+        return
+    sources = [
+        pipeline.notebook_code(pipeline.notebook_path(number))
+        for number in profiles.get(profile).notebooks
+    ]
+    made = re.findall(r'run\.path\("figures", f?"([^"]+\.png)"\)', "\n".join(sources))
+    patterns = [re.sub(r"\{[^}]*\}", ".+", name) for name in made]  # of f-strings
+    assert [name for name in found if not any(re.fullmatch(p, name) for p in patterns)] == []
+    assert {"results_roc_auc.png", "per_label.png", "label_spaces.png"} <= found
+    for name in found:
+        picture = imread(report.FIGURES / profile / name)[..., :3]
+        assert picture.shape[1] > 800, name  # 200 dpi
+        assert 0.001 < (picture.min(axis=2) < 0.9).mean() < 0.95, name
 
 
 def test_run_folder_belongs_to_one_profile(tmp_path):
