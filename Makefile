@@ -1,5 +1,6 @@
 # Two commands set everything up: `make notebooks` and `make test`.
 #   make notebooks PROFILE=mulan OUT=runs/today seeds=2   runs another profile; any parameter can be given
+#   make figures PROFILE=mulan, make site PROFILE=mulan   take that profile's run
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
 OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
 GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
 
-.PHONY: notebooks test lab lint format figures clean
+.PHONY: notebooks test lab lint format figures site clean
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(GIVEN)
@@ -36,6 +37,9 @@ format: $(READY)  ## what lint wants
 
 figures: $(READY)  ## regenerate figures/ and the README's tables from the last run
 	$(BIN)/python -m mer_utils figures --run $(OUT)
+
+site: $(READY)  ## the last run as static pages: site/index.html
+	$(BIN)/python -m mer_utils site --run $(OUT)
 
 clean:  ## remove the virtual environment, runs and tool caches (not cache/, data/)
 	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .hypothesis

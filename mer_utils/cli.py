@@ -1,4 +1,8 @@
-"""The command line: `python -m mer_utils run --help`."""
+"""The command line: `python -m mer_utils run --help`.
+
+What runs notebooks or draws is imported by the command that needs it: papermill, nbconvert and dask
+take seconds, and a prediction is to feel instant.
+"""
 
 import argparse
 import multiprocessing
@@ -10,9 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from distributed import Client
 
-from mer_utils import pages, pipeline, predict, profiles, report, runs, storage, sweep
+from mer_utils import predict, profiles, runs, storage
 from mer_utils.audio import AudioError
 from mer_utils.encoders import Encoder
 from mer_utils.features import Features
@@ -108,6 +111,8 @@ def _add_workers(command: argparse.ArgumentParser) -> None:
 def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
     """What --jobs or --scheduler ask for; None for one job."""
     if options.scheduler:
+        from distributed import Client
+
         with Client(options.scheduler) as client:
             yield client.get_executor()
     elif options.jobs < 1:
@@ -131,6 +136,8 @@ def _extract(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    from mer_utils import sweep
+
     out = PROJECT / options.out
     cells = sweep.plan(options.grid, out)
     if options.dry_run:
@@ -148,6 +155,8 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _site(options: argparse.Namespace) -> None:
+    from mer_utils import pages
+
     written = pages.build_site(runs.reopen(options.run), PROJECT / options.out)
     print(f"{len(written)} pages; open {written[0]}")
 
@@ -245,10 +254,14 @@ def curves(over_time: pd.DataFrame) -> str:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from mer_utils import pipeline
+
     pipeline.run(options.profile, options.out, **dict(options.parameters))
 
 
 def _figures(options: argparse.Namespace) -> None:
+    from mer_utils import report
+
     run = runs.reopen(options.run)
     print(f"{len(report.copy_figures(run))} figures to figures/{run.profile.name}/")
     print(f"{len(report.copy_tables(run))} tables beside them")
@@ -260,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.call(options)
-    except (ValueError, FileNotFoundError, AudioError, pipeline.NotebookError) as error:
+    except (ValueError, FileNotFoundError, AudioError, runs.NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -20,12 +20,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from mer_utils import pages, profiles, runs, storage
 from mer_utils.profiles import PROJECT
+from mer_utils.runs import NotebookError
 
 NOTEBOOKS = PROJECT / "notebooks"
-
-
-class NotebookError(RuntimeError):
-    """A notebook failed; the message names the notebook and the cell."""
 
 
 def notebook_path(number: str) -> Path:

@@ -33,6 +33,10 @@ VERSIONS_OF = (
 )
 
 
+class NotebookError(RuntimeError):
+    """A notebook failed; the message names the notebook and the cell."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder and the profile that it belongs to."""

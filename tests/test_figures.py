@@ -161,6 +161,13 @@ def label_space_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def sweep_table() -> pd.DataFrame:
+    rows = [("alignment", 0.5, 0.6), ("alignment", 1.0, 0.62), ("ridge", np.nan, 0.7)]
+    table = pd.DataFrame(rows, columns=["approach", "weight", "value"])
+    table = table.assign(target="cal500", metric="song_roc_auc", seeds=3, chance=0.5, tracks=502)
+    return table.assign(low=table["value"] - 0.02, high=table["value"] + 0.02)
+
+
 def ranks() -> pd.DataFrame:
     columns = {"start": [0.0, 3.0, 6.0], "eerie": [90.0, 80.0, 95.0], "hopeful": [10.0, 45.0, 5.0]}
     return pd.DataFrame(columns)
@@ -229,6 +236,10 @@ CASES = {
     ),
     "training_curves of one": Case(
         lambda: figures.training_curves({"baseline 1": history()}), ("baseline 1", "triplet loss")
+    ),
+    "sweep_curves": Case(
+        lambda: figures.sweep_curves(sweep_table(), "weight"),
+        ("CAL500", "mean over 3 seeds", "λ", "ridge", "alignment", "chance"),
     ),
     "cluster_cosine_bars": Case(
         lambda: figures.cluster_cosine_bars(cosine_table()), ("0.15", "0.70", "difference")

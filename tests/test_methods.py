@@ -269,6 +269,49 @@ def test_errors(data, call, message):
         call(data)
 
 
+@pytest.mark.parametrize("approach", methods.APPROACHES)
+def test_an_approach_by_name(approach):
+    space = LabelSpace("prompt", directions="axes", centre=True)
+    method = methods.by_name(approach, space, quick(), {"method": "hdbscan"}, 32, 2.5, "push", 7.0)
+    paper = approach in ("baseline 1", "baseline 2", "alignment")
+    assert method.calibrated != paper
+    if approach == "tag bridge":
+        assert not method.trained
+        return
+    assert method.space == space
+    assert method.needs_clusters == (approach in ("baseline 2", "alignment"))
+    if approach == "ridge":
+        assert method.penalty == 7
+    else:
+        assert method.projector_settings == {"width": 32}
+        assert method.training.epochs == 15
+        assert method.training.alignment_weight == (2.5 if approach == "alignment" else 0)
+        assert method.training.loss == ("contrastive" if approach == "contrastive" else "triplet")
+
+
+def test_unknown_approach_lists_the_others():
+    with pytest.raises(ValueError, match=r"no approach 'magic'; there are baseline 1, .*ridge"):
+        methods.by_name("magic", LabelSpace(), quick(), {})
+
+
+def test_shuffled_training_only_of_what_trains(data, tmp_path):
+    tags = {
+        name: replace(
+            part,
+            features=replace(
+                part.features,
+                values=np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32),
+                encoder={"columns": ["tags", "rest"], "blocks": [50, 10]},
+            ),
+        )
+        for name, part in data.items()
+    }
+    found = protocol.run_study(tags, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1)
+    assert [(len(o.scores), len(o.shuffled)) for o in found] == [(1, 0)]
+    table = tables.results_table(found, tags, resamples=20)
+    assert "shuffled" not in table or table["shuffled"].isna().all()
+
+
 def test_seed_decides_a_network(data):
     method = Method("mlp", projector="mlp", training=quick())
     models = [methods.fit(method, [data["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]

@@ -1,6 +1,7 @@
 """The pipeline: parameters, profiles, failures; and the command line's parameters."""
 
 import argparse
+import os
 from pathlib import Path
 
 import nbformat
@@ -244,3 +245,34 @@ def test_missing_weights_stop_the_paper_profile_before_any_work(tmp_path, monkey
     with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
         pipeline.run("paper", tmp_path / "run", checkpoint=str(empty))
     assert not (tmp_path / "run").exists()
+
+
+# --- profiles' features
+
+
+def test_another_encoder_for_a_profile():
+    demo = profiles.get("demo")
+    assert profiles.with_encoder(demo) is demo
+    assert profiles.with_encoder(demo, "musicnn+cues") is demo
+    assert profiles.with_encoder(demo, "musicnn").encoder == "musicnn"
+    assert profiles.with_encoder(profiles.get("paper"), "mert-v1-330m").layers is None
+    with pytest.raises(ValueError, match="'mulan' has ready-made features and no audio"):
+        profiles.with_encoder(profiles.get("mulan"), "musicnn")
+
+
+@pytest.mark.slow
+def test_extract_says_what_it_made(capsys):
+    assert cli.main(["extract", "--profile", "smoke"]) == 0
+    told = capsys.readouterr().out
+    for name in profiles.get("smoke").datasets:
+        assert f"{name}: " in told
+    assert "of 12 tracks, 1 × 257" in told
+
+
+def test_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("MER_ONE", "before")
+    monkeypatch.delenv("MER_TWO", raising=False)
+    with pipeline.environment(MER_ONE="a", MER_TWO="b"):
+        assert (os.environ["MER_ONE"], os.environ["MER_TWO"]) == ("a", "b")
+    assert os.environ["MER_ONE"] == "before"
+    assert "MER_TWO" not in os.environ

@@ -1,0 +1,65 @@
+"""How long a prediction takes: a cold start, a first song and another, other words, a curve.
+
+    python benchmarks/prediction.py [MODEL]        MODEL: runs/demo after `make notebooks`
+
+The song lasts three minutes: a piece of the built-in corpus, repeated.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from mer_utils import audio, predict, profiles
+
+SECONDS, RATE = 180, 44_100
+WORDS = ["hopeful", "eerie", "ready to dance"]
+
+
+def write_song(path: Path) -> None:
+    pieces = profiles.load_dataset("demo-mtg", profiles.get("smoke").size).tracks["audio"]
+    waveform = audio.read(pieces.iloc[0], RATE)
+    repeated = np.tile(waveform, -(-SECONDS * RATE // len(waveform)))[: SECONDS * RATE]
+    soundfile.write(path, repeated, RATE)
+
+
+def timed(name: str, call):
+    start = time.perf_counter()
+    result = call()
+    print(f"{name:48} {time.perf_counter() - start:6.2f} s", flush=True)
+    return result
+
+
+def main() -> None:
+    model_folder = sys.argv[1] if len(sys.argv) > 1 else "runs/demo"
+    with tempfile.TemporaryDirectory() as folder:
+        songs = [Path(folder, f"{name}.wav") for name in ("one", "two")]
+        for song in songs:
+            write_song(song)
+        command = [sys.executable, "-m", "mer_utils", "predict", str(songs[0])]
+        command += ["--labels", ",".join(WORDS), "--model", model_folder]
+        print(f"{os.cpu_count()} cores; a song of {SECONDS} s")
+        quiet = {"check": True, "capture_output": True}
+        timed("python -c 'import mer_utils.cli'", lambda: subprocess.run(
+            [sys.executable, "-c", "import mer_utils.cli"], **quiet))  # fmt: skip
+        timed("command line, cold", lambda: subprocess.run(command, **quiet))
+        timed("command line, a song that it knows", lambda: subprocess.run(command, **quiet))
+        model, reference = timed("load the model", lambda: predict.load(model_folder))
+        encoder = timed("load the encoder", lambda: predict.encoder_of(model))
+        for song in songs:
+            features = timed("listen to a song", partial(predict.song_features, song, encoder))
+            ranks = partial(predict.predict_song, model, reference, features)
+            timed("rank its words", partial(ranks, WORDS))
+        timed("other words for it", partial(ranks, ["gloomy", "proud"]))
+        curve = partial(predict.song_features, songs[1], encoder, 3.0)
+        timed("listen every 3 s, for a curve", curve)
+
+
+if __name__ == "__main__":
+    main()
