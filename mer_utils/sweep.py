@@ -29,7 +29,7 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
-from mer_utils import evaluation, figures, pages, pipeline, profiles, storage
+from mer_utils import evaluation, figures, notebooks, pages, profiles, storage
 from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.protocol import slug
@@ -108,14 +108,14 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     """
     described = read_grid(grid)
     profile = profiles.get(described["profile"])
-    notebook = pipeline.notebook_path(EXPERIMENT)
-    declared = pipeline.declared_parameters(notebook)
-    code = hashlib.sha256(pipeline.notebook_code(notebook).encode()).hexdigest()
+    notebook = notebooks.notebook_path(EXPERIMENT)
+    declared = notebooks.declared_parameters(notebook)
+    code = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
     for varied in ParameterGrid([dict(part) for part in described["grid"]]):
-        varied = pipeline.check_parameters([notebook], varied)
-        given = pipeline.check_parameters([notebook], {**declared, **common, **varied})
+        varied = notebooks.check_parameters([notebook], varied)
+        given = notebooks.check_parameters([notebook], {**declared, **common, **varied})
         for own in ("profile", "out"):
             if own in described["fixed"] or own in varied:
                 raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
@@ -160,7 +160,7 @@ def run(
     threads: of each cell; all cores divided by the executor's workers if None, 1 if unknown.
     timeout: of one notebook cell, seconds.
     Returns the results of all done cells: a row a cell and metric.
-    Raises pipeline.NotebookError at the end if cells failed, listing them.
+    Raises notebooks.NotebookError at the end if cells failed, listing them.
     """
     out = PROJECT / out
     cells = plan(grid, out)
@@ -188,7 +188,7 @@ def run(
     lost = [cell for cell in cells if cell.status == "failed"]
     if lost:
         reasons = [storage.read_json(cell.folder / "failed.json")["error"] for cell in lost]
-        raise pipeline.NotebookError(
+        raise notebooks.NotebookError(
             f"{len(lost)} of {len(cells)} cells failed; the others are in {out / 'results.csv'}\n\n"
             + "\n\n".join(
                 f"{cell.folder.name}: {reason}" for cell, reason in zip(lost, reasons, strict=True)
@@ -239,7 +239,7 @@ def _done(
 
 def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     """Run one cell; its record is written last. Returns what went wrong, "" if nothing did."""
-    notebook = pipeline.notebook_path(EXPERIMENT)
+    notebook = notebooks.notebook_path(EXPERIMENT)
     start = time.perf_counter()
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -247,11 +247,11 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     failure = cell.folder / "failed.json"
     failure.unlink(missing_ok=True)
     try:
-        with pipeline.environment(**budget):
+        with notebooks.environment(**budget):
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
-            pipeline.run_notebook(notebook, executed, given, timeout, show=False)
-    except pipeline.NotebookError as error:
+            notebooks.run_notebook(notebook, executed, given, timeout, show=False)
+    except notebooks.NotebookError as error:
         storage.write_json(failure, {"parameters": cell.parameters, "error": str(error)})
         return str(error)
     seconds = round(time.perf_counter() - start, 1)

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from mer_utils import pipeline, profiles, report, runs, storage
+from mer_utils import notebooks, pipeline, profiles, report, runs, storage
 
-PATHS = sorted(pipeline.NOTEBOOKS.glob("*.ipynb"))
+PATHS = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 LINES = 20  # of a code cell, at most, beside imports and empty lines
 # what notebooks write only under a condition, which profile smoke need not meet
 SOMETIMES = {"bad_audio", "layer_probe_elsewhere"}
@@ -67,7 +67,7 @@ def test_notebooks_are_numbered_without_a_gap():
 def test_every_profile_finds_its_notebooks():
     for profile in profiles.PROFILES.values():
         for number in profile.notebooks:
-            assert pipeline.notebook_path(number) in PATHS
+            assert notebooks.notebook_path(number) in PATHS
 
 
 @each
@@ -101,13 +101,13 @@ def test_one_parameters_cell_every_line_with_a_comment(path):
         assert isinstance(statement, ast.Assign), ast.unparse(statement)
         ast.literal_eval(statement.value)  # plain values only
         assert statement.end_lineno in commented, ast.unparse(statement)
-    assert list(pipeline.declared_parameters(path))[:2] == ["profile", "out"]
+    assert list(notebooks.declared_parameters(path))[:2] == ["profile", "out"]
 
 
 def test_parameters_of_one_name_have_one_default():
     defaults: dict[str, dict[str, object]] = {}
     for path in PATHS:
-        for name, value in pipeline.declared_parameters(path).items():
+        for name, value in notebooks.declared_parameters(path).items():
             defaults.setdefault(name, {})[path.stem] = value
     for name, values in defaults.items():
         assert len({repr(value) for value in values.values()}) == 1, (name, values)
@@ -115,8 +115,8 @@ def test_parameters_of_one_name_have_one_default():
 
 def test_profiles_set_only_parameters_that_their_notebooks_declare():
     for profile in profiles.PROFILES.values():
-        paths = [pipeline.notebook_path(number) for number in profile.notebooks]
-        pipeline.check_parameters(paths, profile.parameters)
+        paths = [notebooks.notebook_path(number) for number in profile.notebooks]
+        notebooks.check_parameters(paths, profile.parameters)
 
 
 @each
@@ -127,7 +127,7 @@ def test_every_parameter_is_used(path):
         for node in ast.walk(ast.parse(cell.source))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    assert set(pipeline.declared_parameters(path)) <= used
+    assert set(notebooks.declared_parameters(path)) <= used
 
 
 @each
@@ -213,7 +213,7 @@ def smoke(tmp_path_factory) -> runs.Run:
 
 
 def executed(run: runs.Run) -> dict[str, nbformat.NotebookNode]:
-    paths = [pipeline.notebook_path(number) for number in run.profile.notebooks]
+    paths = [notebooks.notebook_path(number) for number in run.profile.notebooks]
     return {path.stem: read(run.path("notebooks", path.name)) for path in paths}
 
 
@@ -306,7 +306,7 @@ def test_run_record_is_complete(smoke):
     assert set(record["versions"]) == set(runs.VERSIONS_OF)
     assert record["python"].startswith("3.")
     assert record["system"]
-    stems = [pipeline.notebook_path(number).stem for number in smoke.profile.notebooks]
+    stems = [notebooks.notebook_path(number).stem for number in smoke.profile.notebooks]
     assert list(record["seconds"]) == stems
     assert all(seconds > 0 for seconds in record["seconds"].values())
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mer_utils import cli, pipeline, profiles, runs, storage
+from mer_utils import cli, notebooks, pipeline, profiles, runs, storage
 from mer_utils.profiles import Profile
 
 PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a"]'
@@ -40,7 +40,7 @@ def tiny(tmp_path, monkeypatch) -> Path:
         parameters=PARAMETERS + "\nfrom pathlib import Path",
     )
     profile = Profile("tiny", "for tests", (), ("00", "01"), parameters={"epochs": 2})
-    monkeypatch.setattr(pipeline, "NOTEBOOKS", folder)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     monkeypatch.setitem(profiles.PROFILES, "tiny", profile)
     return folder
 
@@ -72,7 +72,7 @@ def test_unknown_parameter_lists_the_declared_ones(tiny, tmp_path):
 def test_wrong_type_names_value_and_default(tiny, name, value, found):
     paths = sorted(tiny.glob("*.ipynb"))
     with pytest.raises(ValueError, match=rf"parameter '{name}' is .* \({found}\).*default is"):
-        pipeline.check_parameters(paths, {name: value})
+        notebooks.check_parameters(paths, {name: value})
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_wrong_type_names_value_and_default(tiny, name, value, found):
     [("epochs", 3), ("fast", True), ("rate", 0.5), ("rate", 1), ("names", []), ("epochs", None)],
 )
 def test_right_types_pass(tiny, name, value):
-    pipeline.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
+    notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
 
 
 def test_declared_parameters_are_those_of_the_cell(tiny):
-    found = pipeline.declared_parameters(tiny / "00_first.ipynb")
+    found = notebooks.declared_parameters(tiny / "00_first.ipynb")
     assert found == {
         "profile": "tiny", "out": "", "epochs": 5, "rate": 0.1, "fast": False, "names": ["a"],
     }  # fmt: skip
@@ -99,7 +99,7 @@ def test_a_notebook_has_one_parameters_cell(tiny, count):
             cell.metadata["tags"] = ["parameters"] if count else []
     nbformat.write(notebook, path)
     with pytest.raises(ValueError, match=rf"00_first\.ipynb: {count} cells tagged 'parameters'"):
-        pipeline.declared_parameters(path)
+        notebooks.declared_parameters(path)
 
 
 # --- profiles, notebooks
@@ -113,10 +113,10 @@ def test_unknown_profile_lists_the_others(tmp_path):
 
 def test_unknown_notebook_lists_the_others(tiny):
     with pytest.raises(ValueError, match="no notebook numbered '07'; there are 00_first, 01_sec"):
-        pipeline.notebook_path("07")
+        notebooks.notebook_path("07")
     write_notebook(tiny / "00_again.ipynb")
     with pytest.raises(ValueError, match=r"numbered '00'; there are 00_again, 00_first"):
-        pipeline.notebook_path("00")
+        notebooks.notebook_path("00")
 
 
 def test_a_folder_of_another_profile_is_refused(tiny, tmp_path):
@@ -152,7 +152,7 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
 
 def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, tmp_path):
     write_notebook(tiny / "01_second.ipynb", "x = 1", "bad = x / 0", "never = True")
-    with pytest.raises(pipeline.NotebookError) as error:
+    with pytest.raises(runs.NotebookError) as error:
         pipeline.run("tiny", tmp_path / "run")
     message = str(error.value)
     assert "01_second.ipynb failed in cell" in message
@@ -177,7 +177,7 @@ def test_a_notebook_gets_only_parameters_that_it_declares(tiny, tmp_path):
         "assert 'epochs' not in globals()",
         parameters="a = 1",
     )
-    pipeline.run_notebook(path, tmp_path / "done" / "02.ipynb", {"a": 2, "epochs": 3})
+    notebooks.run_notebook(path, tmp_path / "done" / "02.ipynb", {"a": 2, "epochs": 3})
     assert (tmp_path / "done" / "02.html").is_file()
 
 
@@ -272,7 +272,7 @@ def test_extract_says_what_it_made(capsys):
 def test_environment_is_put_back(monkeypatch):
     monkeypatch.setenv("MER_ONE", "before")
     monkeypatch.delenv("MER_TWO", raising=False)
-    with pipeline.environment(MER_ONE="a", MER_TWO="b"):
+    with notebooks.environment(MER_ONE="a", MER_TWO="b"):
         assert (os.environ["MER_ONE"], os.environ["MER_TWO"]) == ("a", "b")
     assert os.environ["MER_ONE"] == "before"
     assert "MER_TWO" not in os.environ

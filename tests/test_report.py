@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from mer_utils import pipeline, profiles, report, runs, tables
+from mer_utils import notebooks, profiles, report, runs, tables
 
 
 def results() -> pd.DataFrame:
@@ -141,7 +141,7 @@ def test_committed_figures_are_those_of_the_notebooks_and_not_blank(profile):
         assert not found, "of smoke only the tables"
         return
     sources = [
-        pipeline.notebook_code(pipeline.notebook_path(number))
+        notebooks.notebook_code(notebooks.notebook_path(number))
         for number in profiles.get(profile).notebooks
     ]
     made = re.findall(r'run\.path\("figures", f?"([^"]+\.png)"\)', "\n".join(sources))

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from scipy import stats
 
-from mer_utils import cli, pages, pipeline, profiles, storage, sweep
+from mer_utils import cli, notebooks, pages, profiles, storage, sweep
 
 PARAMETERS = 'profile = "smoke"\nout = ""\ntarget = "a"\nweight = 1.0\nseed = 0\nkind = "x"'
 EXPERIMENT = """
@@ -47,7 +47,7 @@ def quick(tmp_path, monkeypatch):
     notebook.cells.append(new_code_cell(EXPERIMENT))
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
     nbformat.write(notebook, folder / "07_quick.ipynb")
-    monkeypatch.setattr(pipeline, "NOTEBOOKS", folder)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     monkeypatch.setattr(profiles, "load_labelled", lambda *_: {})
     return folder
 
@@ -74,10 +74,10 @@ def test_numpy_numbers_and_tuples_are_plain_values(quick, tmp_path):
     (cell,) = sweep.plan(grid, tmp_path)
     assert cell.varied == {"weight": 0.5, "seed": 3}
     assert [type(cell.varied[name]) for name in ("weight", "seed")] == [float, int]
-    plain = pipeline.plain({"a": (1, np.float32(0.5)), "b": [tmp_path]})
+    plain = notebooks.plain({"a": (1, np.float32(0.5)), "b": [tmp_path]})
     assert plain == {"a": [1, 0.5], "b": [str(tmp_path)]}
     with pytest.raises(ValueError, match=r"'x' is \{1\} \(set\); give a number, text"):
-        pipeline.plain({1}, "x")
+        notebooks.plain({1}, "x")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_sweep_is_run_resumed_and_summarised(quick, tmp_path):
 def test_failed_cells_are_listed_and_the_others_go_on(quick, tmp_path):
     out = tmp_path / "out"
     grid = {"profile": "smoke", "grid": {"kind": ["broken", "killed", "slow", "x"]}}
-    with pytest.raises(pipeline.NotebookError) as error:
+    with pytest.raises(notebooks.NotebookError) as error:
         sweep.run(grid, out, timeout=15)
     message = str(error.value)
     assert "3 of 4 cells failed" in message
