@@ -45,11 +45,11 @@ def main() -> None:
         os.environ["MER_DATA"] = str(root)
         profile = profiles.get("paper")
         store = profiles.CACHE / "features"
-        before = set(store.glob("*mert-v1-95m*"))
+        before = set(store.glob("*mert*"))
         try:
             rehearse(profile, checkpoint, Path(options.out) if options.out else root / "run")
         finally:  # features of random weights are of no use to anybody
-            for made in set(store.glob("*mert-v1-95m*")) - before:
+            for made in set(store.glob("*mert*")) - before:
                 shutil.rmtree(made)
 
 

@@ -2,7 +2,8 @@
 
     python benchmarks/prediction.py [MODEL]        MODEL: runs/demo after `make notebooks`
 
-The song lasts three minutes: a piece of the built-in corpus, repeated.
+The song lasts three minutes: a piece of the built-in corpus, repeated. Where there is audio of
+Emotify, also: for how many of its clips it warns, and whether its ranks are worse there.
 """
 
 import os
@@ -16,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mer_utils import audio, predict, profiles
+from mer_utils import audio, evaluation, predict, profiles
+from mer_utils.methods import Labelled
+from mer_utils.models import Model
 
 SECONDS, RATE = 180, 44_100
 WORDS = ["hopeful", "eerie", "ready to dance"]
@@ -59,6 +62,25 @@ def main() -> None:
         timed("other words for it", partial(ranks, ["gloomy", "proud"]))
         curve = partial(predict.song_features, songs[1], encoder, 3.0)
         timed("listen every 3 s, for a curve", curve)
+    try:
+        part = profiles.load_labelled(profiles.get("emotify"))["emotify"]
+    except FileNotFoundError as error:
+        print(f"no real songs: {error}")
+    else:
+        warned_songs(model, reference, part)
+
+
+def warned_songs(model: Model, reference: predict.Reference, part: Labelled) -> None:
+    index = part.features.track_index(part.dataset)
+    _, inputs = predict.track_means(model, part.features, index)
+    warned = predict.neighbour_distance(inputs, reference.inputs) > reference.far
+    scores = model.scores(part.features, part.dataset.labels)
+    songs = evaluation.track_scores(scores, index, len(part.dataset))
+    targets = part.dataset.targets()
+    print(f"{warned.sum()} of {len(warned)} clips of Emotify sound unlike the training music")
+    for name, rows in (("those", warned), ("the others", ~warned)):
+        found = np.nanmean(evaluation.roc_auc(songs[rows], targets[rows]))
+        print(f"ROC-AUC among {name:12} {found:.3f}")
 
 
 if __name__ == "__main__":

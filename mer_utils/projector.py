@@ -253,8 +253,11 @@ def fit_ridge(
     x = (x - offset) * scale
     gram = x.T @ (w * x)  # (layers * dim, layers * dim)
     gram.diagonal().add_(penalty * gram.diagonal().mean())
-    # lstsq, not solve: without a penalty there may be more features than items
-    solution = torch.linalg.lstsq(gram, x.T @ (w * t), driver="gelsd").solution
+    aim = x.T @ (w * t)  # (layers * dim, d)
+    if penalty > 0 and gram.diagonal().min() > 0:
+        solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
+    else:  # without a penalty there may be more features than items
+        solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
     projector = RidgeProjector(
         values.shape[1], values.shape[2], targets.shape[1], keep_length=keep_length
     )
