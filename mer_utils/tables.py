@@ -5,6 +5,7 @@ intervals are 95 %, from resampling whole tracks; a method with several seeds ha
 seeds, in each resampling too.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -102,6 +103,7 @@ def reference_table(
     The supervised ceiling learns from the target's own labels (5-fold, groups kept whole, linear,
     the same features). "every label" and "most frequent k" predict without hearing anything.
     oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
+    A dataset that is too small for a ceiling has none, and a warning says so.
     """
     tables = []
     for name, part in data.items():
@@ -110,6 +112,14 @@ def reference_table(
         if oracles and name in oracles:
             scores["oracle"] = oracles[name]
         for method, of_tracks in scores.items():
+            scored = int(np.isfinite(of_tracks).all(axis=0).sum())
+            if scored < k:
+                warnings.warn(
+                    f"{name}: no {method}, as it scores {scored} labels, fewer than k = {k}; the "
+                    "dataset is too small",
+                    stacklevel=2,
+                )
+                continue
             table = evaluation.evaluate(
                 of_tracks,
                 targets,

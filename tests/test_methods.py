@@ -318,3 +318,14 @@ def test_seed_decides_a_network(data):
     projected = [model.project(data["three"].features) for model in models]
     assert torch.equal(projected[0], projected[1])
     assert not torch.allclose(projected[0], projected[2])
+
+
+def test_a_dataset_too_small_for_a_ceiling_has_none(data, monkeypatch):
+    part = data["one"]
+    scores = np.full(part.dataset.targets().shape, np.nan)
+    scores[:, 0] = 0.5  # only one label could be learned
+    monkeypatch.setattr(tables, "ceiling_scores", lambda _: scores)
+    monkeypatch.setitem(protocol.TOP_K, "one", 2)
+    with pytest.warns(UserWarning, match="one: no supervised ceiling, as it scores 1 labels"):
+        table = tables.reference_table({"one": part}, resamples=20)
+    assert set(table["method"]) == {"every label", "most frequent"}
