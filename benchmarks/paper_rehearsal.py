@@ -27,7 +27,7 @@ RATE = 24_000
 HOURS = {"mtg-jamendo": 1095.0, "cal500": 33.0, "emotify": 6.7}  # of the whole datasets
 QUICK = {
     "seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 1, "weights": [2.5], "styles": ["name"],
-    "measured": 4, "probe_tracks": 12, "frame_tracks": 10,
+    "measured": 4, "probe_tracks": 12, "frame_tracks": 12,
 }  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def assemble(root: Path, real: dict[str, Path], tracks: int, seconds: float) -> 
     whole = datasets.load_mtg_jamendo(real["mtg_jamendo"], audio="skip").tracks
     common = whole["labels"].explode().value_counts().index[:4]  # so that few tracks share labels
     whole = whole[[bool(set(labels) & set(common)) for labels in whole["labels"]]]
+    whole = whole.drop_duplicates("group")
     parts = {"train": tracks - 2 * (tracks // 4), "validation": tracks // 4, "test": tracks // 4}
     chosen = [whole[whole["split"] == part].head(count) for part, count in parts.items()]
     names = [track.removeprefix("track_").lstrip("0") for track in pd.concat(chosen).index]

@@ -1,10 +1,11 @@
 """Audio files to mono waveforms, and waveforms to segments.
 
 A track is decoded once and whole with soundfile (mp3, flac, ogg, opus, wav and what else
-libsndfile reads), mixed to mono as the mean of its channels, resampled once with soxr, and then
-cut. Nothing is ever padded: padding changes what an encoder sees (group normalisation runs over
-the time axis). So is nothing dropped without a word: a file that is damaged, empty or too short is
-an `AudioError` that names it, and `check` finds all of them before a long run.
+libsndfile reads; m4a and the like by ffmpeg, where it is installed), mixed to mono as the mean of
+its channels, resampled once with soxr, and then cut. Nothing is ever padded: padding changes what
+an encoder sees (group normalisation runs over the time axis). So is nothing dropped without a word:
+a file that is damaged, empty or too short is an `AudioError` that names it, and `check` finds all
+of them before a long run.
 
 Conventions: waveforms are float32 in the file's own scale (full scale is 1), shape (samples,);
 sample rates are in Hz, times in seconds. A segment starts where the one before it ends; a rest
@@ -12,7 +13,10 @@ shorter than a segment is left out; a track shorter than one segment is one shor
 """
 
 import contextlib
+import io
 import os
+import shutil
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +29,7 @@ import soxr
 from mer_utils.datasets import Dataset
 from mer_utils.progress import progress_bar
 
+NEEDS_FFMPEG = (".m4a", ".mp4", ".aac", ".wma", ".webm", ".ac3", ".mka")
 MINIMUM_SECONDS = 1.0  # less music than this says nothing about its mood
 SILENCE = 1e-4  # peak amplitude, -80 dB of full scale
 _BLOCK = 2**20  # frames decoded at a time
@@ -141,6 +146,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: no such file")
     if not path.stat().st_size:
         raise AudioError(f"{path}: the file is empty (0 bytes); get it again")
+    if path.suffix.lower() in NEEDS_FFMPEG:
+        return _decode_by_ffmpeg(path)
     try:
         with soundfile.SoundFile(path) as file:
             sample_rate, announced, kind = file.samplerate, file.frames, file.format
@@ -162,6 +169,26 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
                 f"{announced / sample_rate:.1f} s; the file is cut short, get it again"
             )
     return waveform, sample_rate
+
+
+def _decode_by_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
+    """Decode what libsndfile does not read, by the program ffmpeg if it is on this machine."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioError(
+            f"{path}: {path.suffix} is read by ffmpeg, which is not on this machine; install it, "
+            f"or convert the file elsewhere: ffmpeg -i {path.name} {path.stem}.flac"
+        )
+    command = [program, "-v", "error", "-nostdin", "-i", str(path), "-vn", "-f", "au"]
+    command += ["-c:a", "pcm_f32be", "pipe:1"]  # AU needs no length in its header, unlike WAV
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
+            "no reason given"
+        ]
+        raise AudioError(f"{path}: ffmpeg cannot read it ({reason[0]}); get it again")
+    with soundfile.SoundFile(io.BytesIO(done.stdout)) as file:
+        return _mono(path, file), file.samplerate
 
 
 def _mono(path: Path, file: soundfile.SoundFile) -> np.ndarray:

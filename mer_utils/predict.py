@@ -30,6 +30,7 @@ NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the ref
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 FEWEST = 8  # songs that can be ranked among one another
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
+SUFFIXES += audio.NEEDS_FFMPEG
 
 
 @dataclass(frozen=True)
@@ -172,14 +173,7 @@ def _listen(
     path: Path, encoder: Encoder, hop_seconds: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The encoder's output for each segment, (segments, layers, dim), and its start in seconds."""
-    try:
-        waveform = audio.read(path, encoder.sample_rate)
-    except audio.AudioError as error:
-        if path.suffix.lower() in SUFFIXES:
-            raise
-        raise audio.AudioError(
-            f"{error}; to convert it first: ffmpeg -i {path.name} {path.stem}.flac"
-        ) from error
+    waveform = audio.read(path, encoder.sample_rate)
     length = min(round(encoder.segment_seconds * encoder.sample_rate), len(waveform))
     hop = length if hop_seconds is None else max(1, round(hop_seconds * encoder.sample_rate))
     starts = np.arange(0, len(waveform) - length + 1, hop)

@@ -1,5 +1,6 @@
 """Audio: what is read, what is refused, how it is cut."""
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -235,3 +236,48 @@ def test_real_mp3_and_the_same_cut_short(emotify_root, tmp_path):
     (tmp_path / "scrap.mp3").write_bytes(data[:3_000])
     with pytest.raises(AudioError, match=r"scrap\.mp3"):
         audio.read(tmp_path / "scrap.mp3", 24_000)
+
+
+# --- by ffmpeg
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch) -> Path:
+    """A program of that name that writes two channels of 0.25 and 0.75, as AU, or fails."""
+    sound = tmp_path / "sound.au"
+    waveform = np.tile([0.25, 0.75], (16_000, 1))
+    soundfile.write(sound, waveform, 16_000, format="AU", subtype="FLOAT", endian="BIG")
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *broken*) echo "Invalid data" >&2; exit 1;; esac\ncat {sound}\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return program
+
+
+def test_what_soundfile_does_not_read_is_read_by_ffmpeg(ffmpeg, tmp_path):
+    song = tmp_path / "song.m4a"
+    song.write_bytes(b"aac")
+    waveform = audio.read(song, 16_000)
+    assert waveform.shape == (16_000,)
+    np.testing.assert_allclose(waveform, 0.5, atol=1e-6)
+    assert len(audio.read(song, 8_000)) == 8_000
+
+
+def test_what_ffmpeg_cannot_read_is_named(ffmpeg, tmp_path):
+    song = tmp_path / "broken.wma"
+    song.write_bytes(b"x")
+    with pytest.raises(
+        audio.AudioError, match=r"broken\.wma: ffmpeg cannot read it \(Invalid data\)"
+    ):
+        audio.read(song, 16_000)
+
+
+def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    song = tmp_path / "song.m4a"
+    song.write_bytes(b"aac")
+    with pytest.raises(audio.AudioError, match=r"install it, or .*ffmpeg -i song\.m4a song\.flac"):
+        audio.read(song, 16_000)

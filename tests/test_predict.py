@@ -238,12 +238,6 @@ def test_find_songs(tmp_path):
         predict.find_songs([tmp_path / "empty"])
 
 
-def test_unknown_formats_get_a_command_that_converts(encoder, tmp_path):
-    (tmp_path / "song.m4a").write_bytes(b"not audio")
-    with pytest.raises(audio.AudioError, match=r"ffmpeg -i song\.m4a song\.flac"):
-        predict.song_features(tmp_path / "song.m4a", encoder)
-
-
 def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken = tmp_path / "broken.wav"
