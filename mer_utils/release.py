@@ -33,6 +33,7 @@ LICENCES = {
     "emotions": "for research; see Mulan's page",
     "mert-v1-95m": "CC-BY-NC-4.0",
     "mert-v1-330m": "CC-BY-NC-4.0",
+    "all-MiniLM-L6-v2": "Apache-2.0",
     "musicnn": "ISC",
     "musicnn+cues": "ISC",
 }
@@ -101,9 +102,10 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     ]
     restricted = any("NC" in LICENCES.get(x, "") for x in [*about["labels"], encoder["name"]])
     built_in = all(name.startswith("demo-") for name in about["labels"])
+    licence = "cc-by-nc-4.0" if restricted else "mit" if built_in else "other"
     lines = [
         "---",
-        f"license: {'cc-by-nc-4.0' if restricted else 'mit'}",
+        f"license: {licence}",
         "library_name: mer_utils",
         "pipeline_tag: audio-classification",
         "tags: [music, emotion, zero-shot]",
@@ -126,7 +128,7 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
         *rows,
         "",
         f"Audio encoder: {encoder['name']} ({LICENCES.get(encoder['name'], 'see its page')}). "
-        f"Language model: {space['model']} (see its page for the licence).",
+        f"Language model: {space['model']} ({LICENCES.get(space['model'], 'see its page')}).",
         "",
         "## Intended use",
         "",

@@ -89,6 +89,10 @@ def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     assert "0.990" not in text
     restricted = replace(loaded[0], encoder=loaded[0].encoder | {"name": "mert-v1-95m"})
     assert "license: cc-by-nc-4.0" in release.card(restricted, None, "one")
+    real = loaded[0].about | {"labels": {"emotify": ["power"]}, "tracks": {"emotify": 120}}
+    text = release.card(replace(loaded[0], about=real), None, "one")
+    assert "license: other" in text
+    assert "synthetic" not in text
 
 
 def test_reference_is_what_the_model_hears_of_its_tracks(data, loaded):
