@@ -14,7 +14,7 @@ READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
 OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
 GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
 
-.PHONY: notebooks test lab lint format figures site clean
+.PHONY: notebooks test lab lint format hook figures site clean
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(GIVEN)
@@ -34,6 +34,9 @@ format: $(READY)  ## what lint wants
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout notebooks/*.ipynb
+
+hook:  ## let git run lint before every commit
+	git config core.hooksPath .githooks
 
 figures: $(READY)  ## regenerate figures/ and the README's tables from the last run
 	$(BIN)/python -m mer_utils figures --run $(OUT)

@@ -114,7 +114,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
         from distributed import Client
 
         with Client(options.scheduler) as client:
-            yield client.get_executor()
+            yield client.get_executor(pure=False)  # a cell may be tried twice
     elif options.jobs < 1:
         raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
     elif options.jobs == 1:
