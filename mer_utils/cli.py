@@ -183,12 +183,14 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     song.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
     song.add_argument("--csv", default="", help="write the table to this file")
     song.add_argument(
-        "--over-time",
+        "--over-time", action="store_true", help="also ranks along the song, as a curve"
+    )
+    song.add_argument(
+        "--hop",
         type=float,
-        nargs="?",
-        const=3.0,
+        default=3.0,
         metavar="SECONDS",
-        help="also ranks along the song, one every so many seconds; default: 3",
+        help="from one point of the curve to the next; default: 3",
     )
     song.add_argument(
         "--among",
@@ -206,7 +208,8 @@ def _predict(options: argparse.Namespace) -> None:
     model, reference = predict.load(options.model)
     for warning in predict.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
-    songs, failed = _listen(paths, predict.encoder_of(model, options.checkpoint), options.over_time)
+    hop = options.hop if options.over_time else None
+    songs, failed = _listen(paths, predict.encoder_of(model, options.checkpoint), hop)
     among = predict.songs_as_reference(model, songs) if options.among == "given" else reference
     whose = "the given songs" if options.among == "given" else ", ".join(model.about["labels"])
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")

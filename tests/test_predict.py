@@ -248,7 +248,7 @@ def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     broken.write_bytes(b"RIFF")
     table = tmp_path / "out" / "ranks.csv"
     options = ["predict", song, str(broken), "--labels", "sad, gluten-free", "--model", str(folder)]
-    assert cli.main([*options, "--csv", str(table), "--over-time", "5"]) == 1
+    assert cli.main([*options, "--csv", str(table), "--over-time", "--hop", "5"]) == 1
     shown = capsys.readouterr()
     assert "ranks among 36 tracks of demo-mtg, demo-cal500, demo-emotify" in shown.out
     assert any(block in shown.out for block in "▁▂▃▄▅▆▇█")
