@@ -217,6 +217,9 @@ def build_projector(
         raise ValueError(f"projector {kind!r}: {str(error).split('.')[-1]}") from error
 
 
+ROWS = 8192  # of features that a ridge looks at together
+
+
 def fit_ridge(
     values: Tensor,
     targets: Tensor,
@@ -244,16 +247,20 @@ def fit_ridge(
         )
     if penalty < 0:
         raise ValueError(f"the ridge penalty is {penalty}; it must be 0 or more")
-    x = values.flatten(1).double()  # (n, layers * dim)
-    t = targets.double()
+    x = values.flatten(1)  # (n, layers * dim)
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
     w = (w / w.sum())[:, None]  # (n, 1)
-    offset = (w * x).sum(0)
+    # in parts, as all features in double precision may not fit into memory
+    parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
+    offset = torch.stack([(w[part] * x[part].double()).sum(0) for part in parts]).sum(0)
     scale = _block_scale(x.shape[1], blocks)  # (layers * dim,)
-    x = (x - offset) * scale
-    gram = x.T @ (w * x)  # (layers * dim, layers * dim)
+    gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+    aim = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64)
+    for part in parts:
+        rows = (x[part].double() - offset) * scale
+        gram += rows.T @ (w[part] * rows)
+        aim += rows.T @ (w[part] * targets[part].double())
     gram.diagonal().add_(penalty * gram.diagonal().mean())
-    aim = x.T @ (w * t)  # (layers * dim, d)
     if penalty > 0 and gram.diagonal().min() > 0:
         solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
     else:  # without a penalty there may be more features than items

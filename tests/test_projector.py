@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from mer_utils import projector
 from mer_utils.losses import triplet_loss
 from mer_utils.projector import KINDS, build_projector, fit_ridge
 
@@ -100,3 +101,13 @@ def test_ridge_without_penalty_reaches_targets_it_can_reach():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_ridge_in_parts_is_the_same_ridge(monkeypatch):
+    torch.manual_seed(0)
+    values, targets, weights = torch.randn(50, 2, 6), torch.randn(50, 3), torch.rand(50)
+    whole = fit_ridge(values, targets, 2.0, weights)
+    monkeypatch.setattr(projector, "ROWS", 7)
+    parts = fit_ridge(values, targets, 2.0, weights)
+    torch.testing.assert_close(parts.weight, whole.weight)
+    torch.testing.assert_close(parts.offset, whole.offset)
