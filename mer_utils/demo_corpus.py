@@ -204,8 +204,11 @@ def build(
     settings = _settings(spec, pieces, size, seed)
     home = Path(folder) / f"{name}-{storage.settings_hash(settings)}"
     audio = home / "audio"
-    missing = [piece for piece in pieces if not _is_there(audio, piece)]
-    _render(spec, missing, audio, _worker_count(workers))
+    workers = _worker_count(workers)
+    if not all(_is_there(audio, piece) for piece in pieces):
+        with storage.locked(home):  # two notebooks may ask for it at the same time
+            missing = [piece for piece in pieces if not _is_there(audio, piece)]
+            _render(spec, missing, audio, workers)
     table = _table(pieces, audio)
     source = {"kind": "composed and rendered by mer_utils.demo_corpus, synthetic", **settings}
     storage.write_table(home / "tracks.csv", _written(table))

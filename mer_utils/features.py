@@ -217,7 +217,7 @@ def load(store: str | Path, layers: Sequence[Layer] | None = None) -> Features:
     Raises ValueError if the store is not complete or lacks a layer.
     """
     store = Path(store)
-    if not (store / "index.parquet").is_file():
+    if not _is_complete(store):
         there = len(list(store.glob("shards/*.safetensors")))
         raise ValueError(
             f"{store}: no complete features here ({there} shards and no index.parquet); run "
@@ -273,8 +273,8 @@ def extract(
 
     dataset: its tracks' `audio` are files that every worker can read.
     encoder: one that `encoders.load_encoder` gave; workers in other processes load it again.
-    store: folder of the result, new or begun with the same dataset and settings. One run at a
-        time may work on a store.
+    store: folder of the result, new or begun with the same dataset and settings. A second process
+        that is asked for the same store waits until the first has made it.
     executor: any `concurrent.futures` executor, such as a ThreadPoolExecutor, a
         ProcessPoolExecutor or dask.distributed's `Client.get_executor()`; it takes a shard at a
         time. None works in this process.
@@ -298,20 +298,40 @@ def extract(
     _refuse_fork(executor)
     store = Path(store)
     manifest = _manifest(dataset, encoder, tracks_per_shard, batch_size)
-    _claim(store, manifest)
     shards = _plan(dataset, store, tracks_per_shard)
-    if not (store / "index.parquet").is_file():
-        if on_error == "raise":
-            _require_audio(dataset.name, shards)
-        settings = {key: manifest[key] for key in _computing(encoder)}
-        job = _Job(_Carrier(encoder), settings, batch_size, decode_threads)
-        records = _run(shards, job, executor, on_error, dataset.name)
-        if on_error == "raise":
-            _raise_bad_audio(dataset.name, _bad_audio(records), len(dataset), store)
-        _finalise(store, shards, records)
-    shutil.rmtree(store / "shards", ignore_errors=True)
+    if not _is_complete(store) or (store / "shards").exists():
+        _refuse_strange(store)  # before a lock is left in somebody's folder
+        with storage.locked(store):
+            if not _is_complete(store):
+                _claim(store, manifest)
+                if on_error == "raise":
+                    _require_audio(dataset.name, shards)
+                settings = {key: manifest[key] for key in _computing(encoder)}
+                job = _Job(_Carrier(encoder), settings, batch_size, decode_threads)
+                records = _run(shards, job, executor, on_error, dataset.name)
+                if on_error == "raise":
+                    _raise_bad_audio(dataset.name, _bad_audio(records), len(dataset), store)
+                _finalise(store, shards, records)
+            shutil.rmtree(store / "shards", ignore_errors=True)
+    _claim(store, manifest)
     _check_tracks(dataset.name, shards, store, on_error)
     return load(store)
+
+
+def _is_complete(store: Path) -> bool:
+    """Whether an extraction has come to its end here: its index is written last."""
+    return (store / "index.parquet").is_file()
+
+
+def _refuse_strange(store: Path) -> None:
+    """Refuse a folder that holds other things than a feature store."""
+    inside = {path.name for path in store.iterdir()} if store.exists() else set()
+    visible = {name for name in inside if not name.startswith(".")}
+    if visible and "manifest.json" not in visible:
+        raise ValueError(
+            f"{store}: not empty, and no feature store (it has no manifest.json); give a new "
+            "or empty folder"
+        )
 
 
 def _refuse_fork(executor: Executor | None) -> None:
@@ -398,15 +418,10 @@ def _claim(store: Path, manifest: dict) -> None:
     """Write the manifest of a new store, or make sure that an old one has the same settings."""
     path = store / "manifest.json"
     if not path.is_file():
-        if store.exists() and any(store.iterdir()):
-            raise ValueError(
-                f"{store}: not empty, and no feature store (it has no manifest.json); give a new "
-                "or empty folder"
-            )
         storage.write_json(path, manifest)
         return
     differences = _differences(storage.read_json(path), manifest)
-    if (store / "index.parquet").is_file():  # complete: nothing will be mixed into it any more
+    if _is_complete(store):  # nothing will be mixed into it any more
         differences = {k: v for k, v in differences.items() if not k.startswith(_ROUNDING)}
     if differences:
         raise ValueError(

@@ -8,6 +8,7 @@ safetensors; no pickle.
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
+
+LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 
 
 @contextmanager
@@ -33,6 +37,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Let only one process at a time work on a folder; the others wait, and say so.
+
+    The folder is made if it is missing, and a file `.lock` stays in it. The lock goes with the
+    process that holds it, however that ends.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process is at work here; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: str | Path, text: str) -> None:

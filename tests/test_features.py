@@ -73,8 +73,9 @@ def make_dataset(folder: Path, seconds: list[float], name: str = "noise") -> Dat
 
 
 def content(store: Path) -> dict[str, bytes]:
-    """All files of a store, hidden ones as well."""
-    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("*") if p.is_file()}
+    """All files of a store but its lock, hidden ones as well."""
+    files = [p for p in store.rglob("*") if p.is_file() and p.name != storage.LOCK]
+    return {str(p.relative_to(store)): p.read_bytes() for p in files}
 
 
 @pytest.fixture
@@ -282,6 +283,22 @@ def test_killed_at_random_moments_it_gives_the_same_bytes(
     assert any(0 < count < 6 for count in counts), "never killed in the middle"
     features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
+
+
+def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(
+    forkserver: BaseContext, dataset: Dataset, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """One makes it, the others wait: nobody reads a shard that another has put away."""
+    for attempt in range(3):
+        store = tmp_path / f"store {attempt}"
+        begun = [forkserver.Event() for _ in range(4)]
+        children = [forkserver.Process(target=_extract, args=(dataset, store, b)) for b in begun]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+        assert [child.exitcode for child in children] == [0, 0, 0, 0]
+        assert content(store) == expected
 
 
 # --------------------------------------------------------------------------------------- executors
