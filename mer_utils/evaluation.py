@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -219,7 +220,10 @@ def roc_auc(
     Returns (labels,) or (draws, labels).
     """
     targets = _checked_targets(targets)
-    rankings = _rankings(_finite_scores(scores, targets.shape), targets)
+    scores = _finite_scores(scores, targets.shape)
+    if weights is None:
+        return _roc_auc_once(scores, targets)
+    rankings = _rankings(scores, targets)
     return _weighted(lambda w: _roc_auc(rankings, w), weights, len(targets))
 
 
@@ -318,6 +322,18 @@ def _membership(rows: np.ndarray, columns: np.ndarray, height: int, width: int) 
     """A 0/1 matrix with ones at (rows, columns); rows ascend."""
     pointers = np.searchsorted(rows, np.arange(height + 1))
     return csr_array((np.ones(len(columns)), columns, pointers), shape=(height, width))
+
+
+def _roc_auc_once(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Every track counted once, by the sum of the positives' ranks (Mann & Whitney 1947).
+
+    The same numbers as `_roc_auc` with weights of 1, in a tenth of the time: training asks for it
+    after every epoch.
+    """
+    ranks = rankdata(scores, axis=0)  # (tracks, labels), ties share their mean rank
+    positive = targets.sum(axis=0).astype(np.float64)  # (labels,)
+    won = np.where(targets, ranks, 0).sum(axis=0) - positive * (positive + 1) / 2
+    return _divide(won, positive * (len(targets) - positive))
 
 
 def _roc_auc(rankings: list[_Ranking], weights: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import importlib.metadata
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -654,7 +654,7 @@ def model_folder(model: str = DEFAULT_MODEL) -> Path:
         that was downloaded before.
     Raises FileNotFoundError that says how to get it.
     """
-    if model.removeprefix("sentence-transformers/") == DEFAULT_MODEL:
+    if _is_default(model):
         return _packaged_model()
     if Path(model).is_dir():
         return Path(model)
@@ -706,7 +706,7 @@ def weights_hash(model: str = DEFAULT_MODEL) -> str:
     Raises FileNotFoundError for a folder without weights.
     """
     folder = model_folder(model)
-    if model.removeprefix("sentence-transformers/") == DEFAULT_MODEL:
+    if _is_default(model):
         return DEFAULT_MODEL_SHA256  # model_folder has just checked it
     for name in ("model.safetensors", "pytorch_model.bin"):
         found = sorted(folder.rglob(name))
@@ -768,30 +768,61 @@ def _one_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def _encode(texts: tuple[str, ...], model: str) -> np.ndarray:
-    """Unit vectors of texts, (texts, d) float32, read-only; remembered for the process."""
-    language_model = load_model(model)
-    _warn_of_cut_texts(texts, language_model)
-    with _one_thread():
-        vectors = language_model.encode(
-            list(texts), batch_size=64, show_progress_bar=False, normalize_embeddings=True
-        )  # (texts, d)
-    vectors = np.asarray(vectors, dtype=np.float32)
+    """Unit vectors of texts, (texts, d) float32, read-only; remembered for the process.
+
+    Those of the default model are also kept on disk: loading it takes seconds, in every notebook
+    and every worker. (Of other models the hash of the weights does not tell how they pool.)
+    """
+    kept = _kept_vectors(texts, model) if _is_default(model) else None
+    if kept is not None and kept.is_file():
+        vectors = storage.read_array(kept)  # (texts, d)
+    else:
+        vectors, cut = _encode_anew(texts, model)
+        if kept is not None and not cut:  # a warning has to come every time
+            with suppress(OSError):  # a cache that cannot be written is no reason to stop
+                storage.write_array(kept, vectors)
     vectors.flags.writeable = False
     return vectors
 
 
-def _warn_of_cut_texts(texts: Sequence[str], language_model: SentenceTransformer) -> None:
-    """Say which texts are longer than the model reads."""
+def _is_default(model: str) -> bool:
+    return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
+
+
+def _kept_vectors(texts: tuple[str, ...], model: str) -> Path:
+    """The file that keeps the default model's vectors of these texts; errors as `weights_hash`."""
+    packages = ("sentence-transformers", "torch", "transformers")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}
+    return storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
+
+
+def _encode_anew(texts: tuple[str, ...], model: str) -> tuple[np.ndarray, bool]:
+    """Unit vectors of texts, (texts, d) float32, and whether the model had to cut one."""
+    language_model = load_model(model)
+    cut = _warn_of_cut_texts(texts, language_model)
+    with _one_thread():
+        vectors = language_model.encode(
+            list(texts), batch_size=64, show_progress_bar=False, normalize_embeddings=True
+        )  # (texts, d)
+    return np.asarray(vectors, dtype=np.float32), cut
+
+
+def _warn_of_cut_texts(texts: Sequence[str], language_model: SentenceTransformer) -> bool:
+    """Say which texts are longer than the model reads; returns whether there are any."""
     most = language_model.max_seq_length
     # A word is at least one token: short texts need no counting.
     long = [text for text in texts if len(text) > 2 * (most or np.inf)]
+    cut = False
     for text in long:
         tokens = len(language_model.tokenizer(text, truncation=False)["input_ids"])
         if tokens > most:
+            cut = True
             warnings.warn(
                 f"the model reads {most} tokens; this text has {tokens} and is cut: {text[:60]!r}…",
                 stacklevel=2,
             )
+    return cut
 
 
 def _embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:

@@ -17,6 +17,8 @@ over time would let the padding change every frame.
 The weights of MERT-v1-95M and -330M are under CC-BY-NC-4.0.
 """
 
+from __future__ import annotations
+
 import pickle
 import re
 from collections.abc import Iterator
@@ -24,15 +26,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
 from torch.nn.utils.parametrize import remove_parametrizations
-from transformers import HubertConfig, HubertModel
 
 from mer_utils.storage import file_hash, read_json, read_tensors
+
+if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
+    from transformers import HubertConfig, HubertModel
 
 SEGMENT_SECONDS = 10.0  # the paper's
 LICENCE = "CC-BY-NC-4.0: free to use, not for commercial purposes"
@@ -390,7 +395,7 @@ def _read_config(files: Checkpoint, name: str) -> HubertConfig:
                 f"asked for; load it as {other!r}"
             )
     try:
-        return HubertConfig(
+        return transformers.HubertConfig(
             **{key: config[key] for key in ARCHITECTURE if key in config},
             mask_time_prob=0.0,  # no masking, hence no tensor for it
             mask_feature_prob=0.0,
@@ -470,7 +475,7 @@ def build_model(
     Raises ValueError that names the tensors which are missing, left over or of another shape.
     """
     with torch.device("meta"):  # shapes only: the random start would be thrown away
-        model = HubertModel(config)
+        model = transformers.HubertModel(config)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     problems = {
         "missing": sorted(expected.keys() - tensors.keys()),

@@ -23,10 +23,7 @@ from mer_utils.datasets import Dataset
 from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.features import Features
 from mer_utils.methods import Labelled
-from mer_utils.storage import settings_hash
-
-PROJECT = Path(__file__).resolve().parents[1]
-CACHE = PROJECT / "cache"
+from mer_utils.storage import CACHE, PROJECT, settings_hash
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ PROFILES = {
             notebooks=_ALL,
             encoder="musicnn+cues",
             size=150,
+            parameters={"shuffles": 2},
         ),
         Profile(
             name="smoke",

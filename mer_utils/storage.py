@@ -20,6 +20,8 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 
+PROJECT = Path(__file__).resolve().parents[1]
+CACHE = PROJECT / "cache"  # what takes long to make, in files and folders named by what made them
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 
 
