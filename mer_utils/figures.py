@@ -25,6 +25,7 @@ from mer_utils.figures_labels import (
 )
 from mer_utils.figures_results import (
     cluster_cosine_bars,
+    learning_curve,
     per_label,
     projection_map,
     results,
@@ -44,6 +45,7 @@ __all__ = [
     "label_spaces",
     "labels_per_track",
     "layer_probe",
+    "learning_curve",
     "per_label",
     "pooling_comparison",
     "projection_map",

@@ -569,6 +569,39 @@ def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -
     return figure
 
 
+@style()
+def learning_curve(table: pd.DataFrame) -> Figure:
+    """A score against the number of training tracks, with its range over draws of these tracks.
+
+    table: from `comparisons.learning_curve`: target, training_tracks, value, low, high, draws.
+    """
+    columns = ["target", "training_tracks", "value", "low", "high", "draws", "tracks"]
+    require_columns(table, columns, "learning_curve")
+    targets = list(dict.fromkeys(table["target"]))
+    looks = dataset_looks(targets)
+    figure, axes = new_figure(height=3.2)
+    panel, keys = axes[0, 0], []
+    for target in targets:
+        part = table[table["target"] == target].sort_values("training_tracks")
+        look = looks[target]
+        drawn = {"color": look.colour, "marker": look.marker}
+        panel.plot(part["training_tracks"], part["value"], **drawn)
+        panel.fill_between(
+            part["training_tracks"], part["low"], part["high"], color=look.colour, alpha=0.15
+        )
+        keys.append(key(f"{look.title} ({count(part['tracks'].iloc[0], 'track')})", **drawn))
+    panel.axhline(0.5, **_CHANCE_LINE)
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sorted(set(table["training_tracks"].round())))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+    panel.minorticks_off()
+    panel.set(xlabel="training tracks", ylabel=METRIC_NAMES["song_roc_auc"])
+    draws = f"shaded: range over {table['draws'].max()} draws of the training tracks"
+    note = Patch(facecolor=LIGHT_GREY, label=draws)
+    legend_below(figure, [*keys, note, key("chance", **_CHANCE_LINE)])
+    return figure
+
+
 _CHANCE_LINE = {"color": GREY, "linestyle": "--", "linewidth": 1}
 
 

@@ -90,7 +90,7 @@ PROFILES = {
             datasets=("demo-mtg", "demo-cal500", "emotify"),
             notebooks=("04", "05", "06"),
             encoder="musicnn+cues",
-            size=150,
+            size=400,
             targets=("emotify",),
             parameters={"target": "emotify"},
         ),

@@ -18,7 +18,8 @@ from mer_utils.profiles import PROJECT
 from mer_utils.runs import Run
 
 FIGURES = PROJECT / "figures"
-COPIED = ("results", "paired", "ablation")  # tables that the README is made from
+COPIED = ("results", "paired", "ablation", "learning_curve")  # tables that the README is made from
+SOMETIMES = ("limits",)  # of the built-in corpus only
 
 Render = Callable[[Path], pd.DataFrame]  # from the folder of the CSV files
 
@@ -37,6 +38,28 @@ def _paired(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(cells).T.rename_axis(name).fillna("")
 
 
+def _limits(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "limits.csv")
+    text = [
+        f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}], {row.closed:.0%}"
+        for row in table.itertuples()
+    ]
+    wide = table.assign(text=text).pivot_table(
+        "text", "what", "target", aggfunc="first", sort=False
+    )
+    return wide.rename_axis("song ROC-AUC, share of the way to the oracle").rename_axis(
+        None, axis=1
+    )
+
+
+def _learning_curve(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "learning_curve.csv")
+    text = [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in table.itertuples()]
+    wide = table.assign(text=text, tracks=table["training_tracks"].round().astype(int))
+    wide = wide.pivot_table("text", "tracks", "target", aggfunc="first", sort=False).fillna("")
+    return wide.rename_axis("training tracks").rename_axis(None, axis=1)
+
+
 def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
@@ -51,6 +74,8 @@ TABLES: dict[str, Render] = {
     ),
     "paired": _paired,
     "ablation": _ablation,
+    "limits": _limits,
+    "learning_curve": _learning_curve,
 }
 
 
@@ -93,7 +118,8 @@ def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
     Raises FileNotFoundError that says which notebook to run.
     """
     copied = []
-    for name in COPIED:
+    there = [name for name in SOMETIMES if run.path("tables", f"{name}.csv").is_file()]
+    for name in (*COPIED, *there):
         made = run.made(f"tables/{name}.csv", "05_zero_shot_evaluation")
         copied.append(folder / run.profile.name / made.name)
         with storage.replacing(copied[-1]) as temporary:

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mer_utils import comparisons, methods, protocol
+from mer_utils import comparisons, demo_corpus, methods, protocol
+from mer_utils.datasets import Dataset
+from mer_utils.features import Features
 from mer_utils.labels import LabelSpace, affect_correlation, co_occurrence_map
 from mer_utils.methods import Labelled, Method
 from mer_utils.testing import MOODS, mood_dataset
@@ -156,3 +159,75 @@ def test_groups_by_hand(data):
     assert table["tracks"].tolist() == [30, 30]
     assert table["roc_auc"].eq(0.5).all()
     assert (table["labels"] == 2).all()  # the other two of the four moods are not in that genre
+
+
+# --- where it stops
+
+
+def heard(name: str, deaf: bool = False, size: int = 60) -> Labelled:
+    """One dataset of the built-in corpus, not rendered: its features are its hidden points.
+
+    deaf: noise instead.
+    """
+    pieces = demo_corpus.plan(name, size, 0)
+    points = np.array([(p.point.valence, p.point.arousal, p.point.tension) for p in pieces])
+    index = pd.Index([piece.track for piece in pieces], name="track")
+    tracks = pd.DataFrame(points, index, list(demo_corpus.DIMENSIONS))
+    tracks = tracks.assign(audio=None, labels=[p.labels for p in pieces], split=None)
+    tracks = tracks.assign(group=[piece.group for piece in pieces])
+    dataset = Dataset(name, demo_corpus.DEMO_DATASETS[name].labels, tracks)
+    random = np.random.default_rng(len(name))
+    mixed = random.standard_normal((size, 3)) if deaf else points
+    values = (mixed @ (np.eye(3, 4) + 0.3))[:, None].astype(np.float32)
+    features = Features(values, index.to_numpy(dtype=str), np.zeros(size), {"name": "points"})
+    return Labelled(dataset, features)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_limits_tell_ears_from_words(deaf):
+    data = {name: heard(name, deaf) for name in demo_corpus.DEMO_DATASETS}
+    method = methods.ridge_grid(["definition"], [None], [0.01])[0]
+    table = comparisons.limits_table(data, {"demo-emotify": method}, resamples=50)
+    found = table.set_index("what")
+    assert found.loc["oracle", "closed"] == 1
+    oracle, ears = found["value"]["oracle"], found["value"][comparisons.PERFECT_EARS]
+    assert 0.6 < ears < oracle
+    assert (found["low"] < found["value"]).all()
+    assert (found["tracks"] == 60).all()
+    if deaf:
+        assert abs(found["value"][comparisons.PERFECT_WORDS] - 0.5) < 0.1
+        assert found["value"]["selected ridge"] < ears - 0.1
+    else:  # the sound tells the point exactly, so only the words are in the way
+        assert found["value"][comparisons.PERFECT_WORDS] == pytest.approx(oracle, abs=0.01)
+        assert found["value"]["selected ridge"] == pytest.approx(ears, abs=0.03)
+
+
+def test_limits_are_of_the_built_in_corpus_only(data, ridge):
+    with pytest.raises(KeyError, match="valence"):
+        comparisons.limits_table(data, {"three": ridge})
+
+
+def test_some_groups_takes_whole_groups(data):
+    part = data["three"]
+    sizes = part.dataset.tracks["group"].value_counts()
+    few = comparisons.some_groups(part, 0.5, 1)
+    assert few.dataset.tracks["group"].nunique() == round(len(sizes) / 2)
+    kept = few.dataset.tracks["group"].value_counts()
+    assert (kept == sizes[kept.index]).all()
+    assert set(few.features.track) == set(few.dataset.tracks.index)
+    assert comparisons.some_groups(part, 1e-9).dataset.tracks["group"].nunique() == 2
+    whole = comparisons.some_groups(part, 1.0).dataset.tracks
+    assert whole.index.tolist() == part.dataset.tracks.index.tolist()
+
+
+def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
+    table = comparisons.learning_curve(data, {"three": ridge}, [0.25, 1.0], draws=3)
+    assert table["draws"].tolist() == [3, 1]
+    assert (table["low"] <= table["value"]).all()
+    assert (table["value"] <= table["high"]).all()
+    training = [part for name, part in data.items() if name != "three"]
+    assert table["training_tracks"].iloc[1] == sum(len(part.dataset) for part in training)
+    whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as selected"]
+    assert table["value"].iloc[1] == pytest.approx(whole)
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        comparisons.learning_curve(data, {"three": ridge}, [0.0, 1.0])

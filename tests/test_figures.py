@@ -161,6 +161,12 @@ def label_space_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def learning_curve_table() -> pd.DataFrame:
+    sizes = pd.DataFrame({"training_tracks": [40.0, 80.0, 160.0], "value": [0.6, 0.66, 0.7]})
+    one = sizes.assign(low=sizes["value"] - 0.02, high=sizes["value"] + 0.02, draws=[5, 5, 1])
+    return pd.concat([one.assign(target=t, tracks=120) for t in ("emotify", "demo-mtg")])
+
+
 def sweep_table() -> pd.DataFrame:
     rows = [("alignment", 0.5, 0.6), ("alignment", 1.0, 0.62), ("ridge", np.nan, 0.7)]
     table = pd.DataFrame(rows, columns=["approach", "weight", "value"])
@@ -240,6 +246,10 @@ CASES = {
     "sweep_curves": Case(
         lambda: figures.sweep_curves(sweep_table(), "weight"),
         ("CAL500", "mean over 3 seeds", "λ", "ridge", "alignment", "chance"),
+    ),
+    "learning_curve": Case(
+        lambda: figures.learning_curve(learning_curve_table()),
+        ("Emotify (120 tracks)", "training tracks", "macro ROC-AUC\nof songs", "chance"),
     ),
     "cluster_cosine_bars": Case(
         lambda: figures.cluster_cosine_bars(cosine_table()), ("0.15", "0.70", "difference")

@@ -36,7 +36,19 @@ def run(tmp_path) -> runs.Run:
     runs.save_table(opened, "paired", paired[paired["method"] != "supervised ceiling"])
     ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
     runs.save_table(opened, "ablation", ablation)
+    runs.save_table(opened, "learning_curve", learning_curve())
+    limits = pd.DataFrame({"target": ["demo-mtg"] * 2, "what": ["perfect ears", "oracle"]})
+    limits = limits.assign(value=[0.75, 0.9], low=0.6, high=0.95, closed=[0.625, 1.0])
+    runs.save_table(opened, "limits", limits)
     return opened
+
+
+def learning_curve() -> pd.DataFrame:
+    """Two sizes of the training side of one target, as notebook 05 writes them."""
+    sizes = pd.DataFrame(
+        {"target": "emotify", "share": [0.5, 1.0], "training_tracks": [10.0, 20.0]}
+    )
+    return sizes.assign(value=[0.65, 0.7], low=0.6, high=0.7, draws=[5, 1], tracks=400)
 
 
 def test_readable_shows_interval_chance_and_sample_size():
@@ -68,16 +80,21 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     readme.write_text(
         "# Title\n<!-- begin demo:song_roc_auc -->\nold\n<!-- end demo:song_roc_auc -->\nbetween\n"
         "<!-- begin demo:paired -->\n<!-- end demo:paired -->\n"
-        "<!-- begin demo:ablation --><!-- end demo:ablation -->\n" + other
+        "<!-- begin demo:ablation --><!-- end demo:ablation -->\n"
+        "<!-- begin demo:limits --><!-- end demo:limits -->\n"
+        "<!-- begin demo:learning_curve --><!-- end demo:learning_curve -->\n" + other
     )
     figures = tmp_path / "figures"
     report.copy_tables(run, figures)
-    assert report.update_readme("demo", readme, figures) == ["song_roc_auc", "paired", "ablation"]
+    written = ["song_roc_auc", "paired", "ablation", "limits", "learning_curve"]
+    assert report.update_readme("demo", readme, figures) == written
     text = readme.read_text()
     assert "old" not in text
     assert "| ridge | 0.700 [0.600, 0.800] |" in text
     assert "+0.200" in text
     assert "| bare names | 0.654 |" in text
+    assert "| perfect ears | 0.750 [0.600, 0.950], 62% |" in text
+    assert "| 20 | 0.700 (0.600 to 0.700) |" in text
     assert text.endswith(other)
     report.update_readme("demo", readme, figures)
     assert readme.read_text() == text  # the same run gives the same README
