@@ -218,7 +218,7 @@ def _predict(options: argparse.Namespace) -> None:
         found = predict.predict_song(model, reference, song, labels, definitions, among)
         print(f"\n{found.song}")
         for warning in found.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {Path(found.song).name}: {warning}", file=sys.stderr)
         print(found.table.to_string(index=False, float_format="{:.2f}".format))
         table = found.table
         if options.over_time:

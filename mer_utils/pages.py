@@ -105,7 +105,8 @@ def notebook_page(executed: Path, navigation: str = "") -> str:
 
 def _navigation_style() -> str:
     """The rules of STYLE that concern the navigation."""
-    return re.search(r"nav\.site \{[^}]*\}", STYLE)[0] + " nav.site { padding: .7rem 1rem; }"
+    bar = re.search(r"nav\.site \{[^}]*\}", STYLE)[0]
+    return bar + " nav.site { padding: .7rem 1rem; } nav.site a { color: #0062a3; }"
 
 
 def page(title: str, body: str, navigation: str = "") -> str:
