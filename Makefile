@@ -17,7 +17,7 @@ GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if 
 .PHONY: notebooks test lab lint format hook figures site clean
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
-	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(GIVEN)
+	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

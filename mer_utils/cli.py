@@ -35,6 +35,14 @@ def parameter(text: str) -> tuple[str, object]:
         raise argparse.ArgumentTypeError(f"{text!r}: the value is not YAML ({error})") from error
 
 
+def definition(text: str) -> tuple[str, str]:
+    """Read label=sentence, both taken as they stand."""
+    label, equals, sentence = (part.strip() for part in text.partition("="))
+    if not (label and equals and sentence):
+        raise argparse.ArgumentTypeError(f"{text!r} is not label=sentence")
+    return label, sentence
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all subcommands."""
     parser = argparse.ArgumentParser(
@@ -92,7 +100,9 @@ def _add_sweep(commands: argparse._SubParsersAction) -> None:
     sweeping = commands.add_parser("sweep", help="run a grid of experiments (docs/sweeps.md)")
     sweeping.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
     sweeping.add_argument("--out", required=True, help="folder of the sweep")
-    sweeping.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    sweeping.add_argument(
+        "--dry-run", action="store_true", help="print the plan, and its cost so far"
+    )
     sweeping.add_argument("--timeout", type=float, help="seconds that one notebook cell may take")
     sweeping.add_argument("--threads", type=int, help="of each cell; default: cores / jobs")
     _add_workers(sweeping)
@@ -128,6 +138,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
 def _extract(options: argparse.Namespace) -> None:
     profile = profiles.with_encoder(profiles.get(options.profile), options.encoder)
     profiles.check_encoder(profile, options.checkpoint)
+    profiles.check_data(profile)
     with _executor(options) as executor:
         data = profiles.load_labelled(profile, options.checkpoint, executor)
     for name, part in data.items():
@@ -164,12 +175,10 @@ def _site(options: argparse.Namespace) -> None:
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     song = commands.add_parser("predict", help="rank any words for songs, with a trained model")
     song.add_argument("songs", nargs="+", metavar="SONG", help="audio files, or folders of them")
-    song.add_argument(
-        "--labels", default="", help="words, separated by commas; default: the nine of Emotify"
-    )
+    song.add_argument("--labels", help="words, separated by commas; default: the nine of Emotify")
     song.add_argument(
         "--define",
-        type=parameter,
+        type=definition,
         action="append",
         default=[],
         metavar="LABEL=SENTENCE",
@@ -196,20 +205,34 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "--among",
         default="training",
         choices=("training", "given"),
-        help="rank among the model's training tracks, or the given songs among one another",
+        help="rank among the model's training tracks, or the given songs (8 or more) among one "
+        "another",
     )
     song.set_defaults(call=_predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    labels = options.labels.split(",") if options.labels else names("emotify")
-    definitions = {label: str(sentence) for label, sentence in options.define}
+    labels = names("emotify") if options.labels is None else options.labels.split(",")
+    labels = predict.check_words(labels)
+    definitions = dict(options.define)
+    for label in definitions:
+        if label not in labels:
+            raise ValueError(f"--define: {label!r} is not among the labels ({', '.join(labels)})")
+    if options.csv and Path(options.csv).suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--csv {options.csv}: the name has to end in .csv (or .parquet)")
     paths = predict.find_songs(options.songs)
+    if options.among == "given":
+        predict.check_enough(len(paths))
     model, reference = predict.load(options.model)
     for warning in predict.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
     hop = options.hop if options.over_time else None
     songs, failed = _listen(paths, predict.encoder_of(model, options.checkpoint), hop)
+    if options.among == "given" and failed:
+        raise ValueError(
+            f"{len(failed)} of {len(paths)} songs failed, so they cannot be ranked among one "
+            "another; leave these out:\n" + "\n".join(failed)
+        )
     among = predict.songs_as_reference(model, songs) if options.among == "given" else reference
     whose = "the given songs" if options.among == "given" else ", ".join(model.about["labels"])
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
@@ -266,8 +289,9 @@ def _figures(options: argparse.Namespace) -> None:
     from mer_utils import report
 
     run = runs.reopen(options.run)
-    print(f"{len(report.copy_figures(run))} figures to figures/{run.profile.name}/")
-    print(f"{len(report.copy_tables(run))} tables beside them")
+    # tables first: a run without them changes nothing
+    print(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
+    print(f"{len(report.copy_figures(run))} figures beside them")
     print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
 
 

@@ -19,7 +19,9 @@ from mer_utils.labels import LabelSpace, weights_hash
 from mer_utils.projector import Projector, build_projector
 from mer_utils.training import project
 
-FORMAT = 2
+FORMAT = 3
+CONFIG = ("projector", "label_space", "label_model_sha256", "encoder", "weights_sha256")
+CONFIG += ("beside_sha256", "about")
 
 # what has to be the same in the encoder of the training features and of new ones
 FITS = ("name", "layers", "columns", "weights_sha256", "segment_seconds", "pooling")
@@ -92,8 +94,11 @@ class Model:
                     f"these have {theirs!r}; extract them with the model's encoder"
                 )
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model's two files into a folder, the config last."""
+    def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:
+        """Write the model's two files into a folder, the config last.
+
+        beside: names of other files there that belong to the model; the config has their hashes.
+        """
         folder = Path(folder)
         tensors = {f"projector.{k}": v for k, v in self.projector.state_dict().items()}
         tensors |= {"features.mean": self.mean, "features.std": self.std}
@@ -105,6 +110,7 @@ class Model:
             "label_model_sha256": weights_hash(self.space.model),
             "encoder": self.encoder,
             "weights_sha256": storage.file_hash(folder / "projector.safetensors"),
+            "beside_sha256": {name: storage.file_hash(folder / name) for name in beside},
             "about": self.about,
         }
         storage.write_json(folder / "config.json", config)
@@ -139,11 +145,19 @@ def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
             f"{folder}: a model of format {config.get('format')}, this code reads {FORMAT}; train "
             "it again"
         )
-    if storage.file_hash(folder / "projector.safetensors") != config["weights_sha256"]:
+    missing = [key for key in CONFIG if key not in config]
+    if missing:
         raise ValueError(
-            f"{folder}: projector.safetensors is not the file that config.json describes; copy "
-            "both again, or train the model again"
+            f"{folder}: config.json lacks {', '.join(missing)}; copy it again, or train the model "
+            "again"
         )
+    hashes = {"projector.safetensors": config["weights_sha256"], **config["beside_sha256"]}
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or storage.file_hash(folder / name) != expected:
+            raise ValueError(
+                f"{folder}: {name} is not the file that config.json describes; copy all files "
+                "again, or train the model again"
+            )
     trained = LabelSpace.from_description(config["label_space"])
     if space is not None and space != trained:
         raise ValueError(

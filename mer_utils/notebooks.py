@@ -90,10 +90,13 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
         default = declared[name]
         if default is None or value is None:
             continue
+        if isinstance(default, float) and type(value) is int:
+            parameters[name] = float(value)  # so that 1 and 1.0 are one experiment
+            continue
         fits = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(
             default, bool
         )
-        if not fits and not (isinstance(default, float) and type(value) is int):
+        if not fits:
             hint = "; YAML needs the point of 1.0e-3" if isinstance(value, str) else ""
             raise ValueError(
                 f"parameter {name!r} is {value!r} ({type(value).__name__}); the notebooks' default "

@@ -195,30 +195,39 @@ def sweep_page(
 
 # --- The site -------------------------------------------------------------------------------------
 
+SITE = ".mer-utils-site"  # an empty file that says that a folder is a site, which may be replaced
+
 
 def build_site(run: Run, folder: Path) -> list[Path]:
     """Write a run as a static site: an index, the notebooks, the figures, the tables.
 
-    folder: is replaced. Returns the pages.
-    Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that is
-    there and is no site, and for a link that leads nowhere.
+    folder: is replaced if it is a site that this function wrote. Returns the pages.
+    Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
+    holds something else, and for a link that leads nowhere.
     """
     executed = sorted(run.made("notebooks", "00_datasets").glob("*.ipynb"))
     if not executed:
         raise FileNotFoundError(f"{run.path('notebooks')} is empty: run the notebooks first")
-    if folder.exists() and not (folder / "index.html").is_file() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is there and holds no site; give another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / SITE).is_file():
+        raise ValueError(
+            f"{folder} is there, and no site that `make site` wrote (it has no {SITE}); give "
+            "another folder, or remove this one"
+        )
     new = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(new, ignore_errors=True)
-    pages = [*_notebook_pages(executed, new), *_table_pages(run, new)]
-    if run.path("figures").is_dir():
-        shutil.copytree(run.path("figures"), new / "figures")
-    storage.write_text(new / "index.html", _index(run, executed, new))
-    broken = broken_links(new)
-    if broken:
-        raise ValueError(f"{len(broken)} links lead nowhere, first: {broken[0]}")
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    try:
+        pages = [*_notebook_pages(executed, new), *_table_pages(run, new)]
+        if run.path("figures").is_dir():
+            shutil.copytree(run.path("figures"), new / "figures")
+        storage.write_text(new / "index.html", _index(run, executed, new))
+        storage.write_text(new / SITE, "")
+        broken = broken_links(new)
+        if broken:
+            raise ValueError(f"{len(broken)} links lead nowhere, first: {broken[0]}")
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return [folder / "index.html", *(folder / path.relative_to(new) for path in pages)]
 
 
@@ -250,12 +259,18 @@ def _table_pages(run: Run, site: Path) -> list[Path]:
 
 def title_of(executed: Path) -> str:
     """A notebook's title: its first heading."""
-    return nbformat.read(executed, as_version=4).cells[0].source.splitlines()[0].lstrip("# ")
+    return _opening(executed).splitlines()[0].lstrip("# ")
+
+
+def _opening(executed: Path) -> str:
+    """The cell with the title; of a notebook that failed, papermill's note stands before it."""
+    sources = [cell.source for cell in nbformat.read(executed, as_version=4).cells]
+    return next((source for source in sources if source.startswith("# ")), executed.stem)
 
 
 def question_of(executed: Path) -> str:
     """A notebook's question, from its opening."""
-    opening = nbformat.read(executed, as_version=4).cells[0].source
+    opening = _opening(executed)
     found = re.search(r"\*\*Question\.\*\*\s*(.+?)\n\n", opening, flags=re.DOTALL)
     return " ".join(found[1].replace("*", "").split()) if found else ""
 

@@ -19,14 +19,15 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     profile: name of a profile; out: the run folder, runs/<profile> if empty.
     parameters: notebook parameters, over the profile's own; plain JSON values.
     Returns the run folder.
-    Raises ValueError before anything runs if a parameter is unknown, FileNotFoundError if the
-    profile's encoder needs weights that are not there; NotebookError if a notebook
+    Raises ValueError before anything runs if a parameter is unknown, FileNotFoundError if data or
+    the encoder's weights that the profile needs are not there; NotebookError if a notebook
     fails, naming it and its cell; what it had done until then is kept.
     """
     chosen = profiles.get(profile)
     paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
     parameters = notebooks.check_parameters(paths, parameters)
     profiles.check_encoder(chosen, str(parameters.get("checkpoint") or ""))
+    profiles.check_data(chosen)
     opened = runs.open_run(profile, out)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     runs.note(opened, parameters=given, **runs.provenance())

@@ -28,6 +28,7 @@ from mer_utils.vocabulary import DEFINITIONS
 
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
+REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 SUFFIXES += audio.NEEDS_FFMPEG
@@ -95,6 +96,7 @@ def load(path: str | Path) -> tuple[Model, Reference]:
     path: its folder, or a run folder. Errors as in `models.load_model`.
     """
     folder = model_folder(path)
+    model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
     reference = Reference(
         pd.read_parquet(folder / "reference.parquet"),
@@ -102,7 +104,7 @@ def load(path: str | Path) -> tuple[Model, Reference]:
         tensors["inputs"].float().numpy(),
         float(tensors["far"]),
     )
-    return load_model(folder), reference
+    return model, reference
 
 
 def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
@@ -144,8 +146,9 @@ def song_features(
 ) -> Features:
     """A song's features as a projector takes them.
 
-    hop_seconds: from the start of one segment to the next, above 0; segments follow one another if
-        None.
+    hop_seconds: from the start of one segment to the next, above 0, and a last one that ends with
+        the song. If None, segments follow one another as they do in training, where a rest at the
+        end that makes no whole segment is not heard.
     cache: folder that keeps them, so that other words for the same song take no time.
     Raises audio.AudioError, naming the file and the mend, for what cannot be decoded.
     """
@@ -177,6 +180,8 @@ def _listen(
     length = min(round(encoder.segment_seconds * encoder.sample_rate), len(waveform))
     hop = length if hop_seconds is None else max(1, round(hop_seconds * encoder.sample_rate))
     starts = np.arange(0, len(waveform) - length + 1, hop)
+    if hop_seconds is not None and starts[-1] + length < len(waveform):  # the curve's end
+        starts = np.append(starts, len(waveform) - length)
     values = [encoder(waveform[None, start : start + length]) for start in starts]
     return np.concatenate(values), starts / encoder.sample_rate
 
@@ -283,16 +288,21 @@ def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
 
     Raises ValueError for fewer than FEWEST songs.
     """
-    if len(songs) < FEWEST:
-        raise ValueError(
-            f"{len(songs)} songs cannot be ranked among one another; give {FEWEST} or more, or "
-            "rank among the training tracks"
-        )
+    check_enough(len(songs))
     means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
     projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
     tracks = [str(song.track[0]) for song in songs]
     table = pd.DataFrame({"track": tracks, "dataset": "given", "labels": ""})
     return Reference(table, projections, inputs, float("inf"))
+
+
+def check_enough(songs: int) -> None:
+    """Raise ValueError for fewer songs than can be ranked among one another."""
+    if songs < FEWEST:
+        raise ValueError(
+            f"{songs} songs cannot be ranked among one another; give {FEWEST} or more, or "
+            "rank among the training tracks"
+        )
 
 
 def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = False) -> np.ndarray:

@@ -145,6 +145,8 @@ def data_folder(name: str) -> Path:
     roots = [PROJECT / "data", PROJECT.parent / "shared" / "data"]
     if os.environ.get("MER_DATA"):
         roots.insert(0, Path(os.environ["MER_DATA"]))
+        if not roots[0].is_dir():
+            raise FileNotFoundError(f"MER_DATA is {roots[0]}, which is no folder")
     for root in roots:
         if (root / name).is_dir():
             return root / name
@@ -152,6 +154,22 @@ def data_folder(name: str) -> Path:
         f"no folder {name}/ in any of {', '.join(str(r) for r in roots)}; README, 'Data', says "
         "where to get it and what it must look like; then set MER_DATA to the folder above it"
     )
+
+
+_FOLDERS = {"mtg-jamendo": "mtg_jamendo", "cal500": "cal500", "emotify": "emotify"}
+
+
+def check_data(profile: Profile) -> None:
+    """Stop before any work if a real dataset of the profile has no folder; errors as `data_folder`.
+
+    Whether all its files are there, its loader says.
+    """
+    if profile.name == "mulan":
+        data_folder("mulan")
+        return
+    for name in profile.datasets:
+        if name in _FOLDERS:
+            data_folder(_FOLDERS[name])
 
 
 def check_encoder(profile: Profile, checkpoint: str = "") -> None:
@@ -180,11 +198,11 @@ def load_dataset(name: str, size: int | None = None) -> Dataset:
     if name in demo_corpus.DEMO_DATASETS:
         return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
     loaders = {
-        "mtg-jamendo": ("mtg_jamendo", datasets.load_mtg_jamendo),
-        "cal500": ("cal500", datasets.load_cal500),
-        "emotify": ("emotify", datasets.load_emotify),
+        "mtg-jamendo": datasets.load_mtg_jamendo,
+        "cal500": datasets.load_cal500,
+        "emotify": datasets.load_emotify,
     }
-    return _with_audio(*loaders[name])
+    return _with_audio(_FOLDERS[name], loaders[name])
 
 
 def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:

@@ -17,7 +17,7 @@ import pandas as pd
 from mer_utils import storage
 from mer_utils.methods import Labelled, Method, fit
 from mer_utils.models import Model
-from mer_utils.predict import FAR, Reference, neighbour_distance, track_means
+from mer_utils.predict import FAR, REFERENCE_FILES, Reference, neighbour_distance, track_means
 from mer_utils.report import markdown
 from mer_utils.tables import readable
 
@@ -54,8 +54,8 @@ def release(
     """
     folder, training = Path(folder), list(data.values())
     model, _ = fit(method, training, seed)
-    model.save(folder)
     reference_set(model, training, seed).save(folder)
+    model.save(folder, beside=REFERENCE_FILES)  # the config comes last and ties all together
     storage.write_text(folder / "README.md", card(model, results, scored_as))
     return folder
 

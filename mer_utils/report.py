@@ -117,11 +117,11 @@ def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
 
     Raises FileNotFoundError that says which notebook to run.
     """
-    copied = []
+    copied, folder = [], folder / run.profile.name
     there = [name for name in SOMETIMES if run.path("tables", f"{name}.csv").is_file()]
-    for name in (*COPIED, *there):
-        made = run.made(f"tables/{name}.csv", "05_zero_shot_evaluation")
-        copied.append(folder / run.profile.name / made.name)
+    names = [f"tables/{name}.csv" for name in (*COPIED, *there)]
+    for made in [run.made(name, "05_zero_shot_evaluation") for name in names]:
+        copied.append(folder / made.name)
         with storage.replacing(copied[-1]) as temporary:
             shutil.copyfile(made, temporary)
     return copied

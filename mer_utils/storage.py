@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -117,8 +118,13 @@ def write_tensors(
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read named tensors from a safetensors file."""
-    return load_file(path)
+    """Read named tensors from a safetensors file; an unreadable one is an error that names it."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path}: not readable as safetensors ({error}); delete it and make it again"
+        ) from error
 
 
 def file_hash(path: str | Path) -> str:

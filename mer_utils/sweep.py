@@ -30,6 +30,7 @@ from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import evaluation, figures, notebooks, pages, profiles, storage
+from mer_utils.methods import APPROACHES
 from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.protocol import slug
@@ -88,7 +89,17 @@ def read_grid(grid: str | Path | Mapping) -> dict:
     unknown = sorted(set(grid) - KEYS)
     if unknown:
         raise ValueError(f"{name} has a key {unknown[0]!r}; there are {', '.join(sorted(KEYS))}")
-    parts = [grid["grid"]] if isinstance(grid["grid"], Mapping) else list(grid["grid"])
+    parts = grid["grid"] if isinstance(grid["grid"], list | tuple) else [grid["grid"]]
+    shapes = {"grid": parts, "fixed": [grid.get("fixed") or {}]}
+    for key, mappings in shapes.items():
+        wrong = [part for part in mappings if not isinstance(part, Mapping)]
+        if wrong:
+            raise ValueError(
+                f"{name}: {key} has {wrong[0]!r} where parameters and their values are needed, "
+                "such as {seed: [0, 1]} in the grid or {epochs: 75} in fixed"
+            )
+    if not isinstance(grid.get("profile", "demo"), str):
+        raise ValueError(f"{name}: profile is {grid['profile']!r}; it is one name, such as demo")
     for part in parts:
         for key, values in part.items():
             if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
@@ -119,12 +130,24 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         for own in ("profile", "out"):
             if own in described["fixed"] or own in varied:
                 raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
+        _check_experiment(given, profile)
         given = {key: value for key, value in given.items() if key != "out"}
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
         key = f"{name}-{storage.settings_hash({'parameters': given, 'notebook': code})}"
         cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
     return list(cells.values())
+
+
+def _check_experiment(given: Mapping, profile: profiles.Profile) -> None:
+    """Refuse a target or approach that there is not before anything runs."""
+    if given.get("target", profile.datasets[0]) not in profile.datasets:
+        raise ValueError(
+            f"no target {given['target']!r} in profile {profile.name!r}; there are "
+            f"{', '.join(profile.datasets)}"
+        )
+    if given.get("approach", APPROACHES[0]) not in APPROACHES:
+        raise ValueError(f"no approach {given['approach']!r}; there are {', '.join(APPROACHES)}")
 
 
 def plan_text(cells: Sequence[Cell]) -> str:
@@ -217,6 +240,7 @@ def prepare_features(cells: Sequence[Cell]) -> None:
     for profile, encoder, checkpoint in sorted(wanted):
         chosen = profiles.with_encoder(profiles.get(profile), encoder)
         profiles.check_encoder(chosen, checkpoint)
+        profiles.check_data(chosen)
         profiles.load_labelled(chosen, checkpoint)
 
 
@@ -231,7 +255,16 @@ def _done(
     futures = {executor.submit(do_cell, cell, threads, timeout): cell for cell in cells}
     try:
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            cell = futures[future]
+            try:
+                error = future.result()
+            except Exception as lost:  # the worker itself, of a pool or of dask
+                error = _failed(
+                    cell,
+                    f"its worker was lost ({type(lost).__name__}: {lost}), most often for want of "
+                    "memory; run again, with fewer jobs at a time",
+                )
+            yield cell, error
     finally:  # on Ctrl-C: begin no other
         for future in futures:
             future.cancel()
@@ -251,13 +284,19 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
-    except notebooks.NotebookError as error:
-        storage.write_json(failure, {"parameters": cell.parameters, "error": str(error)})
-        return str(error)
+    except Exception as error:  # whatever it is, the other cells go on
+        known = isinstance(error, notebooks.NotebookError)
+        return _failed(cell, str(error) if known else f"{type(error).__name__}: {error}")
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}
     storage.write_json(cell.folder / "cell.json", record)
     return ""
+
+
+def _failed(cell: Cell, error: str) -> str:
+    """Record why a cell failed; returns it."""
+    storage.write_json(cell.folder / "failed.json", {"parameters": cell.parameters, "error": error})
+    return error
 
 
 # --- What the cells say together ------------------------------------------------------------------

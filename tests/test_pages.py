@@ -96,9 +96,11 @@ def test_site_refuses_what_is_no_run_and_what_is_no_site(run, tmp_path, capsys):
     other = tmp_path / "other"
     other.mkdir()
     (other / "mine.txt").write_text("keep")
-    with pytest.raises(ValueError, match="is there and holds no site"):
+    (other / "index.html").write_text("my own page")
+    with pytest.raises(ValueError, match="no site that `make site` wrote"):
         pages.build_site(run, other)
     assert (other / "mine.txt").read_text() == "keep"
+    assert not other.with_name("other.tmp").exists()
     empty = runs.open_run("smoke", tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
         pages.build_site(empty, tmp_path / "site")

@@ -134,7 +134,7 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     assert folder == tmp_path / "run"
     # epochs from the profile, rate and names from the call, fast from the notebook
     written = (folder / "first.txt").read_text()
-    assert written == repr(("tiny", 2, 1, False, ["b", "c"]))
+    assert written == repr(("tiny", 2, 1.0, False, ["b", "c"]))
     record = storage.read_json(folder / "run.json")
     assert record["profile"] == "tiny"
     assert record["parameters"] == {
@@ -276,3 +276,15 @@ def test_environment_is_put_back(monkeypatch):
         assert (os.environ["MER_ONE"], os.environ["MER_TWO"]) == ("a", "b")
     assert os.environ["MER_ONE"] == "before"
     assert "MER_TWO" not in os.environ
+
+
+def test_missing_data_stops_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
+    monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
+    with pytest.raises(FileNotFoundError, match="MER_DATA is .*typo, which is no folder"):
+        pipeline.run("emotify", tmp_path / "run")
+    monkeypatch.setenv("MER_DATA", str(tmp_path))
+    for name in ("emotify", "mulan"):
+        with pytest.raises(FileNotFoundError, match=f"no folder {name}/ in any of"):
+            pipeline.run(name, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """Own music and words: models to take home, ranks, warnings, the command line."""
 
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,45 @@ def test_a_release_is_five_files_that_are_read_back(folder, loaded):
     assert predict.model_folder(folder.parent) == folder
     with pytest.raises(FileNotFoundError, match="no model with a reference set"):
         predict.load(folder / "elsewhere")
+
+
+@pytest.mark.parametrize("name", predict.REFERENCE_FILES)
+def test_a_reference_set_of_another_model_is_refused(folder, tmp_path, name):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with open(tmp_path / name, "ab") as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match=f"{name} is not the file that config.json describes"):
+        predict.load(tmp_path)
+
+
+def test_a_config_that_lacks_something_is_named(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = storage.read_json(tmp_path / "config.json")
+    del config["encoder"]
+    storage.write_json(tmp_path / "config.json", config)
+    with pytest.raises(ValueError, match=r"config.json lacks encoder; copy it again"):
+        predict.load(tmp_path)
+
+
+def test_the_curve_reaches_the_end_of_the_song(encoder, tmp_path):
+    path = tmp_path / "song.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8 * 16_000)
+    soundfile.write(path, np.concatenate([np.zeros(12 * 16_000), noise]), 16_000)
+    found = predict.song_features(path, encoder, hop_seconds=9)
+    np.testing.assert_allclose(found.start, [0, 9, 11])  # the last ends with the song
+    assert predict.song_features(path, encoder).start.tolist() == [0, 9]  # as in training
+    soundfile.write(path, np.zeros(18 * 16_000), 16_000)
+    assert predict.song_features(path, encoder, hop_seconds=9).start.tolist() == [0, 9]
+
+
+def test_definitions_are_taken_as_they_stand():
+    sentence = "Music that is cold: uncanny # and slow."
+    assert cli.definition(f"ready to dance = {sentence}") == ("ready to dance", sentence)
+    for wrong in ("eerie", "=Music", "eerie="):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not label=sentence"):
+            cli.definition(wrong)
 
 
 def test_other_language_model_weights_are_refused(folder, tmp_path):
@@ -149,7 +189,9 @@ def test_along_the_song(loaded, encoder, song):
     features = predict.song_features(song, encoder, hop_seconds=2.0)
     found = predict.predict_song(*loaded, features, LABELS)
     starts = found.over_time["start"].to_numpy()
-    np.testing.assert_allclose(starts, np.arange(0, seconds - encoder.segment_seconds + 1e-6, 2))
+    last = seconds - encoder.segment_seconds
+    expected = np.unique([*np.arange(0, last + 1e-6, 2), last])
+    np.testing.assert_allclose(starts, expected, atol=1e-4)
     assert set(found.over_time) == {"start", *LABELS}
     with pytest.raises(ValueError, match="hop_seconds is 0"):
         predict.song_features(song, encoder, hop_seconds=0)
@@ -260,5 +302,18 @@ def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     assert set(written["label"]) == {"sad", "gluten-free"}
     assert cli.main(["predict", song, "--model", str(folder), "--among", "given"]) == 1
     assert "1 songs cannot be ranked" in capsys.readouterr().err
+    copies = [tmp_path / f"{i}.flac" for i in range(8)]
+    for copy in copies:
+        copy.symlink_to(song)
+    many = [*map(str, copies), str(broken), "--model", str(folder), "--among", "given"]
+    assert cli.main(["predict", *many]) == 1
+    assert "broken.wav" in capsys.readouterr().err
+    assert cli.main(["predict", song, "--model", str(folder), "--csv", "ranks.txt"]) == 1
+    assert "has to end in .csv" in capsys.readouterr().err
+    wrong = ["predict", song, "--model", str(folder), "--labels", "eerie", "--define", "erie=Foo."]
+    assert cli.main(wrong) == 1
+    assert "--define: 'erie' is not among the labels (eerie)" in capsys.readouterr().err
+    assert cli.main(["predict", song, "--model", str(folder), "--labels", " , "]) == 1
+    assert "no labels; give at least one" in capsys.readouterr().err
     assert cli.main(["predict", song, "--model", str(tmp_path)]) == 1
     assert "no model with a reference set" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Sweeps: grids, cells that fail or are stopped, statistics over seeds, the summary."""
 
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import nbformat
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import stats
 
 from mer_utils import cli, notebooks, pages, profiles, storage, sweep
 
-PARAMETERS = 'profile = "smoke"\nout = ""\ntarget = "a"\nweight = 1.0\nseed = 0\nkind = "x"'
+PARAMETERS = 'profile = "smoke"\nout = ""\ntarget = "demo-mtg"\nweight = 1.0\nseed = 0\nkind = "x"'
 EXPERIMENT = """
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ tensors = {"scores": scores, "targets": targets, "track_index": np.arange(40), "
 tensors = {name: torch.from_numpy(value) for name, value in tensors.items()}
 storage.write_tensors(Path(out, "scores.safetensors"), tensors)
 """
-GRID = {"profile": "smoke", "grid": {"weight": [0.0, 3.0], "seed": [0, 1], "target": ["a"]}}
+GRID = {"profile": "smoke", "grid": {"weight": [0.0, 3.0], "seed": [0, 1], "target": ["demo-mtg"]}}
 
 
 @pytest.fixture
@@ -92,11 +92,47 @@ def test_numpy_numbers_and_tuples_are_plain_values(quick, tmp_path):
         ({"grid": {"weight": ["1e-3"]}}, "YAML needs the point of 1.0e-3"),
         ({"grid": {"out": ["x"]}}, "'out' is no parameter of a grid's cells"),
         ({"profile": "nonsense", "grid": {"seed": [0]}}, "no profile 'nonsense'"),
+        ({"profile": ["smoke"], "grid": {"seed": [0]}}, "profile is .* it is one name"),
+        ({"grid": ["approach", "target"]}, "grid has 'approach' where parameters"),
+        ({"grid": 5}, "grid has 5 where parameters"),
+        ({"fixed": ["a"], "grid": {"seed": [0]}}, "fixed has .* where parameters"),
+        ({"grid": {"target": ["demo-nonsense"]}}, "no target 'demo-nonsense' in profile 'smoke'"),
     ],
 )
 def test_grids_that_are_wrong(quick, tmp_path, grid, message):
     with pytest.raises(ValueError, match=message):
         sweep.plan({"profile": "smoke", **grid}, tmp_path)
+
+
+def test_an_unknown_approach_is_refused_before_anything_runs(tmp_path):
+    grid = {"profile": "smoke", "grid": {"approach": ["ridge", "rigde"]}}
+    with pytest.raises(ValueError, match="no approach 'rigde'; there are baseline 1"):
+        sweep.plan(grid, tmp_path)
+
+
+def test_a_whole_number_is_the_same_experiment_as_its_decimal(quick, tmp_path):
+    grid = {"profile": "smoke", "grid": {"weight": [1, 1.0]}}
+    assert [cell.varied["weight"] for cell in sweep.plan(grid, tmp_path)] == [1.0]
+
+
+def test_a_lost_worker_fails_its_cells_and_says_so(quick, tmp_path, monkeypatch):
+    class Breaks(ThreadPoolExecutor):
+        def submit(self, function, cell, *rest):
+            if cell.varied["seed"] == 0:
+                return super().submit(self.die)
+            return super().submit(function, cell, *rest)
+
+        def die(self):
+            raise BrokenExecutor("killed")
+
+    monkeypatch.setattr(sweep, "prepare_features", lambda cells: None)
+    monkeypatch.setattr(notebooks, "run_notebook", lambda *args, **named: 1 / 0)
+    grid = {"profile": "smoke", "grid": {"seed": [0, 1]}}
+    with Breaks(1) as executor, pytest.raises(notebooks.NotebookError, match="2 of 2 cells") as e:
+        sweep.run(grid, tmp_path, executor)
+    assert "its worker was lost (BrokenExecutor: killed), most often for want of" in str(e.value)
+    assert "ZeroDivisionError" in str(e.value)
+    assert {cell.status for cell in sweep.plan(grid, tmp_path)} == {"failed"}
 
 
 def test_grids_in_files(quick, tmp_path):
@@ -225,7 +261,7 @@ def test_holm_by_hand():
 
 def test_seeds_are_averaged_within_a_configuration():
     rows = [
-        {"target": "a", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
+        {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
         | {"value": value + seed, "chance": 0.5, "tracks": 40}
         for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
         for seed in (0, 1, 2)
