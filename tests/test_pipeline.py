@@ -281,7 +281,7 @@ def test_environment_is_put_back(monkeypatch):
 def test_missing_data_stops_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
     monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
-    with pytest.raises(FileNotFoundError, match="MER_DATA is .*typo, which is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"MER_DATA is .*typo, which is no folder"):
         pipeline.run("emotify", tmp_path / "run")
     monkeypatch.setenv("MER_DATA", str(tmp_path))
     for name in ("emotify", "mulan"):
