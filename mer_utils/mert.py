@@ -32,9 +32,10 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
-from mer_utils.storage import file_hash, read_json, read_tensors
+from mer_utils.storage import file_hash, read_json
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
     from transformers import HubertConfig, HubertModel
@@ -442,7 +443,7 @@ def read_network_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
-            tensors = read_tensors(path)
+            tensors = load_file(path)
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from mer_utils import audio, cli, methods, predict, profiles, release, storage
 from mer_utils.features import Features
@@ -83,6 +84,14 @@ def test_a_config_that_lacks_something_is_named(folder, tmp_path):
     storage.write_json(tmp_path / "config.json", config)
     with pytest.raises(ValueError, match=r"config.json lacks encoder; copy it again"):
         predict.load(tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "kept.safetensors"
+    storage.write_tensors(path, {"values": torch.zeros(100)})
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"kept.safetensors: not readable as safetensors"):
+        storage.read_tensors(path)
 
 
 def test_the_curve_reaches_the_end_of_the_song(encoder, tmp_path):
