@@ -29,6 +29,11 @@ KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
 """Kinds of label spaces, each in every text style."""
 
 
+def _others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
+    """The datasets that a target is predicted from: all others."""
+    return [part for name, part in data.items() if name != target]
+
+
 def annotations(part: Labelled) -> np.ndarray:
     """How listeners gave the labels, (tracks, labels): shares of them if known, else yes or no."""
     table = part.dataset.tracks
@@ -67,7 +72,7 @@ def label_space_table(
     rows = []
     for target in targets or data:
         part = data[target]
-        training = [other for name, other in data.items() if name != target]
+        training = _others(data, target)
         labels, given = part.dataset.labels, annotations(part)
         for style in styles:
             for kind in KINDS:
@@ -142,7 +147,7 @@ def ablation_table(
     columns = {}
     for target, method in chosen.items():
         part = data[target]
-        training = [other for name, other in data.items() if name != target]
+        training = _others(data, target)
         scores = {}
         for name, changed in ablations(method).items():
             scores[name] = _song_roc_auc(changed, training, part)
@@ -206,7 +211,7 @@ def learning_curve(
         raise ValueError(f"shares are above 0 and at most 1, not {list(shares)}")
     rows = []
     for target, method in chosen.items():
-        training = [other for name, other in data.items() if name != target]
+        training = _others(data, target)
         for share in shares:
             parts = [
                 [some_groups(other, share, (seed, draw)) for other in training]
@@ -250,7 +255,7 @@ def limits_table(
     rows = []
     for target, method in chosen.items():
         part = data[target]
-        training = [other for name, other in data.items() if name != target]
+        training = _others(data, target)
         model, _ = fit(method, training)
         seeing = replace(method, penalty=0.01)  # of three true numbers nothing is to be smoothed
         pointed = [_with_points(other) for other in training]
