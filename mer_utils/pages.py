@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -195,40 +196,58 @@ def sweep_page(
 
 # --- The site -------------------------------------------------------------------------------------
 
-SITE = ".mer-utils-site"  # an empty file that says that a folder is a site, which may be replaced
+SITE = ".mer-utils-site"  # lists the files of a site that was written here, which may be replaced
 
 
 def build_site(run: Run, folder: Path) -> list[Path]:
     """Write a run as a static site: an index, the notebooks, the figures, the tables.
 
-    folder: is replaced if it is a site that this function wrote. Returns the pages.
+    folder: is replaced if it is a site that this function wrote and holds nothing else.
+    Returns the pages.
     Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
     holds something else, and for a link that leads nowhere.
     """
     executed = sorted(run.made("notebooks", "00_datasets").glob("*.ipynb"))
     if not executed:
         raise FileNotFoundError(f"{run.path('notebooks')} is empty: run the notebooks first")
-    if folder.exists() and any(folder.iterdir()) and not (folder / SITE).is_file():
-        raise ValueError(
-            f"{folder} is there, and no site that `make site` wrote (it has no {SITE}); give "
-            "another folder, or remove this one"
-        )
-    new = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(new, ignore_errors=True)
-    try:
+    refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # fresh and unique, beside the site so that it can be moved there
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
         pages = [*_notebook_pages(executed, new), *_table_pages(run, new)]
         if run.path("figures").is_dir():
             shutil.copytree(run.path("figures"), new / "figures")
         storage.write_text(new / "index.html", _index(run, executed, new))
-        storage.write_text(new / SITE, "")
         broken = broken_links(new)
         if broken:
             raise ValueError(f"{len(broken)} links lead nowhere, first: {broken[0]}")
-        shutil.rmtree(folder, ignore_errors=True)
+        storage.write_json(new / SITE, [str(path) for path in files_below(new)])
+        refuse_foreign(folder)  # again: a site takes seconds to write
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
         new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return [folder / "index.html", *(folder / path.relative_to(new) for path in pages)]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and below, relative to it, sorted."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise ValueError if a folder holds anything but a site that `build_site` wrote."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give a folder for the site")
+    known = storage.read_json(folder / SITE) if (folder / SITE).is_file() else []
+    foreign = sorted({str(path) for path in files_below(folder)} - {SITE, *known})
+    if foreign:
+        raise ValueError(
+            f"{folder} holds {len(foreign)} files that `make site` did not write, first: "
+            f"{foreign[0]}; give another folder, or move them elsewhere"
+        )
 
 
 def _notebook_pages(executed: Sequence[Path], site: Path) -> list[Path]:

@@ -8,6 +8,7 @@ They are rendered from the CSV files, so anybody can check them without a run.
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
 
 
 def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
-    """Copy the run's figures to figures/<profile>/; figures that no longer exist are removed.
+    """Copy the run's figures to figures/<profile>/; a warning names those that it did not draw.
 
     Raises FileNotFoundError if the run has drawn nothing.
     """
@@ -137,8 +138,13 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
         raise FileNotFoundError(f"{run.path('figures')} is empty: run the notebooks first")
     home = folder / run.profile.name
     home.mkdir(parents=True, exist_ok=True)
-    for old in home.glob("*.png"):
-        old.unlink()
+    others = sorted({path.name for path in home.glob("*.png")} - {path.name for path in drawn})
+    if others:
+        warnings.warn(
+            f"{home}: {len(others)} figures are not of this run, first: {others[0]}; remove what "
+            "is out of date",
+            stacklevel=2,
+        )
     for path in drawn:
         with storage.replacing(home / path.name) as temporary:
             shutil.copyfile(path, temporary)

@@ -73,7 +73,21 @@ def test_site_has_everything_and_its_links_lead_somewhere(run, tmp_path):
     assert '<a href="../index.html">index</a>' in first
     assert pages.broken_links(out) == []
     pages.build_site(run, out)  # again, over itself
-    assert not out.with_name("site.tmp").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "site"}
+
+
+def test_site_removes_nothing_that_it_did_not_make(run, tmp_path):
+    beside = tmp_path / "pages.tmp"
+    beside.mkdir()
+    (beside / "mine.txt").write_text("keep")
+    out = tmp_path / "pages"
+    pages.build_site(run, out)
+    assert (beside / "mine.txt").read_text() == "keep"
+    (out / "CNAME").write_text("my.example")
+    with pytest.raises(ValueError, match="CNAME"):
+        pages.build_site(run, out)
+    assert (out / "CNAME").read_text() == "my.example"
+    assert (out / "index.html").is_file()
 
 
 def test_broken_links_are_found(tmp_path):
@@ -97,10 +111,10 @@ def test_site_refuses_what_is_no_run_and_what_is_no_site(run, tmp_path, capsys):
     other.mkdir()
     (other / "mine.txt").write_text("keep")
     (other / "index.html").write_text("my own page")
-    with pytest.raises(ValueError, match="no site that `make site` wrote"):
+    with pytest.raises(ValueError, match=r"index\.html"):
         pages.build_site(run, other)
     assert (other / "mine.txt").read_text() == "keep"
-    assert not other.with_name("other.tmp").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "other"}
     empty = runs.open_run("smoke", tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
         pages.build_site(empty, tmp_path / "site")

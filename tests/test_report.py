@@ -115,15 +115,16 @@ def test_broken_markers_are_named(run, tmp_path, text, message):
     assert readme.read_text() == text
 
 
-def test_figures_are_copied_and_old_ones_removed(run, tmp_path):
+def test_figures_are_copied_and_others_are_named_and_kept(run, tmp_path):
     run.path("figures").mkdir()
     run.path("figures", "new.png").write_bytes(b"new")
     home = tmp_path / "figures" / "demo"
     home.mkdir(parents=True)
     (home / "old.png").write_bytes(b"old")
-    copied = report.copy_figures(run, tmp_path / "figures")
+    with pytest.warns(UserWarning, match=r"old\.png"):
+        copied = report.copy_figures(run, tmp_path / "figures")
     assert copied == [home / "new.png"]
-    assert [path.name for path in home.iterdir()] == ["new.png"]
+    assert {path.name for path in home.iterdir()} == {"new.png", "old.png"}
 
 
 def test_a_run_without_results_says_which_notebook_to_run(tmp_path):
