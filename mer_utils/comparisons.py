@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn import functional
 
 from mer_utils import demo_corpus, evaluation
 from mer_utils.features import Features
@@ -21,9 +22,19 @@ from mer_utils.labels import (
     affect_correlation,
     co_occurrence_map,
 )
-from mer_utils.methods import COMPONENTS, Labelled, Method, fit, prepare
+from mer_utils.methods import (
+    COMPONENTS,
+    Labelled,
+    Method,
+    fit,
+    paper_methods,
+    prepare,
+    ridge_grid,
+)
 from mer_utils.projector import fit_ridge
 from mer_utils.protocol import Outcome, k_of, restricted, track_scores
+from mer_utils.tables import project_part
+from mer_utils.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
 """Kinds of label spaces, each in every text style."""
@@ -231,6 +242,87 @@ def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> 
     count = min(len(groups), max(2, round(share * len(groups))))
     drawn = np.random.default_rng(seed).permutation(len(groups))[:count]
     return restricted(part, part.dataset.labels, np.isin(group, drawn))
+
+
+def dataset_split_table(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0, most: int = 1000
+) -> pd.DataFrame:
+    """Whether the projections of the training music lie by dataset; a row an outcome.
+
+    most: segments of each training dataset that are looked at, drawn at random if there are more.
+    Returns target, method, same_dataset and other_dataset (mean cosine of two segments of one
+    training dataset and of two; NaN where there is only one), apart (their difference).
+    """
+    rows = []
+    for outcome in outcomes:
+        generator, means, same = np.random.default_rng(seed), [], []
+        for part in _others(data, outcome.target):
+            projected = functional.normalize(project_part(outcome, part), dim=1).numpy()
+            drawn = projected[generator.permutation(len(projected))[:most]]  # (n, d)
+            n, total = len(drawn), drawn.sum(0)
+            means.append(total / n)
+            same.append((total @ total - n) / max(n * (n - 1), 1))  # all pairs but with oneself
+        pairs = [float(a @ b) for i, a in enumerate(means) for b in means[:i]]
+        rows.append(
+            {
+                "target": outcome.target,
+                "method": outcome.method.name,
+                "same_dataset": float(np.mean(same)),
+                "other_dataset": float(np.mean(pairs)) if pairs else np.nan,
+            }
+        )
+    table = pd.DataFrame(rows)
+    return table.assign(apart=table["same_dataset"] - table["other_dataset"])
+
+
+def ablation_path(
+    training: Sequence[str],
+    style: str = "definition",
+    weight: float = 1.0,
+    variant: str = "contrast",
+    settings: TrainingSettings | None = None,
+    model: str = DEFAULT_MODEL,
+    **changes: object,
+) -> list[Method]:
+    """From the paper's alignment to a ridge, one change a step; `tables.compare_all` tests each.
+
+    training: names of the datasets that are trained on, as in `paper_methods`.
+    style: the expanded text of all steps but the first.
+    weight, variant: λ and form of the alignment loss of the first two steps.
+    settings, changes: of the networks, as in `paper_methods`.
+    Returns methods whose names say what has changed from the one before. From "every track counts
+    the same" on the scores are calibrated as well, which changes no ROC-AUC.
+    """
+    bare, expanded = (
+        paper_methods(
+            training, [weight], [variant], settings, space=LabelSpace(words, model), **changes
+        )
+        for words in ("name", style)
+    )
+    alignment, aligned = bare[-1], expanded[-1]
+    baseline = replace(expanded[0], name="without the alignment loss")
+    tracks = replace(baseline, name="every track counts the same", weighting="tracks")
+    centred = replace(tracks, name="labels centred", space=LabelSpace(style, model, centre=True))
+    space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
+    directed = replace(centred, name="antonym directions beside the text", space=space)
+    contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
+    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model)
+    calibrated = (
+        replace(method, calibrated=True)
+        for method in (
+            tracks,
+            centred,
+            directed,
+            replace(directed, name="contrastive loss", training=contrastive),
+            replace(ridge, name="closed form: one ridge"),
+        )
+    )
+    return [
+        replace(alignment, name=f"{alignment.name}, bare names"),
+        replace(aligned, name="expanded texts"),
+        baseline,
+        *calibrated,
+    ]
 
 
 PERFECT_EARS = "perfect ears: the hidden point instead of the sound"

@@ -288,6 +288,35 @@ def load(folder: str | Path, name: str = FILE_NAME) -> LabelEmbeddings:
     )
 
 
+def with_published(embeddings: LabelEmbeddings, file: str | Path) -> LabelEmbeddings:
+    """The same labels with the vectors of a file (`read_vectors`) where it has them.
+
+    Labels are matched by their words (`clean_name`). A warning names those that the file lacks.
+    Raises ValueError if the file's vectors have another length than the language model's.
+    """
+    published = {
+        clean_name(label): vector
+        for part in read_vectors(file).values()
+        for label, vector in zip(part.labels, part.vectors, strict=True)
+    }
+    names = [clean_name(label) for label in embeddings.labels]
+    missing = [x for x, name in zip(embeddings.labels, names, strict=True) if name not in published]
+    width = len(next(iter(published.values())))
+    if width != embeddings.vectors.shape[1]:
+        raise ValueError(
+            f"{file}: label vectors of {width} numbers, but {embeddings.model} gives "
+            f"{embeddings.vectors.shape[1]}; use the language model that made the file"
+        )
+    if missing:
+        warnings.warn(
+            f"{file}: no vector for {len(missing)} of {len(names)} labels ({', '.join(missing)}); "
+            f"they are embedded from their texts",
+            stacklevel=2,
+        )
+    both = [published.get(name, own) for name, own in zip(names, embeddings.vectors, strict=True)]
+    return replace(embeddings, vectors=np.stack(both), style=f"{embeddings.style}, published")
+
+
 def read_pair(folder: str | Path, name: str) -> tuple[dict, dict[str, torch.Tensor]]:
     """Read `name`.json and `name`.safetensors and check by hash that they belong together.
 
@@ -334,6 +363,8 @@ class LabelSpace:
     components: number of coordinates; without meaning if `directions` is None.
     antonyms: the pairs behind the directions.
     definitions: own sentences for style "definition", of labels and of antonyms.
+    file: an npz file of published label vectors (`read_vectors`), such as the paper's: labels that
+        it has take their text vectors from there, and only the others theirs from their texts.
     """
 
     style: str = "name"
@@ -343,6 +374,7 @@ class LabelSpace:
     components: int = 4
     antonyms: tuple[Antonym, ...] = ANTONYMS
     definitions: Mapping[str, str] | None = field(default=None, hash=False)
+    file: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings against one another."""
@@ -369,6 +401,21 @@ class LabelSpace:
         text = _encode(("music",), self.model).shape[1]
         return text if self.directions is None else text + self.components
 
+    @property
+    def is_text(self) -> bool:
+        """Whether labels are their text vectors as they are."""
+        return self.directions is None and not self.centre
+
+    def text_embeddings(
+        self, labels: Sequence[str], datasets: Sequence[str] | None = None
+    ) -> LabelEmbeddings:
+        """The labels' text vectors, neither centred nor turned to directions.
+
+        labels, datasets: as in `embed_labels`. Errors as there, and as in `read_vectors`.
+        """
+        embeddings = embed_labels(labels, self.style, self.model, datasets, self.definitions)
+        return embeddings if self.file is None else with_published(embeddings, self.file)
+
     def vectors(self, labels: Sequence[str], reference: Sequence[str] | None = None) -> np.ndarray:
         """The labels' vectors, (labels, dimensions) float32.
 
@@ -376,10 +423,9 @@ class LabelSpace:
         reference: another vocabulary whose mean `centre` subtracts, for a few words of one's own.
         Raises ValueError as `embed_labels` does, and if a label lies on the subtracted mean.
         """
-        embeddings = embed_labels(labels, self.style, self.model, definitions=self.definitions)
-        others = embeddings
+        embeddings = others = self.text_embeddings(labels)
         if reference is not None and self.centre:
-            others = embed_labels(reference, self.style, self.model, definitions=self.definitions)
+            others = self.text_embeddings(reference)
         text = embeddings.vectors  # (labels, d)
         if self.directions is None or self.directions == "text+antonyms":
             text = centre(embeddings, others).vectors if self.centre else text
@@ -404,7 +450,7 @@ class LabelSpace:
         Returns embeddings whose style names the space.
         Raises ValueError as `vectors` does.
         """
-        embeddings = embed_labels(labels, self.style, self.model, datasets, self.definitions)
+        embeddings = self.text_embeddings(labels, datasets)
         owners = np.array(embeddings.datasets or ("",) * len(embeddings))
         vectors = np.empty((len(embeddings), self.dimensions), dtype=np.float32)
         for owner in dict.fromkeys(owners.tolist()):
@@ -426,16 +472,24 @@ class LabelSpace:
             "components": None if self.directions is None else self.components,
             "antonyms": None if self.directions is None else pairs,
             "definitions": None if self.definitions is None else dict(self.definitions),
+            "file": self.file,
+            "file_sha256": None if self.file is None else storage.file_hash(self.file),
         }
 
     @classmethod
     def from_description(cls, description: Mapping) -> LabelSpace:
         """The label space that `describe` described."""
-        known = {"style", "model", "centre", "directions", "components", "antonyms", "definitions"}
+        known = set(cls().describe())
         if set(description) != known:
             strange = sorted(set(description) ^ known)
             raise ValueError(f"not the description of a label space: missing or unknown {strange}")
         settings = dict(description)
+        expected = settings.pop("file_sha256")
+        if expected is not None and storage.file_hash(settings["file"]) != expected:
+            raise ValueError(
+                f"{settings['file']}: not the label vectors that the label space was made with "
+                f"(SHA-256 {expected[:12]}…); put that file back"
+            )
         if settings["directions"] is None:
             del settings["components"], settings["antonyms"]
         else:

@@ -9,7 +9,7 @@ Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera
 
 import hashlib
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from mer_utils import musicnn, storage
 from mer_utils.clustering import LabelClusters, cluster_labels
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
-from mer_utils.labels import DEFAULT_MODEL, LabelSpace, embed_labels
+from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.models import Model, statistics
 from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
 from mer_utils.training import TrainingData, TrainingSettings, seeded, train
@@ -121,28 +121,62 @@ class Method:
         return self.projector in CLOSED_FORMS
 
 
+PAPER_QUANTILES = {
+    frozenset({"mtg-jamendo", "cal500"}): 0.03,
+    frozenset({"mtg-jamendo", "emotify"}): 0.025,
+    frozenset({"cal500", "emotify"}): 0.04,
+}
+"""Quantile of mean shift's bandwidth in the paper's table, by the datasets that are trained on."""
+OTHER_QUANTILE = 0.03  # for datasets that the paper does not train on: that of its largest pair
+
+
 def paper_methods(
+    training: Sequence[str],
     weights: Sequence[float] = (0.5, 1.0, 2.5),
     variants: Sequence[str] = ("contrast",),
-    training: TrainingSettings | None = None,
+    settings: TrainingSettings | None = None,
+    space: LabelSpace | None = None,
+    clustering: Mapping[str, object] | None = None,
     **changes: object,
 ) -> list[Method]:
-    """Baseline 1, baseline 2 and the alignment methods of the paper.
+    """The rows of the paper's result tables for one direction, as its authors ran them.
 
+    Every label is expanded to a description. The labels of the training datasets are clustered by
+    mean shift over their vectors. Baseline 1 and alignment draw a track to the vectors of its own
+    labels, baseline 2 to the centres of their clusters; the alignment loss alone sees clusters.
+
+    training: names of the datasets that are trained on: they decide the quantile.
     weights: λ of the alignment; variants: its forms.
+    settings: of the training; the paper's if None.
+    space: "definition", our expansion, if None; `LabelSpace(file=…)` takes the authors' vectors.
+    clustering: another one than the paper's.
     changes: other fields of Method, the same for all.
+    Returns the methods in the order of the table. `paper.departures` names what is not as in the
+    paper.
     """
-    training = training or TrainingSettings()
-    methods = [
-        Method("baseline 1 (labels)", aim="labels", training=training, **changes),
-        Method("baseline 2 (clusters)", aim="clusters", training=training, **changes),
+    settings = settings or TrainingSettings()
+    quantile = PAPER_QUANTILES.get(frozenset(training), OTHER_QUANTILE)
+    recipe = {
+        "projector": "paper",
+        "space": space or LabelSpace("definition"),
+        "clustering": dict(clustering or {"method": "mean_shift", "quantile": quantile}),
+        "weighting": "segments",
+        **changes,
+    }
+    return [
+        Method("baseline 1 (labels)", aim="labels", training=settings, **recipe),
+        Method("baseline 2 (clusters)", aim="clusters", training=settings, **recipe),
+        *(
+            Method(
+                f"alignment {variant} λ={weight:g}",
+                aim="labels",
+                training=replace(settings, alignment_weight=weight, alignment_variant=variant),
+                **recipe,
+            )
+            for variant in variants
+            for weight in weights
+        ),
     ]
-    for variant in variants:
-        for weight in weights:
-            settings = replace(training, alignment_weight=weight, alignment_variant=variant)
-            name = f"alignment {variant} λ={weight:g}"
-            methods.append(Method(name, aim="clusters", training=settings, **changes))
-    return methods
 
 
 def ridge_grid(
@@ -217,7 +251,8 @@ def by_name(
     approach: str,
     space: LabelSpace,
     training: TrainingSettings,
-    clustering: dict,
+    datasets: Sequence[str],
+    clustering: Mapping[str, object] | None = None,
     width: int = 128,
     weight: float = 1.0,
     variant: str = "contrast",
@@ -227,21 +262,19 @@ def by_name(
 
     approach: of APPROACHES: the paper's two baselines and its alignment; the same network without
         clusters by triplet or by contrastive loss; a ridge; musicnn's tags.
+    datasets, clustering: as `training` and `clustering` of `paper_methods`.
     training, width, weight (λ), variant: of the networks; penalty: of the ridge.
     Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
     """
-    network = {
-        "space": space,
-        "clustering": clustering,
-        "training": training,
-        "projector_settings": {"width": width},
-    }
+    network = {"space": space, "projector_settings": {"width": width}}
     if approach in ("baseline 1", "baseline 2", "alignment"):
-        paper = {method.name: method for method in paper_methods([weight], [variant], **network)}
-        return next(method for name, method in paper.items() if name.startswith(approach))
+        rows = paper_methods(
+            datasets, [weight], [variant], training, clustering=clustering, **network
+        )
+        return dict(zip(("baseline 1", "baseline 2", "alignment"), rows, strict=True))[approach]
     if approach in ("triplet", "contrastive"):
-        networks = affective_networks(**network)
-        return next(method for method in networks if method.name.startswith(approach))
+        networks = affective_networks(training=training, **network)
+        return dict(zip(("triplet", "contrastive"), networks, strict=True))[approach]
     if approach == "ridge":
         grid = ridge_grid([space.style], [space.directions], [penalty], space.model)
         return replace(grid[0], space=replace(space, centre=True))
@@ -286,13 +319,10 @@ def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.nda
 
 
 def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> LabelClusters:
-    """Cluster the labels of all training datasets together, by their text."""
+    """Cluster the labels of all training datasets together, by their text vectors."""
     labels = [label for part in training for label in part.dataset.labels]
     owners = [part.name for part in training for _ in part.dataset.labels]
-    embeddings = embed_labels(
-        labels, style=method.space.style, model=method.space.model, datasets=owners
-    )
-    return cluster_labels(embeddings, **method.clustering)
+    return cluster_labels(method.space.text_embeddings(labels, owners), **method.clustering)
 
 
 def cluster_names(method: Method, training: Sequence[Labelled]) -> list[list[str]]:
@@ -364,7 +394,7 @@ def aim_at_clusters(
     In the space of the text vectors these are the clustering's own centres; in any other label
     space the means of the clusters' labels there.
     """
-    if method.space == LabelSpace(style=method.space.style, model=method.space.model):
+    if method.space.is_text:
         centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
     else:
         vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)

@@ -19,7 +19,7 @@ from mer_utils.labels import LabelSpace, weights_hash
 from mer_utils.projector import Projector, build_projector
 from mer_utils.training import project
 
-FORMAT = 3
+FORMAT = 4
 CONFIG = ("projector", "label_space", "label_model_sha256", "encoder", "weights_sha256")
 CONFIG += ("beside_sha256", "about")
 

@@ -1,0 +1,137 @@
+"""The paper's experiment beside ours: what it reports, which part it scores, where we depart.
+
+Source: Liu, Roy, Herremans, arXiv 2410.11522, and the code of its authors. Its methods are
+`methods.paper_methods`, its losses `losses`; docs/paper.md maps every equation and setting.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from mer_utils.methods import PAPER_QUANTILES, Labelled, Method
+from mer_utils.protocol import Outcome
+
+# macro-F1 by metric, target and method; alignment with the λ that is best on the target
+REPORTED = {
+    "segment_macro_f1": {
+        "emotify": {"baseline 1": 0.324, "baseline 2": 0.341, "alignment": 0.402},
+        "mtg-jamendo": {"baseline 1": 0.0215, "baseline 2": 0.0240, "alignment": 0.0248},
+        "cal500": {"baseline 1": 0.255, "baseline 2": 0.262, "alignment": 0.262},
+    },
+    "song_macro_f1": {
+        "emotify": {"baseline 1": 0.315, "baseline 2": 0.346, "alignment": 0.400},
+        "mtg-jamendo": {"baseline 1": 0.0129, "baseline 2": 0.0175, "alignment": 0.0202},
+        "cal500": {"baseline 1": 0.252, "baseline 2": 0.267, "alignment": 0.229},
+    },
+}
+
+TEST_SHARE = 0.1  # of the segments, where a dataset has no official test part
+
+ALWAYS = {
+    "all frames": (
+        "the first of about 750 frames of a segment stands for all",
+        "the mean over the frames",
+    ),
+    "whole rows": (
+        "an index divided twice gives most items the features and labels of another track",
+        "features, labels, cluster and negatives of an item are of one track",
+    ),
+    "all tracks": ("250 of 500 CAL500 and 134 of 400 Emotify tracks are ever seen", "all of them"),
+    "groups kept whole": (
+        "splits are cut over segments in file order, through the middle of tracks",
+        "no artist (else no track) is on both sides of a split",
+    ),
+    "standardised features": (
+        "features as they are",
+        "mean 0 and deviation 1 on the training side",
+    ),
+    "negatives": ("drawn with replacement, unseeded", "drawn without replacement, seeded"),
+    "checkpoint": (
+        "best macro-F1 on MTG-Jamendo's validation labels, even where it is the unseen dataset",
+        "best macro ROC-AUC on validation tracks of the training datasets, never of the unseen one",
+    ),
+}
+"""Departures that hold for every run, by name: what the authors' code does, and what ours does."""
+
+
+def departures(method: Method, training: Sequence[Labelled]) -> pd.DataFrame:
+    """What is not as in the paper when one of its rows is made, by name.
+
+    method: one of `methods.paper_methods`; training: the datasets that it is trained on.
+    Returns a table indexed by departure with the columns paper and here.
+    """
+    names = frozenset(part.name for part in training)
+    encoder = training[0].features.encoder
+    width = method.projector_settings.get("width", 768)
+    quantile = PAPER_QUANTILES.get(names)
+    found = dict(ALWAYS)
+    if method.space.file is None:
+        found["label texts"] = (
+            "each label expanded by a language model; the texts are not published",
+            f"style {method.space.style!r} of {method.space.model}",
+        )
+    if not str(encoder.get("name", "")).startswith("mert-v1-95m"):
+        found["encoder"] = ("MERT-v1-95M, layers 3, 6, 9, 12", str(encoder.get("name")))
+    if quantile is None:
+        found["datasets"] = (
+            "two of MTG-Jamendo, CAL500, Emotify",
+            f"{', '.join(sorted(names))}; no quantile is published for them",
+        )
+    if method.clustering != {"method": "mean_shift", "quantile": quantile} and quantile:
+        found["clustering"] = (f"mean shift at quantile {quantile}", str(method.clustering))
+    if width != 768:
+        found["width"] = ("768", str(width))
+    if "cal500" in names:
+        found["all 18 labels of CAL500"] = ("17: laid-back / mellow is lost", "18")
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["paper", "here"])
+    return table.rename_axis("departure")
+
+
+def scored_segments(part: Labelled) -> np.ndarray:
+    """Which segments the paper scores: those of the official test part, else the last tenth.
+
+    The last tenth is taken over segments in the dataset's order, as in the authors' code: it may
+    begin within a track, and of Emotify it is one genre.
+    Returns a boolean mask (segments,).
+    """
+    test = (part.dataset.tracks["split"] == "test").to_numpy()  # (tracks,)
+    index = part.features.track_index(part.dataset)  # (segments,)
+    if test.any():
+        return test[index]
+    order = np.argsort(np.argsort(index, kind="stable"), kind="stable")  # place of each segment
+    return order >= len(index) - max(1, round(TEST_SHARE * len(index)))
+
+
+def on_test_part(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled]
+) -> tuple[list[Outcome], dict[str, Labelled]]:
+    """The same outcomes on the part of each target that the paper scores (`scored_segments`).
+
+    Returns outcomes and datasets for `tables.results_table`. A label without positives there is
+    left out of the means, and named, as always.
+    """
+    masks = {name: scored_segments(data[name]) for name in {o.target for o in outcomes}}
+    parts = {name: _segments_of(data[name], mask) for name, mask in masks.items()}
+    cut = [
+        replace(
+            outcome,
+            scores=[scores[masks[outcome.target]] for scores in outcome.scores],
+            shuffled=[scores[masks[outcome.target]] for scores in outcome.shuffled],
+        )
+        for outcome in outcomes
+    ]
+    return cut, {name: parts.get(name, part) for name, part in data.items()}
+
+
+def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:
+    """The dataset with some of its segments (bool mask), and the tracks that they are of."""
+    features = replace(
+        part.features,
+        values=part.features.values[mask],
+        track=part.features.track[mask],
+        start=part.features.start[mask],
+    )
+    kept = part.dataset.tracks.index.isin(features.track)
+    return Labelled(replace(part.dataset, tracks=part.dataset.tracks[kept]), features)

@@ -1,0 +1,187 @@
+"""The paper's rows as its authors ran them, the part that they score, and the map in the docs."""
+
+import importlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from mer_utils import methods, paper, protocol, tables
+from mer_utils.labels import LabelSpace
+from mer_utils.methods import Labelled
+from mer_utils.testing import MOODS, mood_dataset
+from mer_utils.training import TrainingSettings
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data() -> dict[str, Labelled]:
+    return {name: mood_dataset(name) for name in MOODS}
+
+
+def test_rows_are_those_of_the_paper():
+    rows = methods.paper_methods(["cal500", "mtg-jamendo"], (0.5, 2.5), ("contrast", "push"))
+    assert [row.name for row in rows] == [
+        "baseline 1 (labels)",
+        "baseline 2 (clusters)",
+        "alignment contrast λ=0.5",
+        "alignment contrast λ=2.5",
+        "alignment push λ=0.5",
+        "alignment push λ=2.5",
+    ]
+    # the triplet of the alignment aims at label vectors; only its regulariser sees clusters
+    assert [row.aim for row in rows] == ["labels", "clusters", *["labels"] * 4]
+    assert [row.needs_clusters for row in rows] == [False, *[True] * 5]
+    assert {row.space.style for row in rows} == {"definition"}
+    assert {row.weighting for row in rows} == {"segments"}
+    assert {row.clustering["quantile"] for row in rows} == {0.03}
+
+
+@pytest.mark.parametrize(
+    ("training", "quantile"),
+    [
+        (("mtg-jamendo", "emotify"), 0.025),
+        (("emotify", "cal500"), 0.04),
+        (("emotions",), methods.OTHER_QUANTILE),
+    ],
+)
+def test_quantile_goes_with_the_training_datasets(training, quantile):
+    row = methods.paper_methods(training)[1]
+    assert row.clustering == {"method": "mean_shift", "quantile": quantile}
+
+
+def test_alignment_trains_on_label_vectors_and_its_own_clusters(data):
+    training = [data["one"], data["two"]]
+    changes = {"clustering": {"method": "agglomerative", "n_clusters": 4}}
+    space = LabelSpace("name")
+    rows = methods.paper_methods(["one", "two"], (1.0,), space=space, **changes)
+    for row in (rows[0], rows[2]):
+        for part in methods.prepare(row, training)[0]:
+            assert torch.equal(part.target_vectors, part.label_vectors)
+    aligned, _, _ = methods.prepare(rows[2], training)
+    assert len(torch.cat([part.clusters for part in aligned]).unique()) == 4
+    centres, _, _ = methods.prepare(rows[1], training)
+    assert not torch.equal(centres[0].target_vectors, centres[0].label_vectors)
+
+
+def test_departures_are_named(data):
+    row = methods.paper_methods(["one", "two"], projector_settings={"width": 128})[2]
+    found = paper.departures(row, [data["one"], data["two"]])
+    assert {*paper.ALWAYS, "label texts", "encoder", "datasets", "width"} == set(found.index)
+    assert found.loc["width", "here"] == "128"
+
+
+def as_the_paper(part: Labelled, name: str) -> Labelled:
+    features = replace(part.features, encoder={"name": "mert-v1-95m"})
+    return Labelled(replace(part.dataset, name=name), features)
+
+
+def test_the_papers_own_setting_departs_only_where_its_code_errs(data, tmp_path):
+    training = [as_the_paper(data["one"], "mtg-jamendo"), as_the_paper(data["two"], "emotify")]
+    file = tmp_path / "vectors.npz"
+    rows = methods.paper_methods(
+        ["mtg-jamendo", "emotify"], space=LabelSpace("definition", file=str(file))
+    )
+    assert set(paper.departures(rows[2], training).index) == set(paper.ALWAYS)
+
+
+def test_scored_segments_by_hand(data):
+    part = data["one"]  # 60 tracks of two segments, no official split
+    mask = paper.scored_segments(part)
+    assert mask.sum() == 12
+    assert mask[-12:].all()
+    split = ["test" if i in (3, 7) else "train" for i in range(60)]
+    tracks = part.dataset.tracks.assign(split=split)
+    official = Labelled(replace(part.dataset, tracks=tracks), part.features)
+    index = part.features.track_index(part.dataset)
+    np.testing.assert_array_equal(paper.scored_segments(official), np.isin(index, (3, 7)))
+
+
+def test_the_last_tenth_may_begin_within_a_track(data):
+    part = data["one"]
+    rows = np.arange(110)  # the last five tracks lose both of their segments: 11 are scored
+    features = replace(
+        part.features,
+        values=part.features.values[rows],
+        track=part.features.track[rows],
+        start=part.features.start[rows],
+    )
+    dataset = replace(part.dataset, tracks=part.dataset.tracks.iloc[:55])
+    mask = paper.scored_segments(Labelled(dataset, features))
+    assert np.flatnonzero(mask).tolist() == list(range(99, 110))
+
+
+def test_scores_of_the_test_part_are_those_of_its_tracks(data, tmp_path):
+    ridge = methods.ridge_grid(["name"], [None], [3.0])[0]
+    outcomes = protocol.run_study(data, [ridge], tmp_path, shuffles=1, targets=["three"], jobs=1)
+    cut, parts = paper.on_test_part(outcomes, data)
+    assert len(cut[0].scores[0]) == len(cut[0].shuffled[0]) == 12
+    table = tables.results_table(cut, parts, resamples=20)
+    assert table["tracks"].tolist() == [6] * 4
+    assert len(data["three"].dataset) == 60  # untouched
+
+
+def test_published_vectors_take_the_place_of_texts(tmp_path):
+    labels = ["calm", "angry / aggressive"]
+    texts = LabelSpace("name").vectors(labels)
+    file = tmp_path / "vectors.npz"
+    other = np.roll(texts, 1, axis=1)
+    names = np.array(["calm", "angry, aggressive"])
+    np.savez(file, cal500_labels=names, cal500_vectors=other)
+    space = LabelSpace("name", file=str(file))
+    np.testing.assert_array_equal(space.vectors(labels), other)
+    with pytest.warns(UserWarning, match="tender"):
+        both = space.vectors(["calm", "tender"])
+    np.testing.assert_array_equal(both, [other[0], LabelSpace("name").vectors(["tender"])[0]])
+    again = LabelSpace.from_description(space.describe())
+    assert again == space
+    np.savez(file, cal500_labels=names, cal500_vectors=texts)
+    with pytest.raises(ValueError, match=r"vectors\.npz"):
+        LabelSpace.from_description({**again.describe(), "file_sha256": "0" * 64})
+
+
+def test_published_vectors_of_another_language_model_are_refused(tmp_path):
+    file = tmp_path / "vectors.npz"
+    np.savez(file, one_labels=np.array(["calm"]), one_vectors=np.ones((1, 1), np.float32))
+    with pytest.raises(ValueError, match="384"):
+        LabelSpace("name", file=str(file)).vectors(["calm"])
+
+
+def test_training_settings_are_the_papers():
+    settings = TrainingSettings()
+    assert (settings.epochs, settings.batch_size, settings.negatives) == (75, 256, 5)
+    assert (settings.learning_rate, settings.weight_decay, settings.margin) == (1e-4, 0.01, 1.0)
+
+
+# --- docs/paper.md
+
+
+def rows_of_the_map() -> list[list[str]]:
+    text = (PROJECT / "docs" / "paper.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+def test_every_function_that_the_map_names_is_there():
+    names = [name for row in rows_of_the_map() for name in re.findall(r"`(\w+\.[\w.]+)`", row[1])]
+    assert len(names) > 15
+    for name in names:
+        module, *attributes = name.split(".")
+        found = importlib.import_module(f"mer_utils.{module}")
+        for attribute in attributes:
+            found = getattr(found, attribute)
+
+
+@pytest.mark.parametrize("row", rows_of_the_map(), ids=lambda row: row[2])
+def test_every_heading_that_the_map_names_is_there(row):
+    number, heading = row[2].split(": ", 1)
+    (path,) = (PROJECT / "notebooks").glob(f"{number}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    lines = [line for c in cells if c.cell_type == "markdown" for line in c.source.splitlines()]
+    headings = {re.sub(r"^#+ (\d+ · )?", "", line) for line in lines if line.startswith("#")}
+    assert heading in headings
