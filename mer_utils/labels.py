@@ -62,7 +62,8 @@ class LabelEmbeddings:
     texts: for each label the texts that were embedded (one, or one a template).
     vectors: (labels, d) float32, rows of unit length.
     model: the sentence-embedding model's name or folder.
-    style: how the texts were made, one of STYLES (or the label space that they lie in).
+    style: how the texts were made, one of STYLES (or the label space that they lie in; "file" for
+        vectors read from one).
     datasets: for each label the dataset it came from, or None.
     mean: (d,) what `centre` subtracted before the rows were brought back to unit length, or None.
     """
@@ -315,6 +316,40 @@ def with_published(embeddings: LabelEmbeddings, file: str | Path) -> LabelEmbedd
         )
     both = [published.get(name, own) for name, own in zip(names, embeddings.vectors, strict=True)]
     return replace(embeddings, vectors=np.stack(both), style=f"{embeddings.style}, published")
+
+
+def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
+    """Label vectors that somebody else made, such as those published with arXiv 2410.11522.
+
+    path: an .npz file with two arrays a dataset, `<dataset>_labels` (labels,) of text and
+        `<dataset>_vectors` (labels, d) of unit length. The authors' names jamendo and CAL500 become
+        mtg-jamendo and cal500; labels stay as they are written there.
+    Returns the embeddings of each dataset, in the file's order.
+    Raises FileNotFoundError if the file is missing, ValueError that names the dataset if an array
+    is missing or they do not fit.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    names = list(dict.fromkeys(re.sub("_(labels|vectors)$", "", name) for name in found))
+    embeddings = {}
+    for name in names:
+        missing = {f"{name}_labels", f"{name}_vectors"} - set(found)
+        if missing:
+            raise ValueError(
+                f"{path}: no array {', '.join(sorted(missing))}; each dataset needs its labels and "
+                f"their vectors; there are {', '.join(found)}"
+            )
+        words = tuple(found[f"{name}_labels"].tolist())
+        dataset = {"jamendo": "mtg-jamendo", "CAL500": "cal500"}.get(name, name)
+        vectors = found[f"{name}_vectors"].astype(np.float32)  # (labels, d)
+        texts, owners = tuple((word,) for word in words), (dataset,) * len(words)
+        try:
+            embeddings[dataset] = LabelEmbeddings(
+                words, texts, vectors, Path(path).name, "file", owners
+            )
+        except ValueError as error:
+            raise ValueError(f"{path}, {name}: {error}") from error
+    return embeddings
 
 
 def read_pair(folder: str | Path, name: str) -> tuple[dict, dict[str, torch.Tensor]]:

@@ -1,5 +1,9 @@
 """Clusters of hand-sized label sets, the sweep and its rule, the cliff of mean shift."""
 
+import json
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -8,10 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from sklearn.metrics import adjusted_rand_score
 
-from mer_utils import clustering, storage
+from mer_utils import clustering, labels, storage
 from mer_utils.clustering import (
     DECIDING,
     LabelClusters,
@@ -141,6 +146,81 @@ def test_before_the_cliff_of_mean_shift(all_labels, quantile, clusters):
 def test_beyond_the_cliff_of_mean_shift(all_labels, quantile):
     with pytest.warns(UserWarning, match="puts all 82 labels in one cluster"):
         assert len(cluster_labels(all_labels, quantile=quantile)) == 1
+
+
+# published map: training datasets, quantile, clusters of the map
+PUBLISHED = {
+    "mtg_CAL500": (("mtg-jamendo", "cal500"), 0.03, 42),
+    "mtg_emotify": (("mtg-jamendo", "emotify"), 0.025, 62),
+    "CAL500_emotify": (("cal500", "emotify"), 0.04, 22),
+}
+
+
+@pytest.fixture
+def published(paper_root):
+    """{map: (embeddings of its two training datasets, cluster of each in the published map)}."""
+    vectors = labels.read_vectors(paper_root / "label_vectors.npz")
+    maps = storage.read_json(paper_root / "label_clusters.json")
+    found = {}
+    for name, (training, _, clusters) in PUBLISHED.items():
+        parts = [vectors[dataset] for dataset in training]
+        words = [label for part in parts for label in part.labels]
+        owners = tuple(owner for part in parts for owner in part.datasets)
+        assert set(words) == set(maps[name])
+        assert len(set(maps[name].values())) == clusters
+        rows = np.concatenate([part.vectors for part in parts])
+        found[name] = by_hand(rows, words, owners), [maps[name][word] for word in words]
+    return found
+
+
+def test_published_vectors_give_the_published_map_where_the_bandwidth_is_above_nought(published):
+    embeddings, theirs = published["mtg_CAL500"]
+    found = cluster_labels(embeddings, "mean_shift", quantile=0.03)
+    assert len(found) == 42
+    assert adjusted_rand_score(theirs, found.assignment) == 1
+
+
+@pytest.mark.parametrize("name", ["mtg_emotify", "CAL500_emotify"])
+def test_two_published_quantiles_ask_for_no_neighbour_but_the_label_itself(published, name):
+    """The bandwidth is nought but for rounding; without rounding, every label stands alone."""
+    embeddings, theirs = published[name]
+    _, quantile, clusters = PUBLISHED[name]
+    assert int(quantile * len(embeddings)) == 1
+    assert estimate_bandwidth(embeddings.vectors, quantile=quantile) < 1e-6
+    distances = pdist(embeddings.vectors.astype(float))
+    assert distances.min() > 0.5, "no two labels have the same vector"
+    with pytest.warns(UserWarning, match="leaves each"):
+        assert len(cluster_labels(embeddings, quantile=quantile)) == len(theirs) > clusters
+
+
+def test_two_published_maps_are_what_rounding_leaves_of_a_bandwidth_of_nought(paper_root):
+    """scikit-learn on the raw vectors gives them with the matrix kernels of one processor family.
+
+    With those of another (AVX-512) it gives 65 and 12 clusters.
+    """
+    script = """
+import json, sys
+import numpy as np
+from sklearn.cluster import MeanShift, estimate_bandwidth
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_info
+vectors, maps = np.load(sys.argv[1] + "/label_vectors.npz"), json.load(open(sys.argv[1] + "/label_clusters.json"))
+kernels = sorted({i.get("architecture", "") for i in threadpool_info() if i["user_api"] == "blas"})
+rand = []
+for one, other, quantile in (("jamendo", "emotify", 0.025), ("CAL500", "emotify", 0.04)):
+    rows = np.concatenate([vectors[f"{d}_vectors"] for d in (one, other)])
+    theirs = [maps[("mtg" if one == "jamendo" else one) + "_" + other][x] for d in (one, other) for x in vectors[f"{d}_labels"]]
+    found = MeanShift(bandwidth=estimate_bandwidth(rows, quantile=quantile)).fit(rows).labels_
+    rand.append(adjusted_rand_score(theirs, found))
+print(json.dumps([kernels, rand]))
+"""  # noqa: E501
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, str(paper_root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    kernels, rand = json.loads(done.stdout)
+    if kernels != ["Haswell"]:
+        pytest.skip(f"this machine's matrix kernels are {kernels}, not OpenBLAS's Haswell")
+    assert rand == [1, 1]
 
 
 # --- HDBSCAN

@@ -372,6 +372,38 @@ def test_load_names_what_is_wrong(tmp_path):
         labels.load(tmp_path)
 
 
+def test_vectors_of_somebody_else_are_read(tmp_path):
+    rows = np.eye(3, dtype=np.float32)
+    arrays = {
+        "jamendo_labels": np.array(["calm", "deep"]),
+        "jamendo_vectors": rows[:2],
+        "own_labels": np.array(["happy"]),
+        "own_vectors": rows[2:],
+    }
+    np.savez(tmp_path / "good.npz", **arrays)
+    found = labels.read_vectors(tmp_path / "good.npz")
+    assert {name: e.labels for name, e in found.items()} == {
+        "mtg-jamendo": ("calm", "deep"),
+        "own": ("happy",),
+    }
+    assert found["mtg-jamendo"].datasets == ("mtg-jamendo", "mtg-jamendo")
+    np.testing.assert_array_equal(found["mtg-jamendo"].vectors, rows[:2])
+    assert found["own"].vectors.dtype == np.float32
+
+    bad = {
+        "own_vectors": {k: v for k, v in arrays.items() if k != "own_vectors"},
+        "own: 1 label": arrays | {"own_vectors": rows},
+        "jamendo: .*'deep' has the length": arrays | {"jamendo_vectors": rows[:2] * [[1], [2]]},
+        "Object arrays": arrays | {"own_labels": np.array(["happy"], dtype=object)},
+    }
+    for message, these in bad.items():
+        np.savez(tmp_path / "bad.npz", **these)
+        with pytest.raises(ValueError, match=message):
+            labels.read_vectors(tmp_path / "bad.npz")
+    with pytest.raises(FileNotFoundError):
+        labels.read_vectors(tmp_path / "none.npz")
+
+
 # --- The affective label space
 
 
