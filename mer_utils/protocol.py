@@ -31,22 +31,10 @@ from mer_utils.methods import (
 from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
 
-# how many labels the paper's vote gives a song of each dataset (its k); Mulan's emotions have no k
-# there: their tracks have 1.9 labels on average
-TOP_K = {
-    "mtg-jamendo": 2,
-    "cal500": 4,
-    "emotify": 3,
-    "emotions": 2,
-    "demo-mtg": 2,
-    "demo-cal500": 4,
-    "demo-emotify": 3,
-}
-
 
 def k_of(dataset: Dataset) -> int:
-    """How many labels the song vote predicts: the paper's k, else the mean number a track."""
-    return TOP_K.get(dataset.name) or max(1, round(float(dataset.targets().sum(1).mean())))
+    """How many labels the song vote predicts: as its loader says, else the mean number a track."""
+    return dataset.top_k or max(1, round(float(dataset.targets().sum(1).mean())))
 
 
 # --- Choosing settings without the target ---------------------------------------------------------
@@ -57,7 +45,8 @@ def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Lab
     table = part.dataset.tracks[tracks].copy()
     keep = set(labels)
     table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
-    dataset = replace(part.dataset, labels=tuple(labels), tracks=table)
+    top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
+    dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
     rows = np.isin(part.features.track, table.index.to_numpy())
     features = replace(
         part.features,

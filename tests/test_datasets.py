@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import datasets
+from mer_utils import datasets, protocol
 from mer_utils.datasets import Dataset
 from mer_utils.storage import file_hash
 from mer_utils.vocabulary import VOCABULARIES, names
@@ -77,6 +77,7 @@ def test_mtg_jamendo(mtg):
     with pytest.warns(UserWarning, match=r"2 of 4 audio files are missing .* 46/3346\.mp3 or "):
         dataset = datasets.load_mtg_jamendo(mtg, audio="skip")
     assert dataset.name == "mtg-jamendo"
+    assert dataset.top_k == 2
     assert dataset.labels == names("mtg-jamendo")
     assert labels_of(dataset) == {
         "track_0000948": ("calm", "sad"),
@@ -205,6 +206,7 @@ def cal500(tmp_path) -> Path:
 
 def test_cal500_hard(cal500):
     dataset = datasets.load_cal500(cal500)
+    assert dataset.top_k == 4
     assert dataset.labels == names("cal500")
     assert len(dataset.labels) == 18
     assert labels_of(dataset) == {
@@ -361,6 +363,7 @@ def emotify(tmp_path) -> Path:
 
 def test_emotify_top3(emotify):
     dataset = datasets.load_emotify(emotify)
+    assert dataset.top_k == 3
     assert dataset.labels == names("emotify")
     assert labels_of(dataset) == {
         "emotify-001": ("amazement", "solemnity", "calmness"),
@@ -510,6 +513,22 @@ def test_folder_label_outside_the_vocabulary(tmp_path):
         datasets.load_folder(table, labels=["sad", "happy"], audio="skip")
 
 
+def test_a_csv_called_emotify_is_not_emotify(tmp_path):
+    table = write(tmp_path / "emotify.csv", "path,labels\na.wav,sad\nb.wav,glad\nc.wav,odd\n")
+    with pytest.warns(UserWarning, match="3 of 3"):
+        dataset = datasets.load_folder(table, audio="skip")
+    assert dataset.name == "emotify"
+    assert protocol.k_of(dataset) == 1
+
+
+@pytest.mark.parametrize("top_k", [0, 3, 1.5])
+def test_a_vote_gives_one_label_to_all(top_k):
+    tracks = pd.DataFrame({"audio": [None], "labels": [("a",)], "split": [None], "group": ["g"]})
+    assert Dataset("two", ("a", "b"), tracks, top_k=2).top_k == 2
+    with pytest.raises(ValueError, match=r"two: .* top_k"):
+        Dataset("two", ("a", "b"), tracks, top_k=top_k)
+
+
 # ------------------------------------------------------------------------------------- Mulan
 
 
@@ -559,7 +578,7 @@ def write_emotions(path: Path, labels=EMOTIONS, last: str = "163") -> Path:
 def test_mulan_emotions(tmp_path):
     path = write_emotions(tmp_path / "emotions.arff")
     dataset, features = datasets.load_mulan(path)
-    assert dataset.name == "emotions"
+    assert (dataset.name, dataset.top_k) == ("emotions", 2)
     assert dataset.labels == names("emotions")
     assert labels_of(dataset) == {
         "emotions-001": ("amazed / surprised", "angry / aggressive"),
@@ -600,6 +619,7 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
     ]
     path = write(tmp_path / "x.arff", arff(labels, [features[i] for i in order], [row]))
     dataset, cut = datasets.load_mulan(path)
+    assert dataset.top_k == 4
     assert dataset.name == "cal500"
     assert dataset.labels == names("cal500")
     assert labels_of(dataset) == {"cal500-001": ("angry / aggressive", "laid-back / mellow")}

@@ -471,6 +471,7 @@ def test_dataset_has_what_is_promised(corpus):
     for name, dataset in corpus.items():
         tracks = dataset.tracks
         assert dataset.name == name
+        assert dataset.top_k == {"demo-mtg": 2, "demo-cal500": 4, "demo-emotify": 3}[name]
         assert len(dataset) == SIZE
         assert tracks.index.name == "track"
         assert {"audio", "labels", "split", "group", *demo_corpus.DIMENSIONS} <= set(tracks.columns)

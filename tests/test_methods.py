@@ -206,6 +206,17 @@ def test_label_folds_share_neither_labels_nor_groups(data):
             assert set(part.features.track) == set(part.dataset.tracks.index)
 
 
+def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(data):
+    part = data["one"]
+    assert protocol.k_of(part.dataset) == 1  # the mean number of labels a track
+    named = replace(part, dataset=replace(part.dataset, name="emotify"))
+    assert protocol.k_of(named.dataset) == 1
+    said = replace(part, dataset=replace(part.dataset, top_k=3))
+    assert protocol.k_of(said.dataset) == 3
+    everything = np.ones(len(part.dataset), dtype=bool)
+    assert protocol.k_of(protocol.restricted(said, ["sad", "calm"], everything).dataset) == 2
+
+
 def test_selection_finds_the_method_that_works_without_the_target(data):
     good = Method("good", projector="ridge", space=LabelSpace(centre=True), penalty=1.0)
     # a single direction cannot hold two-dimensional moods
@@ -325,7 +336,7 @@ def test_a_dataset_too_small_for_a_ceiling_has_none(data, monkeypatch):
     scores = np.full(part.dataset.targets().shape, np.nan)
     scores[:, 0] = 0.5  # only one label could be learned
     monkeypatch.setattr(tables, "ceiling_scores", lambda _: scores)
-    monkeypatch.setitem(protocol.TOP_K, "one", 2)
+    part = replace(part, dataset=replace(part.dataset, top_k=2))
     with pytest.warns(UserWarning, match="one: no supervised ceiling, as it scores 1 labels"):
         table = tables.reference_table({"one": part}, resamples=20)
     assert set(table["method"]) == {"every label", "most frequent"}
