@@ -43,6 +43,28 @@ def small() -> TrainingSettings:
     return TrainingSettings(epochs=30, batch_size=32, learning_rate=3e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss", "infonce"),
+        ("alignment_variant", "pull apart"),
+        ("alignment_weight", -0.5),
+        ("alignment_weight", float("nan")),
+        ("weight_decay", -0.01),
+        ("margin", -1.0),
+        ("epochs", 0),
+        ("patience", -1),
+        ("batch_size", 0),
+        ("negatives", 0),
+        ("temperature", 0.0),
+        ("learning_rate", 0.0),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+        TrainingSettings(**{name: value})
+
+
 def test_mean_vectors_by_hand():
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
     membership = torch.tensor([[True, True, False], [False, False, True], [False, False, False]])
