@@ -317,6 +317,18 @@ def test_a_change_in_the_data_is_another_study(data):
     [
         (lambda d: protocol.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
         (lambda d: protocol.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
+        (
+            lambda d: protocol.run_study(
+                d,
+                {
+                    "one": [Method("a"), Method("b")],
+                    "two": [Method("b", penalty=2), Method("a"), Method("b")],
+                },
+                "x",
+                targets=["one", "two"],
+            ),
+            "two: .*'b'",
+        ),
         (lambda d: Method("m", aim="centres"), "aims at one of"),
     ],
 )
