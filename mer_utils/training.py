@@ -150,13 +150,19 @@ def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cycle(segments: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of segments for ever, in a new random order each time round."""
+    """Batches of segments for ever, in a new random order each time round.
+
+    All have one size: what is left at the end of a round begins the first batch of the next, so
+    that none is left out.
+    """
     batch_size = min(batch_size, len(segments))
+    rest = segments[:0]
     while True:
-        order = torch.randperm(len(segments), generator=generator, device=segments.device)
-        # the last short batch joins the next round, so that every batch has the same size
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield segments[order[start : start + batch_size]]
+        if len(rest) < batch_size:
+            order = torch.randperm(len(segments), generator=generator, device=segments.device)
+            rest = torch.cat([rest, segments[order]])
+        yield rest[:batch_size]
+        rest = rest[batch_size:]
 
 
 def step_losses(

@@ -102,10 +102,14 @@ def test_draw_label_is_one_of_the_items_own():
     assert (drawn[::2] == 0).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
-def test_cycle_has_every_segment_once_a_round():
-    batches = cycle(torch.arange(10), 5, torch.Generator().manual_seed(0))
-    for _ in range(3):
-        assert sorted(torch.cat([next(batches), next(batches)]).tolist()) == list(range(10))
+@pytest.mark.parametrize("batch_size", [5, 4, 7, 99])
+def test_cycle_has_every_segment_once_a_round(batch_size):
+    batches = cycle(torch.arange(10), batch_size, torch.Generator().manual_seed(0))
+    drawn = [next(batches) for _ in range(30)]
+    assert {len(batch) for batch in drawn} == {min(batch_size, 10)}
+    rounds = torch.cat(drawn)[:100].reshape(10, 10)
+    assert (rounds.sort(dim=1).values == torch.arange(10)).all()
+    assert len(torch.unique(rounds, dim=0)) > 1
 
 
 @pytest.mark.parametrize("kind", ["paper", "mlp", "layer_attention"])
