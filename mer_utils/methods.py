@@ -291,23 +291,41 @@ def transductive(method: Method) -> Method:
 def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Which tracks train and which validate: two boolean (tracks,) masks.
 
-    Official splits are kept where the dataset has them (its test part then does neither); else
-    a share of the groups, drawn with the seed, validates.
+    Official splits are kept: a test part does neither. Tracks without a split go where others of
+    their group are, else they train. Without a validation part, a share of the groups that are
+    left, drawn with the seed, validates.
+    Raises ValueError if nothing is left to train on, or to validate on.
     """
-    split = dataset.tracks["split"]
-    if (split == "validation").any():
-        return (split == "train").to_numpy(), (split == "validation").to_numpy()
-    groups = dataset.tracks["group"].to_numpy()
-    names = np.unique(groups)
-    if len(names) < 2:
+    usable = ~official_part(dataset, "test")
+    validation = official_part(dataset, "validation") & usable
+    if not validation.any():
+        groups = dataset.tracks["group"].to_numpy()
+        names = np.unique(groups[usable])
+        if len(names) == 1:
+            raise ValueError(
+                f"{dataset.name}: all {usable.sum()} tracks outside of its test part belong to one "
+                f"group ({names[0]!r}), so none can be set aside for validation; give the tracks "
+                "groups or a split"
+            )
+        count = min(max(1, round(share * len(names))), len(names) - 1)
+        drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
+        validation = np.isin(groups, drawn) & usable
+    if not (usable & ~validation).any():
         raise ValueError(
-            f"{dataset.name}: all {len(groups)} tracks belong to one group ({names[0]!r}), so none "
-            "can be set aside for validation; give the tracks groups or a split"
+            f"{dataset.name}: no track to train on: of {len(dataset)}, {(~usable).sum()} are for "
+            f"the test and {validation.sum()} for validation; give some of them the split train"
         )
-    count = min(max(1, round(share * len(names))), len(names) - 1)
-    drawn = np.random.default_rng(seed).choice(names, count, replace=False)
-    validation = np.isin(groups, drawn)
-    return ~validation, validation
+    return usable & ~validation, validation
+
+
+def official_part(dataset: Dataset, part: str) -> np.ndarray:
+    """Tracks of a part of the official split, and those without one that share a group with them.
+
+    part: "train", "validation" or "test". Returns (tracks,) bool.
+    """
+    split, group = dataset.tracks["split"], dataset.tracks["group"]
+    inside = split == part
+    return (inside | (split.isna() & group.isin(group[inside]))).to_numpy(dtype=bool)
 
 
 def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:

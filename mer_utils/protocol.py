@@ -154,7 +154,8 @@ def run_study(
     """Predict every target from all other datasets, by every method, with every seed.
 
     data: the datasets by name.
-    methods: the same for all targets, or by target (when settings were selected for each).
+    methods: the same for all targets, or by target (when settings were selected for each); of
+        different names.
     folder: keeps every model, history and score; what is there is not done again.
     seeds: how many, from first_seed on; a deterministic method runs once.
     shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
@@ -171,7 +172,12 @@ def run_study(
     work = []
     for target in targets:
         training = [part for name, part in data.items() if name != target]
-        for method in methods[target] if isinstance(methods, Mapping) else methods:
+        compared = methods[target] if isinstance(methods, Mapping) else methods
+        names = [method.name for method in compared]
+        twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{target}: two methods have the name {twice[0]!r}; give each its own")
+        for method in compared:
             count = 1 if method.deterministic else seeds
             method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]

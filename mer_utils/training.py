@@ -13,7 +13,7 @@ numbers for the whole batch at a time.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from mer_utils import evaluation
 from mer_utils.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
 from mer_utils.progress import progress_bar
 from mer_utils.projector import Projector
+
+Loss = Literal["triplet", "contrastive"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,24 @@ class TrainingSettings:
     weight_decay: float = 0.01
     negatives: int = 5
     margin: float = 1.0
-    loss: Literal["triplet", "contrastive"] = "triplet"
+    loss: Loss = "triplet"
     temperature: float = 0.1
     alignment_weight: float = 0.0
     alignment_variant: Variant = "contrast"
+
+    def __post_init__(self) -> None:
+        """Refuse what would train something else than was meant."""
+        for name, choices in (("loss", get_args(Loss)), ("alignment_variant", get_args(Variant))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; there are {choices}")
+        least = {"epochs": 1, "patience": 0, "batch_size": 1, "negatives": 1}
+        least |= {"weight_decay": 0, "margin": 0, "alignment_weight": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be {low} or more")
+        for name in ("learning_rate", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
 
 
 @dataclass(frozen=True)
@@ -134,13 +150,19 @@ def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cycle(segments: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of segments for ever, in a new random order each time round."""
+    """Batches of segments for ever, in a new random order each time round.
+
+    All have one size: what is left at the end of a round begins the first batch of the next, so
+    that none is left out.
+    """
     batch_size = min(batch_size, len(segments))
+    rest = segments[:0]
     while True:
-        order = torch.randperm(len(segments), generator=generator, device=segments.device)
-        # the last short batch joins the next round, so that every batch has the same size
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield segments[order[start : start + batch_size]]
+        if len(rest) < batch_size:
+            order = torch.randperm(len(segments), generator=generator, device=segments.device)
+            rest = torch.cat([rest, segments[order]])
+        yield rest[:batch_size]
+        rest = rest[batch_size:]
 
 
 def step_losses(

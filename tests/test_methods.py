@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -148,13 +149,57 @@ def test_validation_tracks_are_whole_groups_or_the_official_split():
     assert (train ^ validation).all()
     groups = dataset.tracks["group"]
     assert not set(groups[train]) & set(groups[validation])
-    splits = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
-    official = replace(dataset, tracks=dataset.tracks.assign(split=splits))
-    train, validation = methods.usable_tracks(official, 0.2, seed=3)
-    assert (train.sum(), validation.sum()) == (40, 10)
     alone = replace(dataset, tracks=dataset.tracks.assign(group="x"))
-    with pytest.raises(ValueError, match="all 60 tracks belong to one group"):
+    with pytest.raises(ValueError, match="one group"):
         methods.usable_tracks(alone, 0.2, seed=3)
+
+
+def with_splits(dataset, splits: list, groups: list | None = None):
+    tracks = dataset.tracks.assign(split=pd.Series(splits, dataset.tracks.index, dtype=object))
+    return replace(dataset, tracks=tracks if groups is None else tracks.assign(group=groups))
+
+
+def test_an_official_split_is_kept_and_its_test_part_never_used():
+    dataset = mood_dataset("one").dataset  # groups of three
+    official = with_splits(dataset, ["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
+    train, validation = methods.usable_tracks(official, 0.2, seed=3)
+    assert train.nonzero()[0].tolist() == list(range(40))
+    assert validation.nonzero()[0].tolist() == list(range(40, 50))
+    without = with_splits(dataset, ["train"] * 45 + ["test"] * 15)
+    for seed in range(5):
+        train, validation = methods.usable_tracks(without, 0.2, seed)
+        assert (train | validation).nonzero()[0].tolist() == list(range(45))
+        assert (train.sum(), validation.sum()) == (36, 9)
+    test = methods.prepare(Method("m"), [Labelled(without, mood_dataset("one").features)])[0][0]
+    assert test.track.max() == 44
+
+
+def test_tracks_without_a_split_go_with_their_group_and_else_train():
+    dataset = mood_dataset("one", tracks=8).dataset
+    splits = ["train", None, "validation", None, "test", None, "test", None]
+    known = with_splits(dataset, splits, ["a", "a", "b", "b", "c", "c", "d", "e"])
+    train, validation = methods.usable_tracks(known, 0.2, seed=0)
+    assert train.nonzero()[0].tolist() == [0, 1, 7]
+    assert validation.nonzero()[0].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("splits", [["test"] * 8, ["validation"] * 5 + ["test"] * 3])
+def test_nothing_left_to_train_on_is_an_error(splits):
+    dataset = with_splits(mood_dataset("one", tracks=8).dataset, splits)
+    with pytest.raises(ValueError, match="one: no track to train on"):
+        methods.usable_tracks(dataset, 0.2, seed=0)
+
+
+def test_labels_are_clustered_by_ones_own_definitions(data):
+    pairs = {"happy": "x", "sad": "x", "calm": "y", "angry": "y"}
+    texts = {"x": "Music of the sea.", "y": "A tax form."}
+    space = LabelSpace("definition", definitions={k: texts[v] for k, v in pairs.items()})
+    clustering = {"method": "agglomerative", "n_clusters": 2}
+    method = Method("own", space=space, aim="clusters", clustering=clustering)
+    names = {tuple(sorted(cluster)) for cluster in methods.cluster_names(method, [data["one"]])}
+    assert names == {("one: happy", "one: sad"), ("one: angry", "one: calm")}
+    own = methods.prepare(method, [data["one"]])[0][0]
+    torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
 
 
 def test_shuffling_deals_the_same_label_sets():
@@ -272,6 +317,18 @@ def test_a_change_in_the_data_is_another_study(data):
     [
         (lambda d: protocol.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
         (lambda d: protocol.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
+        (
+            lambda d: protocol.run_study(
+                d,
+                {
+                    "one": [Method("a"), Method("b")],
+                    "two": [Method("b", penalty=2), Method("a"), Method("b")],
+                },
+                "x",
+                targets=["one", "two"],
+            ),
+            "two: .*'b'",
+        ),
         (lambda d: Method("m", aim="centres"), "aims at one of"),
     ],
 )

@@ -43,6 +43,28 @@ def small() -> TrainingSettings:
     return TrainingSettings(epochs=30, batch_size=32, learning_rate=3e-3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss", "infonce"),
+        ("alignment_variant", "pull apart"),
+        ("alignment_weight", -0.5),
+        ("alignment_weight", float("nan")),
+        ("weight_decay", -0.01),
+        ("margin", -1.0),
+        ("epochs", 0),
+        ("patience", -1),
+        ("batch_size", 0),
+        ("negatives", 0),
+        ("temperature", 0.0),
+        ("learning_rate", 0.0),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+        TrainingSettings(**{name: value})
+
+
 def test_mean_vectors_by_hand():
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
     membership = torch.tensor([[True, True, False], [False, False, True], [False, False, False]])
@@ -80,10 +102,14 @@ def test_draw_label_is_one_of_the_items_own():
     assert (drawn[::2] == 0).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
-def test_cycle_has_every_segment_once_a_round():
-    batches = cycle(torch.arange(10), 5, torch.Generator().manual_seed(0))
-    for _ in range(3):
-        assert sorted(torch.cat([next(batches), next(batches)]).tolist()) == list(range(10))
+@pytest.mark.parametrize("batch_size", [5, 4, 7, 99])
+def test_cycle_has_every_segment_once_a_round(batch_size):
+    batches = cycle(torch.arange(10), batch_size, torch.Generator().manual_seed(0))
+    drawn = [next(batches) for _ in range(30)]
+    assert {len(batch) for batch in drawn} == {min(batch_size, 10)}
+    rounds = torch.cat(drawn)[:100].reshape(10, 10)
+    assert (rounds.sort(dim=1).values == torch.arange(10)).all()
+    assert len(torch.unique(rounds, dim=0)) > 1
 
 
 @pytest.mark.parametrize("kind", ["paper", "mlp", "layer_attention"])
