@@ -14,13 +14,17 @@ Conventions.
 - Macro means over labels leave out a label without positives (and, for ROC-AUC, one without
   negatives); the tables name it. It never counts as 0 or 1. A label with positives that is never
   predicted has F1 0, as in scikit-learn.
-- Intervals are 95 % bootstrap intervals: whole tracks are drawn with replacement, a track's
-  segments go with it, and all metrics see the same draws. A label that loses all its positives in a
-  draw is left out of that draw's mean. The interval is the 2.5 and 97.5 percentiles of the draws,
-  shifted so that the mean of the draws lies on the value. The shift is next to nothing for F1 and
-  ROC-AUC, but average precision needs it: a track that is drawn twice stands beside its own copy,
-  which lifts the precision there. Where positives are few that is more than half the interval's
-  width: without the shift, an interval at MTG-Jamendo's size would not hold the value itself.
+- Intervals are 95 % and hold the luck of the tracks and of the training's seeds. Tracks: whole
+  groups of tracks (an artist's, say) are drawn with replacement, a track's segments go with it, and
+  all metrics see the same draws; a label that loses all its positives in a draw is left out of that
+  draw's mean. Seeds: the variance of a mean over n seeds is their variance / n, what drawing n − 1
+  of them gives on average (Rao & Wu 1988); three seeds are too few for percentiles of draws, so it
+  is calculated. The variances are added, and the interval is the value ± Student's quantile ×
+  standard error with the degrees of freedom of Satterthwaite (1946): `_student`. What seeds and
+  tracks do together is in both variances, which errs on the wide side (Owen, The pigeonhole
+  bootstrap, 2007). The value is the middle, not the mean of the draws: a track that is drawn twice
+  stands beside its own copy, which lifts average precision.
+- With one seed an interval knows nothing of seeds, and no interval knows of other datasets.
 - A draw is written as how often each track was drawn, a weight, so that all draws of a block are
   scored by a few matrix products: scores are sorted once a label, not once a draw.
 - Chance is the same metric on the same labels for scores drawn at random.
@@ -29,12 +33,13 @@ Conventions.
 
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
+from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -239,14 +244,18 @@ def average_precision(
     return _weighted(lambda w: _average_precision(rankings, w), weights, len(targets))
 
 
-def resampling_counts(tracks: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each track is drawn when as many as there are are drawn with replacement.
+def resampling_counts(
+    tracks: int, resamples: int, seed: int = 0, groups: Sequence[Hashable] | None = None
+) -> np.ndarray:
+    """How often each track is drawn when as many groups as there are are drawn with replacement.
 
-    Returns integers (resamples, tracks); every row sums to `tracks`. These are the draws that
-    `evaluate`, `per_label` and `compare` use with the same seed.
+    groups: (tracks,) what is drawn together (default: each track for itself).
+
+    Returns integers (resamples, tracks), equal within a group; without groups every row sums to
+    `tracks`. These are the draws that `evaluate`, `per_label` and `compare` use with the same seed.
     """
-    blocks = [weights.T for weights in _weight_blocks(tracks, resamples, seed)]
-    return np.concatenate(blocks).astype(np.int64)
+    blocks = _weight_blocks(_checked_groups(groups, tracks), resamples, seed)
+    return np.concatenate([weights.T for weights in blocks]).astype(np.int64)
 
 
 def _weighted(
@@ -395,52 +404,59 @@ def evaluate(
     chance_draws: int = 200,
     label_names: Sequence[str] | None = None,
     unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
     """Score a method: every metric with its interval, its chance and what it was measured on.
 
     scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list or tuple of
-        such arrays, one a seed, gives the mean over seeds of every metric, in each draw too.
+        such arrays, one a seed, gives the mean over seeds of every metric, and its interval holds
+        the seeds' luck. With one array the interval knows nothing of seeds.
     targets: boolean (tracks, labels).
     k: how many labels are predicted, 1 … labels (paper: MTG-Jamendo 2, CAL500 4, Emotify 3).
     track_index: (segments,) row of each segment's track in `targets`; every track has a segment.
-    resamples: draws of whole tracks for the 95 % interval (module's docstring).
+    resamples: draws of groups of tracks for the 95 % interval (module's docstring), 2 or more.
     seed: decides all draws; the same seed resamples the same tracks for every method.
     chance_draws: draws of random scores for the chance level.
     label_names: (labels,) names for the column labels_left_out (default: the column numbers).
     unscored: "error", or "leave_out": a label whose scores are all NaN (as `supervised_ceiling`
         gives for one it cannot learn) is named and left out, of the k predicted labels too.
+    groups: (tracks,) artist or whatever is drawn together (default: each track for itself).
 
     Returns a table indexed by metric: segment_macro_f1 (only with `track_index`), song_macro_f1
     (with `track_index` by `vote`, else by `top_k`), song_roc_auc and song_average_precision (of
     the mean score of a song's segments). Columns: value; low, high (95 % interval); chance,
     chance_low, chance_high (mean and 2.5/97.5 % of random scores on the same labels); tracks;
-    labels (in the mean); labels_left_out (names, comma-separated); k (of the F1 rows).
+    labels (in the mean); labels_left_out (names, comma-separated); k (of the F1 rows); seeds;
+    seed_sd (deviation of the value over seeds, NaN for one).
 
     Chance: for segments, random scores of every segment; for songs, one random score of every song
     and label. The vote over random segments needs no draws of its own: by symmetry among the labels
     it elects every set of k labels with the same probability, as random scores of the song do.
 
     Raises ValueError that names what does not fit: shapes, NaN, k, empty targets, a track without
-    segments.
+    segments, tracks that are all of one group.
     """
-    _check_positive(resamples=resamples, chance_draws=chance_draws)
+    _check_positive(chance_draws=chance_draws)
     seeds, targets, names, left_out = _prepared(_seeds(scores), targets, label_names, unscored)
-    case = _mean_case([_case(scores, targets, k, track_index) for scores in seeds])
-    draws = _resampled(case.metrics, len(targets), resamples, seed)
-    chance = _chance(case, k, chance_draws, seed)
+    cases = [_case(scores, targets, k, track_index) for scores in seeds]
+    groups = _checked_groups(groups, len(targets))
+    draws = _resampled(_means(cases), groups, resamples, seed)
+    chance = _chance(cases[0], k, chance_draws, seed)
     rows = {}
-    for metric, measure in case.metrics.items():
-        values = measure(np.ones((len(targets), 1)))[0]  # (labels,)
-        low, high = _interval(_macro(draws[metric]), _macro(values))
+    for metric in cases[0].metrics:
+        values = _values(cases, metric)  # (seeds, labels)
+        value, of_seeds = _macro(values.mean(axis=0)), _macro(values)
+        low, high, _ = _student(value, _macro(draws[metric]), groups, of_seeds)
         chance_low, chance_high = _percentiles(chance[metric])
         rows[metric] = {
-            "value": _macro(values),
-            "low": low,
-            "high": high,
+            "value": value,
+            "low": np.clip(low, 0, 1),
+            "high": np.clip(high, 0, 1),
             "chance": np.mean(chance[metric]),
             "chance_low": chance_low,
             "chance_high": chance_high,
-        } | _measured_on(metric, values, names, left_out, len(targets), k)
+        } | _measured_on(metric, values[0], names, left_out, len(targets), k)
+        rows[metric] |= {"seeds": len(seeds), "seed_sd": _deviation(of_seeds)}
     return _table(rows)
 
 
@@ -495,13 +511,14 @@ def shuffled_chance(
 
 
 def per_label(
-    scores: np.ndarray,
+    scores: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     label_names: Sequence[str],
     track_index: np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
     unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
     """ROC-AUC and average precision of each label over songs, with 95 % intervals.
 
@@ -513,22 +530,18 @@ def per_label(
     chance of ROC-AUC is .5). A label that cannot be scored has NaN there. An interval is over the
     draws in which the label still has positives (and negatives).
     """
-    _check_positive(resamples=resamples)
     all_targets = _checked_targets(targets)
     names = _checked_names(label_names, all_targets.shape[1])
-    (scores,), targets, scored_names, _ = _prepared([scores], targets, names, unscored)
-    songs, _ = _song_scores(scores, targets, track_index)
-    rankings = _rankings(songs, targets)
-    metrics = {
-        "roc_auc": lambda weights: _roc_auc(rankings, weights),
-        "average_precision": lambda weights: _average_precision(rankings, weights),
-    }
-    draws = _resampled(metrics, len(targets), resamples, seed)
+    seeds, targets, scored_names, _ = _prepared(_seeds(scores), targets, names, unscored)
+    cases = [_ranking_case(_song_scores(s, targets, track_index)[0], targets) for s in seeds]
+    groups = _checked_groups(groups, len(targets))
+    draws = _resampled(_means(cases), groups, resamples, seed)
     columns = {}
-    for metric, measure in metrics.items():
-        columns[metric] = measure(np.ones((len(targets), 1)))[0]  # (labels,)
-        low, high = _interval(draws[metric], columns[metric])
-        columns[f"{metric}_low"], columns[f"{metric}_high"] = low, high
+    for song_metric in cases[0].metrics:
+        metric, values = song_metric.removeprefix("song_"), _values(cases, song_metric)
+        columns[metric] = values.mean(axis=0)  # (labels,)
+        low, high, _ = _student(columns[metric], draws[song_metric], groups, values)
+        columns[f"{metric}_low"], columns[f"{metric}_high"] = np.clip([low, high], 0, 1)
     scored = pd.DataFrame(columns, index=scored_names)
     positives = all_targets.sum(axis=0)
     table = pd.DataFrame({"tracks": len(all_targets), "positives": positives}, index=names)
@@ -549,10 +562,12 @@ def compare(
     seed: int = 0,
     label_names: Sequence[str] | None = None,
     unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
+    The seeds of the two are taken as independent.
 
     scores_a, scores_b: scores of the two methods, each (segments, labels) with its own track index,
         or (tracks, labels), or a list of such, one a seed, as for `evaluate`. The segment row is
@@ -560,45 +575,52 @@ def compare(
     Other arguments as for `evaluate`; a label that is unscored for one is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
-    interval of the difference), p, tracks, labels, labels_left_out, k. p is the two-sided bootstrap
-    p-value (1 + draws that lie at least |difference| from the mean of the draws) / (1 + draws): how
-    often resampling alone moves the difference as far as it is from 0 (Efron & Tibshirani 1993,
-    chapter 16; the +1 as in Davison & Hinkley 1997, chapter 4). It is never 0: 1,000 draws cannot
-    say less than .001. It is not corrected for many comparisons.
+    interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
+    two-sided, from the same standard error and degrees of freedom as the interval: it is below .05
+    exactly if the interval leaves 0 out. It is not corrected for many comparisons: see `holm`.
     """
-    _check_positive(resamples=resamples)
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
     prepared, targets, names, left_out = _prepared(
         [*seeds_a, *seeds_b], targets, label_names, unscored
     )
-    seeds_a, seeds_b = prepared[: len(seeds_a)], prepared[len(seeds_a) :]
-    case_a = _mean_case([_case(scores, targets, k, track_index_a) for scores in seeds_a])
-    case_b = _mean_case([_case(scores, targets, k, track_index_b) for scores in seeds_b])
-    draws_a = _resampled(case_a.metrics, len(targets), resamples, seed)
-    draws_b = _resampled(case_b.metrics, len(targets), resamples, seed)
+    cases_a = [_case(s, targets, k, track_index_a) for s in prepared[: len(seeds_a)]]
+    cases_b = [_case(s, targets, k, track_index_b) for s in prepared[len(seeds_a) :]]
+    groups = _checked_groups(groups, len(targets))
+    draws_a = _resampled(_means(cases_a), groups, resamples, seed)
+    draws_b = _resampled(_means(cases_b), groups, resamples, seed)
     rows = {}
-    for metric in [metric for metric in case_a.metrics if metric in case_b.metrics]:
-        values_a = case_a.metrics[metric](np.ones((len(targets), 1)))[0]  # (labels,)
-        values_b = case_b.metrics[metric](np.ones((len(targets), 1)))[0]
-        difference = _macro(values_a) - _macro(values_b)
+    for metric in [metric for metric in draws_a if metric in draws_b]:
+        values_a, values_b = _values(cases_a, metric), _values(cases_b, metric)
+        value_a, value_b = _macro(values_a.mean(axis=0)), _macro(values_b.mean(axis=0))
+        of_a, of_b = _macro(values_a), _macro(values_b)  # (seeds,)
         draws = _macro(draws_a[metric]) - _macro(draws_b[metric])  # (draws,)
-        low, high = _percentiles(_centred(draws, difference))
+        low, high, p = _student(value_a - value_b, draws, groups, of_a, of_b)
         rows[metric] = {
-            "value_a": _macro(values_a),
-            "value_b": _macro(values_b),
-            "difference": difference,
+            "value_a": value_a,
+            "value_b": value_b,
+            "difference": value_a - value_b,
             "low": low,
             "high": high,
-            "p": _bootstrap_p(draws, difference),
-        } | _measured_on(metric, values_a, names, left_out, len(targets), k)
+            "p": p,
+        } | _measured_on(metric, values_a[0], names, left_out, len(targets), k)
+        rows[metric] |= {"seed_sd_a": _deviation(of_a), "seed_sd_b": _deviation(of_b)}
     return _table(rows)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values corrected for how many they are (Holm 1979), in their order."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(corrected, 1)
+    return found
 
 
 def _case(scores: np.ndarray, targets: np.ndarray, k: int, track_index: np.ndarray | None) -> _Case:
     """Count and sort once: everything that does not depend on which tracks are drawn."""
     _check_k(k, targets.shape[1])
     songs, segments = _song_scores(scores, targets, track_index)
-    rankings = _rankings(songs, targets)
     metrics = {}
     if segments is None:
         song_counts = _counts(_top_k(songs, k), targets)
@@ -608,9 +630,17 @@ def _case(scores: np.ndarray, targets: np.ndarray, k: int, track_index: np.ndarr
         song_counts = _counts(_elect(votes, songs, k), targets)
         metrics["segment_macro_f1"] = lambda weights: _f1(segment_counts, weights)
     metrics["song_macro_f1"] = lambda weights: _f1(song_counts, weights)
-    metrics["song_roc_auc"] = lambda weights: _roc_auc(rankings, weights)
-    metrics["song_average_precision"] = lambda weights: _average_precision(rankings, weights)
-    return _Case(metrics, targets, segments)
+    return _Case(metrics | _ranking_case(songs, targets).metrics, targets, segments)
+
+
+def _ranking_case(songs: np.ndarray, targets: np.ndarray) -> _Case:
+    """The metrics without a threshold alone, of scores (tracks, labels)."""
+    rankings = _rankings(songs, targets)
+    metrics = {
+        "song_roc_auc": lambda weights: _roc_auc(rankings, weights),
+        "song_average_precision": lambda weights: _average_precision(rankings, weights),
+    }
+    return _Case(metrics, targets, None)
 
 
 def _seeds(scores: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -622,16 +652,19 @@ def _seeds(scores: np.ndarray | Sequence[np.ndarray]) -> list[np.ndarray]:
     return list(scores)
 
 
-def _mean_case(cases: Sequence[_Case]) -> _Case:
-    """Several seeds of one method as one case: the mean of every metric."""
-    if len(cases) == 1:
-        return cases[0]
+def _values(cases: Sequence[_Case], metric: str) -> np.ndarray:
+    """A metric of each seed on every track once: (seeds, labels)."""
+    ones = np.ones((len(cases[0].targets), 1))
+    return np.stack([case.metrics[metric](ones)[0] for case in cases])
+
+
+def _means(cases: Sequence[_Case]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Every metric as the mean over the seeds of one method."""
 
     def mean(metric: str) -> Callable[[np.ndarray], np.ndarray]:
         return lambda weights: np.mean([case.metrics[metric](weights) for case in cases], axis=0)
 
-    first = cases[0]
-    return replace(first, metrics={metric: mean(metric) for metric in first.metrics})
+    return {metric: mean(metric) for metric in cases[0].metrics}
 
 
 def _song_scores(
@@ -650,55 +683,75 @@ def _song_scores(
 
 
 def _resampled(
-    metrics: dict[str, Callable[[np.ndarray], np.ndarray]], tracks: int, resamples: int, seed: int
+    metrics: dict[str, Callable[[np.ndarray], np.ndarray]],
+    groups: np.ndarray,
+    resamples: int,
+    seed: int,
 ) -> dict[str, np.ndarray]:
-    """Every metric in every draw of tracks: name → (resamples, labels)."""
+    """Every metric in every draw of groups: name → (resamples, labels)."""
+    if resamples < 2:
+        raise ValueError(f"resamples is {resamples}, expected at least 2, better 1000")
     blocks = [
         {metric: measure(weights) for metric, measure in metrics.items()}
-        for weights in _weight_blocks(tracks, resamples, seed)
+        for weights in _weight_blocks(groups, resamples, seed)
     ]
     return {metric: np.concatenate([block[metric] for block in blocks]) for metric in metrics}
 
 
-def _weight_blocks(tracks: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """The draws of `resampling_counts`, a block (tracks, draws) at a time to bound memory."""
+def _weight_blocks(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """The draws of `resampling_counts`, a block (tracks, draws) at a time to bound memory.
+
+    groups: (tracks,) numbers from 0 on without gaps.
+    """
     rng = np.random.default_rng((seed, _BOOTSTRAP))
+    count = groups.max() + 1
     for start in range(0, resamples, _BLOCK):
-        weights = np.empty((tracks, min(_BLOCK, resamples - start)))
+        weights = np.empty((count, min(_BLOCK, resamples - start)))
         for draw in range(weights.shape[1]):
-            weights[:, draw] = np.bincount(rng.integers(0, tracks, tracks), minlength=tracks)
-        yield weights
+            weights[:, draw] = np.bincount(rng.integers(0, count, count), minlength=count)
+        yield weights[groups]
 
 
 def _percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2.5 and 97.5 % over the first axis, without draws in which the metric does not exist."""
+    """2.5 and 97.5 % of chance draws (draws,); NaN if the metric exists in none."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        low, high = np.nanpercentile(draws, _INTERVAL, axis=0)
+        low, high = np.nanpercentile(draws, _INTERVAL)
     return low, high
 
 
-def _centred(draws: np.ndarray, value: float | np.ndarray) -> np.ndarray:
-    """The draws, (draws,) or (draws, labels), shifted so that their mean is the value."""
+def _deviation(of_seeds: np.ndarray) -> float:
+    """Standard deviation over seeds (seeds,); NaN for one."""
+    return of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan
+
+
+def _student(
+    value: float | np.ndarray, draws: np.ndarray, groups: np.ndarray, *of_seeds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """95 % interval of a mean over seeds, and the two-sided p-value of its being 0.
+
+    The variance is that of the draws of G groups, times G / (G − 1) as for any variance of a mean
+    (Rao & Wu 1988), plus that of the mean over n seeds of each method. Their degrees of freedom are
+    G − 1 and n − 1 each; those of the sum are Satterthwaite's (Biometrics Bulletin 2, 1946).
+
+    value: one, or (labels,); draws: (draws,) or (draws, labels), of the mean over seeds.
+    groups: (tracks,) numbers from 0 on; of_seeds: for each method (seeds,) or (seeds, labels).
+    Returns low, high, p, each shaped like value; NaN where fewer than two draws have a value.
+    """
+    others = groups.max()  # groups − 1
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        return draws - np.nanmean(draws, axis=0) + value
-
-
-def _interval(draws: np.ndarray, value: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of a metric between 0 and 1 from its bootstrap draws."""
-    low, high = _percentiles(_centred(draws, value))
-    return np.clip(low, 0, 1), np.clip(high, 0, 1)
-
-
-def _bootstrap_p(draws: np.ndarray, difference: float) -> float:
-    """Two-sided p-value of a difference from its draws (draws,); see `compare`."""
-    draws = draws[~np.isnan(draws)]
-    if not len(draws):
-        return np.nan
+        warnings.filterwarnings("ignore", "Degrees of freedom <= 0", RuntimeWarning)
+        parts = [(np.nanvar(draws, axis=0, ddof=1) * (others + 1) / others, others)]
+    parts += [(s.var(axis=0, ddof=1) / len(s), len(s) - 1) for s in of_seeds if len(s) > 1]
+    variance = np.sum([part for part, _ in parts], axis=0)
+    squares = np.sum([part**2 / freedom for part, freedom in parts], axis=0)
+    freedom = np.where(squares > 0, variance**2 / np.where(squares > 0, squares, 1), others)
+    error = np.sqrt(variance)
+    half = student.ppf(0.975, freedom) * error
     # The tolerance keeps rounding from telling apart two methods that rank alike.
-    as_far = np.abs(draws - draws.mean()) >= abs(difference) - 1e-12
-    return (1 + as_far.sum()) / (1 + len(draws))
+    same = np.abs(value) < 1e-12
+    away = np.abs(value) / np.where(error == 0, np.finfo(float).tiny, error)
+    return value - half, value + half, np.where(same, 1.0, 2 * student.sf(away, freedom))
 
 
 def _measured_on(
@@ -767,6 +820,7 @@ def reference_rows(
     draws: int = 200,
     seed: int = 0,
     label_names: Sequence[str] | None = None,
+    groups: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
     """Song macro-F1 that needs no audio: every label, the k most frequent, k at random.
 
@@ -775,7 +829,7 @@ def reference_rows(
     (95 % intervals over tracks; for random_top_k mean and 2.5/97.5 % of the draws), tracks, labels,
     labels_left_out, k (none for every_label).
     """
-    _check_positive(resamples=resamples, draws=draws)
+    _check_positive(draws=draws)
     targets = _checked_targets(targets)
     _check_k(k, targets.shape[1])
     names = _checked_names(label_names, targets.shape[1])
@@ -785,11 +839,13 @@ def reference_rows(
     }
     counts = {name: _counts(predicted, targets) for name, predicted in predictions.items()}
     metrics = {name: (lambda weights, c=c: _f1(c, weights)) for name, c in counts.items()}
-    resampled = _resampled(metrics, len(targets), resamples, seed)
+    groups = _checked_groups(groups, len(targets))
+    resampled = _resampled(metrics, groups, resamples, seed)
     rows = {}
     for name, predicted in predictions.items():
         value = macro_f1(predicted, targets)
-        rows[name] = (value, *_interval(_macro(resampled[name]), value))
+        low, high, _ = _student(value, _macro(resampled[name]), groups)
+        rows[name] = (value, *np.clip([low, high], 0, 1))
     random = random_top_k(targets, k, draws, seed)
     rows["random_top_k"] = (random.mean(), *_percentiles(random))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
@@ -1121,17 +1177,24 @@ def _checked_features(features: np.ndarray, tracks: int) -> np.ndarray:
     return features
 
 
-def _checked_groups(groups: Sequence[Hashable] | None, tracks: int, folds: int) -> np.ndarray:
-    """Number of each track's group: (tracks,)."""
+def _checked_groups(
+    groups: Sequence[Hashable] | None, tracks: int, folds: int | None = None
+) -> np.ndarray:
+    """Number of each track's group, (tracks,), from 0 on without gaps; enough for the folds."""
     groups = np.arange(tracks) if groups is None else pd.factorize(np.asarray(groups))[0]
     if (groups < 0).any():
         raise ValueError(f"{(groups < 0).sum()} of {tracks} tracks have no group (None or NaN)")
     if len(groups) != tracks:
         raise ValueError(f"{len(groups)} groups were given for {tracks} tracks")
-    most = min(tracks // 2, len(np.unique(groups)))
-    if not 2 <= folds <= most:
+    count = int(groups.max()) + 1
+    if folds is None and count < 2:
         raise ValueError(
-            f"folds is {folds}, expected 2 to {most} ({tracks} tracks in {len(np.unique(groups))} "
-            "groups)"
+            f"{tracks} tracks are in {count} group; resampling needs 2 groups or more (without "
+            "groups each track is one)"
+        )
+    most = min(tracks // 2, count)
+    if folds is not None and not 2 <= folds <= most:
+        raise ValueError(
+            f"folds is {folds}, expected 2 to {most} ({tracks} tracks in {count} groups)"
         )
     return groups
