@@ -24,6 +24,7 @@ from mer_utils.figures_labels import (
     similarity_heatmap,
 )
 from mer_utils.figures_results import (
+    ablation_path,
     cluster_cosine_bars,
     learning_curve,
     per_label,
@@ -35,6 +36,7 @@ from mer_utils.figures_results import (
 from mer_utils.plotting import save, style
 
 __all__ = [
+    "ablation_path",
     "affect_map",
     "cluster_cosine_bars",
     "clustering_sweep",

@@ -452,6 +452,43 @@ def _result_keys(rows: pd.DataFrame) -> list:
 
 
 @style()
+def ablation_path(table: pd.DataFrame) -> Figure:
+    """A score along a path of changes, a panel a target; filled where a step is beyond luck.
+
+    table: from `comparisons.path_table`: target, step, value, low, high, p_holm, tracks, labels.
+    """
+    columns = ["target", "step", "value", "low", "high", "p_holm", "tracks", "labels"]
+    require_columns(table, columns, "ablation_path")
+    targets, steps = (list(dict.fromkeys(table[column])) for column in ("target", "step"))
+    names = [wrapped(step, 34) for step in steps]
+    figure, axes = new_figure(
+        height=1.1 + _row_height(names) * len(steps),
+        columns=len(targets),
+        sharey=True,
+        sharex=True,
+    )
+    for panel, target in zip(axes[0], targets, strict=True):
+        part = table[table["target"] == target].set_index("step").reindex(steps)
+        panel.plot(part["value"], range(len(steps)), color=GREY, linewidth=1, zorder=1)
+        for row, score in enumerate(part.itertuples()):
+            hollow = not score.p_holm < 0.05  # the first step has no p
+            interval(panel, score.low, score.value, score.high, row, COLOURS[0], hollow)
+        row_lines(panel)
+        tracks, labels = int(part["tracks"].iloc[0]), int(part["labels"].iloc[0])
+        titled(panel, dataset_title(target), f"{tracks:,} tracks, {labels} labels")
+        panel.set_xlabel(METRIC_NAMES["song_roc_auc"])
+    axes[0, 0].set_yticks(range(len(steps)), names)
+    axes[0, 0].set_ylim(len(steps) - 0.4, -0.6)
+    dot = {"marker": "o", "color": COLOURS[0], "markersize": 5, "linestyle": "-"}
+    keys = [
+        key(f"differs from the step above (p < .05, Holm), {INTERVAL}", **dot),
+        key("does not", markerfacecolor="white", **dot),
+    ]
+    legend_below(figure, keys)
+    return figure
+
+
+@style()
 def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     """How well each label is found, with 95 % intervals, best first; one panel a target.
 

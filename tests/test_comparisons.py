@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mer_utils import comparisons, demo_corpus, methods, protocol
 from mer_utils.datasets import Dataset
@@ -231,3 +232,50 @@ def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
     assert table["value"].iloc[1] == pytest.approx(whole)
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         comparisons.learning_curve(data, {"three": ridge}, [0.0, 1.0])
+
+
+# --- from the paper's method to ours
+
+
+def test_each_step_of_the_path_changes_what_it_says():
+    steps = comparisons.ablation_path(["one", "two"], weight=2.5, variant="push")
+    before, after = steps[:-1], steps[1:]
+    changed = [
+        {
+            field
+            for field in vars(a)
+            if field not in ("name", "calibrated") and vars(a)[field] != vars(b)[field]
+        }
+        for a, b in zip(before, after, strict=True)
+    ]
+    assert changed[:-1] == [
+        {"space"},
+        {"training"},
+        {"weighting"},
+        {"space"},
+        {"space"},
+        {"training"},
+    ]
+    assert "projector" in changed[-1]
+    assert [step.space.style for step in steps] == ["name"] + ["definition"] * (len(steps) - 1)
+    assert steps[0].training.alignment_weight == 2.5
+    assert steps[-1].space == steps[-2].space
+    assert len({step.name for step in steps}) == len(steps)
+
+
+def test_alignment_path_begins_with_the_papers_own_row():
+    steps = comparisons.ablation_path(["one", "two"])
+    row = methods.paper_methods(["one", "two"], [1.0])[2]
+    assert replace(steps[1], name=row.name) == row
+
+
+def test_projections_by_dataset_by_hand(data, monkeypatch):
+    outcome = protocol.Outcome("three", Method("m"), [], [], [], [])
+    at = {"one": [[1.0, 0.0], [0.0, 2.0]], "two": [[-3.0, 0.0], [-1.0, 0.0]]}
+    monkeypatch.setattr(comparisons, "project_part", lambda _, part: torch.tensor(at[part.name]))
+    (row,) = comparisons.dataset_split_table([outcome], data).to_dict("records")
+    assert row["same_dataset"] == pytest.approx((0 + 1) / 2)
+    assert row["other_dataset"] == pytest.approx((-1 - 1 + 0 + 0) / 4)
+    assert row["apart"] == pytest.approx(1.0)
+    alone = {name: data[name] for name in ("one", "three")}
+    assert np.isnan(comparisons.dataset_split_table([outcome], alone)["other_dataset"].iloc[0])
