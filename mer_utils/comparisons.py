@@ -359,7 +359,11 @@ def limits_table(
         }
         for what, each in scores.items():
             table = evaluation.evaluate(
-                each, part.dataset.targets(), k_of(part.dataset), resamples=resamples
+                each,
+                part.dataset.targets(),
+                k_of(part.dataset),
+                resamples=resamples,
+                groups=part.dataset.tracks["group"],
             )
             found = table.loc[
                 "song_roc_auc", ["value", "low", "high", "chance", "tracks", "labels"]

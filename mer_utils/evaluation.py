@@ -751,7 +751,7 @@ def _student(
     # The tolerance keeps rounding from telling apart two methods that rank alike.
     same = np.abs(value) < 1e-12
     away = np.abs(value) / np.where(error == 0, np.finfo(float).tiny, error)
-    return value - half, value + half, np.where(same, 1.0, 2 * student.sf(away, freedom))
+    return value - half, value + half, np.where(same, 1.0, 2 * student.sf(away, freedom))[()]
 
 
 def _measured_on(

@@ -177,8 +177,9 @@ def sweep_page(
         body += [
             "<h2>Is the best really better?</h2>",
             '<p class="note">Every configuration against the best of its target: paired bootstrap '
-            "over tracks of the song ROC-AUC. p_holm is corrected for the number of rows (Holm "
-            "1979). The best was chosen on the same tracks, so its lead is a little too large.</p>",
+            "over tracks of the song ROC-AUC, the seeds' deviation added. p_holm is corrected for "
+            "the number of rows (Holm 1979). The best was chosen on the same tracks, so its lead "
+            "is a little too large.</p>",
             table_html(compared, digits=4),
         ]
     rows = []

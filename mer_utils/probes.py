@@ -151,7 +151,7 @@ def label_probe(
 
     layers: {layer: (tracks, dim)}, row i for `dataset.tracks.index[i]`.
     Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), value, low, high
-    (draws of tracks), chance, chance_low, chance_high (random scores), tracks, groups, dim, labels
+    (draws of groups), chance, chance_low, chance_high (random scores), tracks, groups, dim, labels
     (in the mean), labels_left_out (names of those that could not be learned or scored).
     Raises ValueError for features that do not fit the dataset.
     """
@@ -173,8 +173,9 @@ def label_probe(
             seed=seed,
             label_names=dataset.labels,
             unscored="leave_out",
+            groups=groups,
         )
-        found = table.loc["song_roc_auc"].drop("k").to_dict()
+        found = table.loc["song_roc_auc"].drop(["k", "seeds", "seed_sd"]).to_dict()
         names = {"layer": layer, "target": dataset.name, "metric": "roc_auc"}
         rows.append(names | found | {"groups": len(set(groups)), "dim": features.shape[1]})
     return pd.DataFrame(rows)

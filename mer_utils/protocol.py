@@ -202,10 +202,15 @@ def run_study(
 
 
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The mean score of several methods, and of each one's seeds, as one outcome a target.
+    """The mean score of several methods as one outcome a target, with one array of scores a seed.
+
+    Metrics of a committee are averaged over seeds as those of a single network are: seed i of it
+    has seed i of every member, and a deterministic member is the same in all.
 
     outcomes: of methods with as many shuffled trainings each, and with scores on one scale (all
         calibrated, all ridges, or all cosines): they are averaged as they are.
+    Raises ValueError if members differ in their number of seeds, in whether they look at the
+    target's audio or in whether their scores are calibrated.
     """
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
@@ -215,11 +220,24 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
             raise ValueError(f"{name}: some members look at the target's audio and some do not")
         if len({member.method.calibrated for member in members}) > 1:
             raise ValueError(f"{name}: some members' scores are calibrated and some are not")
+        seeds = {
+            member.method.name: len(member.scores)
+            for member in members
+            if len(member.scores) > 1 or not member.method.deterministic
+        }
+        if len(set(seeds.values())) > 1:
+            raise ValueError(
+                f"{name}: members have different numbers of seeds: {seeds}; all that are not "
+                "deterministic need the same"
+            )
         together.append(
             replace(
                 members[0],
                 method=replace(members[0].method, name=name),
-                scores=[np.mean([np.mean(m.scores, axis=0) for m in members], axis=0)],
+                scores=[
+                    np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
+                    for seed in range(max(len(m.scores) for m in members))
+                ],
                 shuffled=[
                     np.mean(each, axis=0)
                     for each in zip(*(m.shuffled for m in members), strict=True)

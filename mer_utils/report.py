@@ -33,9 +33,10 @@ def _paired(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "paired.csv")
     cells: dict[str, dict[str, str]] = {}
     for row in table[table["metric"] == "song_roc_auc"].itertuples():
-        text = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}], p = {row.p:.3f}"
+        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
+        text = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {p}"
         cells.setdefault(row.method, {})[row.target] = text
-    name = "ROC-AUC minus that of the best alignment method"
+    name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
     return pd.DataFrame(cells).T.rename_axis(name).fillna("")
 
 
@@ -70,9 +71,7 @@ TABLES: dict[str, Render] = {
         metric: lambda folder, metric=metric: tables.readable(_results(folder), metric)
         for metric in tables.METRICS
     },
-    "paper_layout": lambda folder: tables.paper_layout(_results(folder)).map(
-        lambda v: "" if pd.isna(v) else f"{v:.3f}"
-    ),
+    "paper_layout": lambda folder: tables.paper_layout(_results(folder)),
     "paired": _paired,
     "ablation": _ablation,
     "limits": _limits,

@@ -342,24 +342,15 @@ def seed_table(results: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """p-values corrected for how many they are (Holm 1979), in their order."""
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(p)
-    found[order] = np.minimum(corrected, 1)
-    return found
-
-
 def comparisons(
     cells: Sequence[Cell], by: Sequence[str], metric: str = METRIC, resamples: int = 2000
 ) -> pd.DataFrame:
     """Every configuration against the best of its target, on the same resampled tracks.
 
     The scores of all seeds of a configuration are compared together. p is corrected over all rows
-    of the table (`holm`). The best is chosen by the same scores, so that a difference from it is a
-    little too large: read "not different" as it stands, "different" with care near .05.
+    of the table (`evaluation.holm`). The best is chosen by the same scores, so that a difference
+    from it is a little too large: read "not different" as it stands, "different" with care near
+    .05.
     """
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
@@ -390,7 +381,7 @@ def comparisons(
             row = {"target": target, **names, "best": against}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p"])) if len(table) else table
+    return table.assign(p_holm=evaluation.holm(table["p"])) if len(table) else table
 
 
 def _scores(cell: Cell) -> dict[str, np.ndarray]:

@@ -1,8 +1,9 @@
 """Tables of results: every score with its interval, its chance levels and what it was measured on.
 
 Built from `protocol.Outcome`s and `evaluation`. Conventions: one row a target, method and metric;
-intervals are 95 %, from resampling whole tracks; a method with several seeds has the mean over
-seeds, in each resampling too.
+intervals are 95 %, from resampling a dataset's groups of tracks (artists where they are known) and
+from the deviation over seeds; a method with several seeds has the mean over seeds. Datasets are
+never resampled: no interval and no p-value here says what another dataset would give.
 """
 
 import warnings
@@ -49,9 +50,10 @@ def results_table(
 
     outcomes: from `protocol.run_study`; data: the datasets by name.
     Returns one row a target, method and metric: target, method, transductive (whether the method
-    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`, seeds,
-    seed_sd (deviation of the value over seeds), and shuffled, shuffled_low, shuffled_high,
-    shuffles: mean and range of the same method trained on shuffled labels (NaN where none were).
+    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate` (value is
+    the mean over seeds), of_mean_scores (the metric of the seeds' mean score: what the seeds reach
+    as a committee; the value for one seed), and shuffled, shuffled_low, shuffled_high, shuffles:
+    mean and range of the same method trained on shuffled labels (NaN where none were).
     """
     tables = []
     for outcome in outcomes:
@@ -59,13 +61,18 @@ def results_table(
         index = part.features.track_index(part.dataset)
         targets, k = part.dataset.targets(), k_of(part.dataset)
         table = evaluation.evaluate(
-            outcome.scores, targets, k, index, resamples, label_names=part.dataset.labels
+            outcome.scores,
+            targets,
+            k,
+            index,
+            resamples,
+            label_names=part.dataset.labels,
+            groups=part.dataset.tracks["group"],
         )
-        seeds = pd.DataFrame(
-            [evaluation.metric_values(s, targets, k, index) for s in outcome.scores]
-        )
-        table["seeds"] = len(seeds)
-        table["seed_sd"] = seeds.std(ddof=1) if len(seeds) > 1 else np.nan
+        table["of_mean_scores"] = table["value"]
+        if len(outcome.scores) > 1:
+            mean = np.mean(outcome.scores, axis=0)
+            table["of_mean_scores"] = evaluation.metric_values(mean, targets, k, index)
         table = _with_shuffled(table, outcome, targets, k, index)
         tables.append(_named(table, outcome))
     return pd.concat(tables, ignore_index=True)
@@ -127,9 +134,16 @@ def reference_table(
                 resamples=resamples,
                 label_names=part.dataset.labels,
                 unscored="leave_out",
+                groups=part.dataset.tracks["group"],
             ).reset_index()
             tables.append(table.assign(target=name, method=method))
-        rows = evaluation.reference_rows(targets, k, resamples, label_names=part.dataset.labels)
+        rows = evaluation.reference_rows(
+            targets,
+            k,
+            resamples,
+            label_names=part.dataset.labels,
+            groups=part.dataset.tracks["group"],
+        )
         rows = rows.drop("random_top_k").reset_index(names="method")
         rows["method"] = rows["method"].str.replace("_", " ")
         tables.append(rows.assign(target=name, metric="song_macro_f1"))
@@ -170,6 +184,8 @@ def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     """One metric as text, rows methods and columns targets: "value [low, high]".
 
+    "±0.012" after it: the deviation of the value from seed to seed, for a method with several. (The
+    interval is that of the mean over seeds and of the tracks; one training lies anywhere in ±.)
     † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
     levels and what they were measured on.
     """
@@ -177,7 +193,7 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         mark = " †" if row.transductive else ""
-        text = f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+        text = f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]{_plus_minus(row)}"
         cells.setdefault(row.method + mark, {})[row.target] = text
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
@@ -194,27 +210,37 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 
 
+def _plus_minus(row: object) -> str:
+    """ " ±" and the deviation over seeds of a row of results; "" for one seed."""
+    deviation = getattr(row, "seed_sd", np.nan)
+    return "" if pd.isna(deviation) else f" ±{deviation:.3f}"
+
+
 def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
 
-    Rows: metric and method; columns: targets. Where a target is one of the paper's datasets, its
-    reported numbers follow as "paper: …".
+    Rows: metric and method; columns: targets; text: the value, and "±0.012", the deviation from
+    seed to seed, for a method with several (the paper reports one training). Where a target is one
+    of the paper's datasets, its reported numbers follow as "paper: …".
     """
     metrics = ["segment_macro_f1", "song_macro_f1"]
     rows = table[table["metric"].isin(metrics)]
     columns = {}
     for target in rows["target"].unique():
         part = rows[rows["target"] == target]
-        values = part.set_index(["metric", "method"])["value"]
+        cells = {
+            (row.metric, row.method): f"{row.value:.3f}{_plus_minus(row)}"
+            for row in part.itertuples()
+        }
         chance = part.dropna(subset="chance").groupby("metric")["chance"].first()
-        chance.index = pd.MultiIndex.from_product([chance.index, ["chance"]])
-        reported = {
-            (metric, f"paper: {method}"): value
+        cells |= {(metric, "chance"): f"{value:.3f}" for metric, value in chance.items()}
+        cells |= {
+            (metric, f"paper: {method}"): f"{value:.3f}"
             for metric in metrics
             for method, value in PAPER_RESULTS[metric].get(target, {}).items()
         }
-        columns[target] = pd.concat([values, chance, pd.Series(reported, dtype=float)])
-    layout = pd.DataFrame(columns)
+        columns[target] = pd.Series(cells)
+    layout = pd.DataFrame(columns).fillna("")
     layout.index = layout.index.set_names(["metric", "method"])
     return layout.sort_index(level="metric", sort_remaining=False)
 
@@ -244,17 +270,33 @@ def _song_roc_auc(scores: np.ndarray, part: Labelled) -> float:
 def compare_with_alignment(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """Every method against the paper's best alignment method, on the same resampled tracks.
-
-    Returns target, method, against and the columns of `evaluation.compare`; difference is method
-    minus alignment.
-    """
+    """Every method against the paper's best alignment method of its target, as by `compare_all`."""
     best = best_alignment(outcomes, data)
+    others = [o for o in outcomes if o.target in best and o is not best[o.target]]
+    return compare_all(others, [best[outcome.target] for outcome in others], data, resamples)
+
+
+def compare_all(
+    outcomes: Sequence[Outcome],
+    references: Sequence[Outcome],
+    data: Mapping[str, Labelled],
+    resamples: int = 1000,
+) -> pd.DataFrame:
+    """Each outcome against the reference at its place, on the same resampled groups of tracks.
+
+    A path of changes is `compare_all(steps[1:], steps[:-1], data)`.
+    Returns a row a pair and metric: target, method, transductive, against, metric, the columns of
+    `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
+    pairs of the metric (Holm 1979).
+    Raises ValueError if the two are not equally many or a pair has two targets.
+    """
     tables = []
-    for outcome in outcomes:
-        reference = best.get(outcome.target)
-        if reference is None or outcome is reference:
-            continue
+    for outcome, reference in zip(outcomes, references, strict=True):
+        if outcome.target != reference.target:
+            raise ValueError(
+                f"{outcome.method.name!r} predicts {outcome.target} but {reference.method.name!r} "
+                f"{reference.target}; only outcomes of one target can be compared"
+            )
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
         table = evaluation.compare(
@@ -266,29 +308,29 @@ def compare_with_alignment(
             index,
             resamples,
             label_names=part.dataset.labels,
+            groups=part.dataset.tracks["group"],
         )
         table = _named(table, outcome)
         table.insert(3, "against", reference.method.name)
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(p_holm=table.groupby("metric")["p"].transform(evaluation.holm))
 
 
 def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """ROC-AUC and average precision of every label; the columns of `evaluation.per_label`.
-
-    With several seeds, of the mean score over seeds.
-    """
+    """ROC-AUC and average precision of every label; the columns of `evaluation.per_label`."""
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
         table = evaluation.per_label(
-            np.mean(outcome.scores, axis=0),
+            outcome.scores,
             part.dataset.targets(),
             part.dataset.labels,
             part.features.track_index(part.dataset),
             resamples,
+            groups=part.dataset.tracks["group"],
         )
         tables.append(_named(table, outcome))
     return pd.concat(tables, ignore_index=True)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 from sklearn import metrics
 
 from mer_utils import evaluation
@@ -278,7 +279,8 @@ def test_segments_follow_their_track_in_every_draw(simulated):
         rows = np.concatenate([np.tile(segments[t], n) for t, n in enumerate(counts)])
         draws.append(metrics.f1_score(targets[track_index[rows]], predicted[rows], average="macro"))
     value = table.loc["segment_macro_f1", "value"]
-    expected = np.percentile(draws, [2.5, 97.5]) - np.mean(draws) + value
+    error = np.sqrt(np.var(draws, ddof=1) * 60 / 59)
+    expected = value + stats.t.ppf([0.025, 0.975], 59) * error
     np.testing.assert_allclose(table.loc["segment_macro_f1", ["low", "high"]].tolist(), expected)
 
 
@@ -350,7 +352,83 @@ def test_average_precision_interval_holds_the_value_where_plain_percentiles_do_n
     draws = np.nanmean(evaluation.average_precision(scores, targets, weights), axis=1)
     assert np.percentile(draws, 2.5) > row["value"]  # a copied track lifts its own precision
     assert row["low"] < row["value"] < row["high"]
-    assert row["high"] - row["low"] == pytest.approx(np.ptp(np.percentile(draws, [2.5, 97.5])))
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * draws.std(), rel=0.02)
+
+
+def artists(rng: np.random.Generator, seeds: int) -> tuple[list[list], np.ndarray, np.ndarray]:
+    """Two equally good methods, drawn anew with the tracks of 30 artists and with their seeds.
+
+    An artist has a taste for some labels and a sound that moves the scores; each seed hears the
+    labels more or less well. Returns the scores of both, one (tracks, labels) a seed; targets;
+    groups.
+    """
+    groups = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    size = (30, 3)
+    targets = rng.standard_normal(size)[groups] + rng.logistic(size=(len(groups), 3)) > 0
+    heard = 0.7 * rng.standard_normal(size)[groups] + rng.standard_normal(targets.shape)
+
+    def training(own: np.ndarray) -> np.ndarray:
+        gain = np.array([0.4, 0.8, 1.2]) + 0.25 * rng.standard_normal()
+        return gain * targets + heard + own + 0.5 * rng.standard_normal(targets.shape)
+
+    both = [0.5 * rng.standard_normal(size)[groups] for _ in range(2)]
+    return [[training(own) for _ in range(seeds)] for own in both], targets, groups
+
+
+def test_intervals_cover_other_artists_and_other_seeds():
+    """Studies of new artists and new trainings each; the truth is the mean over all of them."""
+    rng = np.random.default_rng(1)
+    alone, paired = [], []
+    for study in range(300):
+        (a, b), targets, groups = artists(rng, seeds=(3, 5)[study % 2])
+        settings = {"resamples": 150, "seed": study, "groups": groups}
+        alone.append(evaluation.evaluate(a, targets, 1, chance_draws=1, **settings).iloc[1])
+        paired.append(evaluation.compare(a, b, targets, 1, **settings).iloc[1])
+    alone, paired = pd.DataFrame(alone), pd.DataFrame(paired)
+    truth = alone["value"].mean()
+    assert 0.93 <= np.mean((alone["low"] <= truth) & (truth <= alone["high"])) <= 0.97
+    away = (paired["low"] > 0) | (paired["high"] < 0)
+    assert 0.03 <= away.mean() <= 0.07  # the two are equally good
+    np.testing.assert_array_equal(away, paired["p"] < 0.05)
+
+
+def test_standard_error_and_degrees_of_freedom_by_hand():
+    # Tracks: draws with variance 2.5 of 5 groups → 2.5 · 5/4 = 3.125 with 4 degrees of freedom.
+    # Seeds: variance 9 of three → 3 with 2. Together 6.125² / (3.125²/4 + 3²/2) = 5.405.
+    draws, seeds = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0.0, 3.0, 6.0])
+    half = stats.t.ppf(0.975, 6.125**2 / (3.125**2 / 4 + 3**2 / 2)) * np.sqrt(6.125)
+    low, high, p = evaluation._student(half, draws, np.arange(5), seeds)
+    np.testing.assert_allclose([low, high, p], [0, 2 * half, 0.05], atol=1e-12)
+    # One seed: tracks alone. Draws without a value are left out.
+    low, *_ = evaluation._student(0.0, np.append(draws, np.nan), np.arange(5), seeds[:1])
+    assert low == pytest.approx(-stats.t.ppf(0.975, 4) * np.sqrt(3.125))
+
+
+def test_a_group_is_drawn_whole(simulated):
+    scores, targets, track_index = simulated
+    groups = [f"artist {track // 6}" for track in range(60)]
+    counts = evaluation.resampling_counts(60, 50, groups=groups)
+    by_artist = counts.reshape(50, 10, 6)
+    assert (by_artist == by_artist[:, :, :1]).all()
+    assert (by_artist[:, :, 0].sum(axis=1) == 10).all()
+    # Tracks that are copies of one another tell no more than one of them.
+    songs = evaluation.track_scores(scores, track_index)
+    one = {"resamples": 400, "chance_draws": 1}
+    once = evaluation.evaluate(songs, targets, 2, **one)
+    copies = np.repeat(np.arange(60), 4)
+    copied = evaluation.evaluate(songs[copies], targets[copies], 2, groups=copies, **one)
+    np.testing.assert_allclose(copied[["value", "low", "high"]], once[["value", "low", "high"]])
+    paired = evaluation.compare(songs, -songs, targets, 2, resamples=50)
+    copied = evaluation.compare(
+        songs[copies], -songs[copies], targets[copies], 2, resamples=50, groups=copies
+    )
+    np.testing.assert_allclose(copied[["low", "high", "p"]], paired[["low", "high", "p"]])
+    names = list("abcdef")
+    by_label = evaluation.per_label(songs, targets, names, resamples=50)["roc_auc_high"]
+    copied = evaluation.per_label(
+        songs[copies], targets[copies], names, resamples=50, groups=copies
+    )
+    np.testing.assert_allclose(copied["roc_auc_high"], by_label)
 
 
 def test_intervals_cover_the_truth():
@@ -388,7 +466,7 @@ def test_chance_is_that_of_random_scores():
     targets[:5] |= np.eye(5, dtype=bool)
     track_index = np.repeat(np.arange(40), rng.integers(1, 5, 40))
     table = evaluation.evaluate(
-        np.zeros((len(track_index), 5)), targets, 2, track_index, resamples=1, chance_draws=3000
+        np.zeros((len(track_index), 5)), targets, 2, track_index, resamples=2, chance_draws=3000
     )
     segments, songs = [], []
     for _ in range(600):
@@ -418,7 +496,7 @@ def test_expected_average_precision_is_exact():
     mean = np.mean(
         [evaluation.average_precision(scores, np.array(order)[:, None])[0] for order in orders]
     )
-    table = evaluation.per_label(scores, targets, ["x"], resamples=1)
+    table = evaluation.per_label(scores, targets, ["x"], resamples=2)
     assert table.loc["x", "average_precision_chance"] == pytest.approx(mean)
     assert table.loc["x", "prevalence"] == 0.5
 
@@ -447,7 +525,7 @@ def test_compare_pairs_the_same_tracks(simulated):
     assert tuple(table.index) == evaluation.METRICS
     np.testing.assert_allclose(table["difference"], table["value_a"] - table["value_b"])
     assert (table["low"] > 0).all()
-    assert (table["p"] == 1 / 401).all()  # the least that 400 draws can say
+    assert (table["p"] < 0.01).all()
     swapped = evaluation.compare(worse, scores, targets, 2, track_index, track_index, resamples=400)
     np.testing.assert_allclose(swapped["difference"], -table["difference"])
     np.testing.assert_allclose(swapped["low"], -table["high"])
@@ -471,24 +549,10 @@ def test_a_method_does_not_differ_from_itself(simulated):
     assert table["p"].eq(1).all()
 
 
-def test_p_value_by_hand():
-    # Around their mean 3 the draws lie at −2, −1, 0, 1, 2; at least 1.5 away are two of five.
-    draws = np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan])
-    assert evaluation._bootstrap_p(draws, 1.5) == (1 + 2) / (1 + 5)
-    assert evaluation._bootstrap_p(draws, -2.0) == (1 + 2) / (1 + 5)
-    assert evaluation._bootstrap_p(draws, 3.0) == 1 / 6
-
-
-def test_p_values_of_equal_methods_are_uniform_enough():
-    rng = np.random.default_rng(2)
-    p = []
-    for seed in range(100):
-        targets = rng.random((80, 3)) < 0.4
-        a, b = (rng.standard_normal((80, 3)) + targets for _ in range(2))
-        table = evaluation.compare(a, b, targets, 1, resamples=200, seed=seed)
-        p.append(table.loc["song_roc_auc", "p"])
-    assert 0.0 <= np.mean(np.array(p) < 0.05) <= 0.12
-    assert 0.4 < np.mean(p) < 0.6
+def test_holm_by_hand():
+    np.testing.assert_allclose(evaluation.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(evaluation.holm([0.5, 0.9]), [1, 1])
+    assert len(evaluation.holm([])) == 0
 
 
 def test_segments_can_be_compared_with_songs(simulated):
@@ -562,7 +626,7 @@ def test_mtg_chance_is_that_of_the_reference(mtg_root):
     assert chance.std() == pytest.approx(0.0019, abs=0.0004)
     assert evaluation.every_label(targets) == pytest.approx(0.061, abs=0.0005)
     # Average precision of chance is the mean prevalence, .032 in the literature.
-    table = evaluation.evaluate(np.zeros(targets.shape), targets, 2, resamples=1, chance_draws=20)
+    table = evaluation.evaluate(np.zeros(targets.shape), targets, 2, resamples=2, chance_draws=20)
     assert table.loc["song_average_precision", "chance"] == pytest.approx(0.032, abs=0.003)
     assert table.loc["song_roc_auc", "chance"] == pytest.approx(0.5, abs=0.003)
 
@@ -701,7 +765,9 @@ WITH_NAN = np.where(SCORES == 7, np.nan, SCORES)
             "no scored label has a positive",
         ),
         (lambda: evaluation.evaluate(SCORES, TARGETS * 2, 1), "other than true, false, 0 and 1"),
-        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, resamples=0), "resamples is 0"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, resamples=1), "resamples is 1"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, groups=["x"] * 4), "4 tracks.*1 group"),
+        (lambda: evaluation.compare(SCORES, SCORES, TARGETS, 1, groups=["x"]), "1 groups.*4"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, label_names="ab"), "2 label_names"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, unscored="skip"), "unscored is 'skip'"),
         (lambda: evaluation.evaluate(SCORES * np.nan, TARGETS, 1, unscored="leave_out"), "all 3"),
@@ -752,10 +818,15 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     np.testing.assert_allclose(
         together["value"], np.mean([table["value"] for table in apart], axis=0), rtol=1e-12
     )
-    widths = [table["high"] - table["low"] for table in apart]
-    assert (together["high"] - together["low"] < np.max(widths, axis=0)).all()
+    values = [table["value"] for table in apart]
+    np.testing.assert_allclose(together["seed_sd"], np.std(values, axis=0, ddof=1))
+    assert together["seeds"].eq(3).all()
+    assert apart[0]["seed_sd"].isna().all()
     same = evaluation.evaluate([seeds[0]] * 2, targets, 1, index, resamples=100)
-    pd.testing.assert_frame_equal(same, apart[0])
+    assert same["seed_sd"].eq(0).all()  # then only the tracks count
+    pd.testing.assert_frame_equal(same.iloc[:, :-2], apart[0].iloc[:, :-2])
+    by_label = evaluation.per_label(seeds, targets, list("abc"), index, resamples=100)
+    assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
     paired = evaluation.compare(seeds, seeds, targets, 1, index, index, resamples=100)
     assert (paired["difference"] == 0).all()
     with pytest.raises(ValueError, match="one array a seed"):

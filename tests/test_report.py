@@ -20,7 +20,7 @@ def results() -> pd.DataFrame:
                 | {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
                 | {"chance": 0.5, "chance_low": 0.48, "chance_high": 0.52}
                 | {"shuffled": 0.51, "shuffled_low": 0.45, "shuffled_high": 0.59}
-                | {"tracks": 400, "labels": 9}
+                | {"tracks": 400, "labels": 9, "seed_sd": np.nan if transductive else 0.0123}
             )
     ceiling = {"target": "emotify", "method": "supervised ceiling", "transductive": False}
     ceiling |= {"metric": "song_roc_auc", "value": 0.8, "low": 0.78, "high": 0.82}
@@ -32,7 +32,7 @@ def results() -> pd.DataFrame:
 def run(tmp_path) -> runs.Run:
     opened = runs.open_run("demo", tmp_path / "run")
     runs.save_table(opened, "results", results())
-    paired = results().assign(difference=0.2, p=0.001)
+    paired = results().assign(difference=0.2, p=0.001, p_holm=0.018)
     runs.save_table(opened, "paired", paired[paired["method"] != "supervised ceiling"])
     ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
     runs.save_table(opened, "ablation", ablation)
@@ -53,8 +53,8 @@ def learning_curve() -> pd.DataFrame:
 
 def test_readable_shows_interval_chance_and_sample_size():
     table = tables.readable(results())
-    assert table.loc["ridge", "emotify"] == "0.700 [0.600, 0.800]"
-    assert "ridge, own †" in table.index
+    assert table.loc["ridge", "emotify"] == "0.700 [0.600, 0.800] ±0.012"
+    assert table.loc["ridge, own †", "emotify"] == "0.720 [0.620, 0.820]"  # one seed
     assert table.loc["supervised ceiling", "emotify"].startswith("0.800")
     assert table.loc["chance: random scores", "emotify"] == "0.500 [0.480, 0.520]"
     assert "[0.450, 0.590]" in table.loc["chance: shuffled labels, all methods", "emotify"]
@@ -63,10 +63,11 @@ def test_readable_shows_interval_chance_and_sample_size():
 
 def test_paper_layout_has_chance_and_the_papers_numbers():
     layout = tables.paper_layout(results())["emotify"]
-    assert layout["segment_macro_f1", "ridge"] == 0.7
-    assert layout["segment_macro_f1", "chance"] == 0.5
-    assert layout["segment_macro_f1", "paper: alignment"] == 0.402
-    assert layout["song_macro_f1", "paper: baseline 1"] == 0.315
+    assert layout["segment_macro_f1", "ridge"] == "0.700 ±0.012"
+    assert layout["segment_macro_f1", "ridge, own"] == "0.720"
+    assert layout["segment_macro_f1", "chance"] == "0.500"
+    assert layout["segment_macro_f1", "paper: alignment"] == "0.402"
+    assert layout["song_macro_f1", "paper: baseline 1"] == "0.315"
 
 
 def test_markdown_is_a_table():
@@ -90,8 +91,8 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     assert report.update_readme("demo", readme, figures) == written
     text = readme.read_text()
     assert "old" not in text
-    assert "| ridge | 0.700 [0.600, 0.800] |" in text
-    assert "+0.200" in text
+    assert "| ridge | 0.700 [0.600, 0.800] ±0.012 |" in text
+    assert "+0.200 [+0.600, +0.800], p = 0.018" in text
     assert "| bare names | 0.654 |" in text
     assert "| perfect ears | 0.750 [0.600, 0.950], 62% |" in text
     assert "| 20 | 0.700 (0.600 to 0.700) |" in text

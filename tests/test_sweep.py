@@ -253,12 +253,6 @@ def test_interval_over_seeds_holds_as_often_as_it_says():
     assert stats.binomtest(sum(inside), 2000, 0.95).pvalue > 0.001
 
 
-def test_holm_by_hand():
-    np.testing.assert_allclose(sweep.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(sweep.holm([0.5, 0.9]), [1, 1])
-    assert len(sweep.holm([])) == 0
-
-
 def test_seeds_are_averaged_within_a_configuration():
     rows = [
         {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}

@@ -1,0 +1,117 @@
+"""Tables of outcomes whose scores are made by hand: seeds, groups, committees, many comparisons."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mer_utils import evaluation, protocol, tables
+from mer_utils.methods import Labelled, Method
+from mer_utils.testing import mood_dataset
+from mer_utils.training import TrainingSettings
+
+
+@pytest.fixture(scope="module")
+def part() -> Labelled:
+    """60 tracks of 20 artists."""
+    made = mood_dataset("three")
+    tracks = made.dataset.tracks.assign(group=[f"artist {row // 3}" for row in range(60)])
+    return replace(made, dataset=replace(made.dataset, tracks=tracks))
+
+
+def outcome(
+    part: Labelled, name: str, seeds: int, gain: float = 1.0, **settings
+) -> protocol.Outcome:
+    """Scores that follow the labels by `gain`, differently with every seed."""
+    targets = part.dataset.targets()[part.features.track_index(part.dataset)]
+    rng = np.random.default_rng(len(name))
+    noise = [rng.standard_normal(targets.shape) for _ in range(seeds)]
+    scores = [(gain + rng.normal(0, 0.2)) * targets + each for each in noise]
+    method = Method(name, **{"projector": "mlp", **settings})
+    return protocol.Outcome(part.name, method, scores, [], [], [])
+
+
+def test_results_show_the_seeds_and_draw_artists_whole(part):
+    network = outcome(part, "network", 3)
+    table = tables.results_table([network], {part.name: part}, resamples=100)
+    targets, index = part.dataset.targets(), part.features.track_index(part.dataset)
+    k = protocol.k_of(part.dataset)
+    apart = [evaluation.metric_values(s, targets, k, index) for s in network.scores]
+    np.testing.assert_allclose(table["value"], np.mean(apart, axis=0))
+    np.testing.assert_allclose(table["seed_sd"], np.std(apart, axis=0, ddof=1))
+    mean = evaluation.metric_values(np.mean(network.scores, axis=0), targets, k, index)
+    np.testing.assert_allclose(table["of_mean_scores"], mean)
+    expected = evaluation.evaluate(
+        network.scores, targets, k, index, 100, groups=part.dataset.tracks["group"]
+    )
+    np.testing.assert_allclose(table["low"], expected["low"])
+    one = tables.results_table([outcome(part, "one", 1)], {part.name: part}, resamples=100)
+    pd.testing.assert_series_equal(one["of_mean_scores"], one["value"], check_names=False)
+    assert one["seed_sd"].isna().all()
+
+
+def test_a_committee_has_one_array_a_seed(part):
+    ridge = outcome(part, "ridge", 1, projector="ridge")
+    networks = outcome(part, "network", 3), outcome(part, "another", 3)
+    (found,) = protocol.committee("all", [ridge, *networks])
+    assert len(found.scores) == 3
+    for seed, scores in enumerate(found.scores):
+        members = [ridge.scores[0], networks[0].scores[seed], networks[1].scores[seed]]
+        np.testing.assert_allclose(scores, np.mean(members, axis=0))
+    (ridges,) = protocol.committee("ridges", [ridge, ridge])
+    assert len(ridges.scores) == 1
+    (nested,) = protocol.committee("nested", [ridges, found])
+    assert len(nested.scores) == 3
+
+
+@pytest.mark.parametrize("seeds", [2, 1])
+def test_a_committee_refuses_members_of_other_seeds(part, seeds):
+    members = outcome(part, "network", 3), outcome(part, "shorter", seeds)
+    with pytest.raises(ValueError, match="shorter"):
+        protocol.committee("all", members)
+
+
+def test_all_pairs_are_compared_and_corrected_together(part):
+    steps = [outcome(part, name, 3, gain) for name, gain in (("a", 0.2), ("bb", 0.4), ("ccc", 1.5))]
+    data = {part.name: part}
+    table = tables.compare_all(steps[1:], steps[:-1], data, resamples=100)
+    aucs = table[table["metric"] == "song_roc_auc"]
+    assert aucs["method"].tolist() == ["bb", "ccc"]
+    assert aucs["against"].tolist() == ["a", "bb"]
+    np.testing.assert_allclose(aucs["p_holm"], evaluation.holm(aucs["p"]))
+    assert aucs["seed_sd_a"].gt(0).all()
+    index = part.features.track_index(part.dataset)
+    alone = evaluation.compare(
+        steps[2].scores,
+        steps[1].scores,
+        part.dataset.targets(),
+        protocol.k_of(part.dataset),
+        index,
+        index,
+        100,
+        groups=part.dataset.tracks["group"],
+    )
+    np.testing.assert_allclose(aucs["p"].iloc[1], alone.loc["song_roc_auc", "p"])
+    elsewhere = replace(steps[0], target="one")
+    with pytest.raises(ValueError, match="one"):
+        tables.compare_all([steps[1]], [elsewhere], data)
+
+
+def test_alignment_is_compared_with_all_others(part):
+    aligned = outcome(
+        part, "alignment", 2, aim="clusters", training=TrainingSettings(alignment_weight=1.0)
+    )
+    others = [outcome(part, "network", 2), outcome(part, "ridge", 1, projector="ridge")]
+    table = tables.compare_with_alignment([aligned, *others], {part.name: part}, resamples=50)
+    assert table["method"].unique().tolist() == ["network", "ridge"]
+    assert table["against"].eq("alignment").all()
+    assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_labels_have_the_luck_of_seeds_too(part):
+    network = outcome(part, "network", 3)
+    table = tables.per_label_table([network], {part.name: part}, resamples=50)
+    results = tables.results_table([network], {part.name: part}, resamples=50)
+    results = results.set_index("metric")["value"]
+    assert table["roc_auc"].mean() == pytest.approx(results["song_roc_auc"])
