@@ -7,6 +7,7 @@ These tables score on the target, because they report; nothing is chosen by them
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -26,14 +27,14 @@ from mer_utils.methods import (
     COMPONENTS,
     Labelled,
     Method,
+    default_ridge,
     fit,
     paper_methods,
     prepare,
-    ridge_grid,
 )
 from mer_utils.projector import fit_ridge
 from mer_utils.protocol import Outcome, k_of, restricted, track_scores
-from mer_utils.tables import project_part
+from mer_utils.tables import compare_all, project_part, results_table
 from mer_utils.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
@@ -306,7 +307,6 @@ def ablation_path(
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
     contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
-    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model)
     calibrated = (
         replace(method, calibrated=True)
         for method in (
@@ -314,7 +314,7 @@ def ablation_path(
             centred,
             directed,
             replace(directed, name="contrastive loss", training=contrastive),
-            replace(ridge, name="closed form: one ridge"),
+            default_ridge(style, model, name="closed form: one ridge"),
         )
     )
     return [
@@ -323,6 +323,43 @@ def ablation_path(
         baseline,
         *calibrated,
     ]
+
+
+def path_table(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
+) -> pd.DataFrame:
+    """Song ROC-AUC of every step of `ablation_path`, each against the step before it.
+
+    outcomes: of all steps and targets, those of a target in the order of the path.
+    Returns a row a target and step: target, step, value, low, high, seeds, seed_sd, tracks, labels,
+    difference, difference_low, difference_high, p, p_holm (from the step before; NaN for the
+    first), text (all of it, to read).
+    """
+    order = [
+        o
+        for target in dict.fromkeys(o.target for o in outcomes)
+        for o in outcomes
+        if o.target == target
+    ]
+    scored = results_table(order, data, resamples)
+    scored = scored[scored["metric"] == "song_roc_auc"].rename(columns={"method": "step"})
+    pairs = [(a, b) for b, a in pairwise(order) if a.target == b.target]
+    compared = compare_all(*zip(*pairs, strict=True), data, resamples)
+    compared = compared[compared["metric"] == "song_roc_auc"]
+    compared = compared.rename(
+        columns={"method": "step", "low": "difference_low", "high": "difference_high"}
+    )
+    kept = ["difference", "difference_low", "difference_high", "p", "p_holm"]
+    table = scored.merge(compared[["target", "step", *kept]], "left", ["target", "step"])
+    columns = ["target", "step", "value", "low", "high", "seeds", "seed_sd", "tracks", "labels"]
+    texts = [
+        f"{row.value:.3f}"
+        if pd.isna(row.difference)
+        else f"{row.value:.3f} ({row.difference:+.3f} [{row.difference_low:+.3f}, "
+        f"{row.difference_high:+.3f}]{', p < .05' if row.p_holm < 0.05 else ''})"
+        for row in table.itertuples()
+    ]
+    return table[[*columns, *kept]].assign(text=texts)
 
 
 PERFECT_EARS = "perfect ears: the hidden point instead of the sound"

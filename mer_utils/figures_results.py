@@ -327,7 +327,7 @@ def results(
         same method trained on shuffled labels) where they are known; rows of
         `tables.reference_table` (reference is true) become vertical lines.
     metric: a value of the column metric.
-    references: more vertical lines: by target a mapping name → value (as PAPER_RESULTS[metric]), or
+    references: more vertical lines: by target a mapping name → value, as paper.REPORTED[metric], or
         one mapping for all targets.
     order: methods from top to bottom; "value": best first (mean over the targets); None: as in the
         table.

@@ -205,6 +205,18 @@ def ridge_grid(
     ]
 
 
+def default_ridge(
+    style: str = "definition", model: str = DEFAULT_MODEL, **changes: object
+) -> Method:
+    """One ridge with nothing chosen: the middle of `ridge_grid`, for a dataset nobody has seen.
+
+    docs/selection.md compares it with rules that choose.
+    changes: other fields of Method.
+    """
+    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model)
+    return replace(ridge, **{"name": "ridge", **changes})
+
+
 def affective_networks(
     space: LabelSpace, training: TrainingSettings | None = None, **changes: object
 ) -> list[Method]:

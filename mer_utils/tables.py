@@ -18,6 +18,7 @@ from mer_utils.datasets import Dataset
 from mer_utils.features import pool_tracks
 from mer_utils.methods import Labelled, cluster_training_labels
 from mer_utils.models import load_model
+from mer_utils.paper import REPORTED
 from mer_utils.protocol import Outcome, k_of
 from mer_utils.training import draw_label
 
@@ -26,20 +27,6 @@ METRICS = {
     "song_macro_f1": "song macro-F1 at k",
     "song_roc_auc": "song ROC-AUC",
     "song_average_precision": "song average precision",
-}
-
-# macro-F1 reported in arXiv 2410.11522, by target and method; alignment with its best λ
-PAPER_RESULTS = {
-    "segment_macro_f1": {
-        "emotify": {"baseline 1": 0.324, "baseline 2": 0.341, "alignment": 0.402},
-        "mtg-jamendo": {"baseline 1": 0.0215, "baseline 2": 0.0240, "alignment": 0.0248},
-        "cal500": {"baseline 1": 0.255, "baseline 2": 0.262, "alignment": 0.262},
-    },
-    "song_macro_f1": {
-        "emotify": {"baseline 1": 0.315, "baseline 2": 0.346, "alignment": 0.400},
-        "mtg-jamendo": {"baseline 1": 0.0129, "baseline 2": 0.0175, "alignment": 0.0202},
-        "cal500": {"baseline 1": 0.252, "baseline 2": 0.267, "alignment": 0.229},
-    },
 }
 
 
@@ -237,7 +224,7 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
         cells |= {
             (metric, f"paper: {method}"): f"{value:.3f}"
             for metric in metrics
-            for method, value in PAPER_RESULTS[metric].get(target, {}).items()
+            for method, value in REPORTED[metric].get(target, {}).items()
         }
         columns[target] = pd.Series(cells)
     layout = pd.DataFrame(columns).fillna("")

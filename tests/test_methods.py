@@ -340,7 +340,9 @@ def test_errors(data, call, message):
 @pytest.mark.parametrize("approach", methods.APPROACHES)
 def test_an_approach_by_name(approach):
     space = LabelSpace("prompt", directions="axes", centre=True)
-    method = methods.by_name(approach, space, quick(), {"method": "hdbscan"}, 32, 2.5, "push", 7.0)
+    clustering = {"method": "hdbscan"}
+    names = ["one", "two"]
+    method = methods.by_name(approach, space, quick(), names, clustering, 32, 2.5, "push", 7.0)
     paper = approach in ("baseline 1", "baseline 2", "alignment")
     assert method.calibrated != paper
     if approach == "tag bridge":
@@ -359,7 +361,7 @@ def test_an_approach_by_name(approach):
 
 def test_unknown_approach_lists_the_others():
     with pytest.raises(ValueError, match=r"no approach 'magic'; there are baseline 1, .*ridge"):
-        methods.by_name("magic", LabelSpace(), quick(), {})
+        methods.by_name("magic", LabelSpace(), quick(), ["one"])
 
 
 def test_shuffled_training_only_of_what_trains(data, tmp_path):
