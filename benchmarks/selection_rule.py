@@ -1,0 +1,285 @@
+"""Which ridge for a dataset that nobody has seen? Rules compared on every direction at hand.
+
+    python benchmarks/selection_rule.py --out docs/selection.csv     half an hour on two cores
+
+A rule sees the training datasets only. It is scored by the macro ROC-AUC over the target's tracks,
+and by what it loses to the fixed setting that is best on average over all directions (which nobody
+could have known). Words of the target are no words of the training side. Directions: the built-in corpus,
+from two datasets and from one; Mulan's two files; and, where their audio is there, Emotify, the
+MIREX-like mood clips and the 4Q clips with one another and from the built-in corpus. A label
+without a definition is put as "Music that is …".
+"""
+
+import argparse
+import collections
+import csv
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from mer_utils import datasets, encoders, evaluation, features, methods, profiles, protocol, storage
+from mer_utils.labels import clean_name
+from mer_utils.methods import Labelled, Method
+from mer_utils.vocabulary import DEFINITIONS
+
+Direction = tuple[str, list[Labelled], Labelled]
+Trial = dict  # of one ridge: its method, target scores, inner ROC-AUC of each label of each fold
+
+# --- Directions -----------------------------------------------------------------------------------
+
+
+def moods_4q(root: Path) -> list[tuple[str, str, str]]:
+    """Path, labels and artist of each 4Q clip that is there; moods on 20 clips or more of all."""
+    table = pd.read_csv(root / "panda_dataset_taffc_metadata.csv", encoding="latin-1", dtype=str)
+    moods = [[m.strip().lower() for m in re.split("[,;]", x)] for x in table["MoodsStr"]]
+    clips = collections.Counter(mood for own in moods for mood in set(own))
+    rows = zip(table["Quadrant"], table["Song"], table["Artist"], moods, strict=True)
+    found = [
+        (root / quadrant / f"{song}.mp3", dict.fromkeys(own), artist)
+        for quadrant, song, artist, own in rows
+    ]
+    return [
+        (str(path), ";".join(m for m in own if clips[m] >= 20), artist)
+        for path, own, artist in found
+        if path.is_file()
+    ]
+
+
+def moods_mirex(root: Path) -> list[tuple[str, str, str]]:
+    """Path, label and artist of each MIREX-like clip that is there."""
+    info = (root / "dataset info.csv").read_text(encoding="utf-16").splitlines()
+    artists = {m[1]: line.split(";")[1] for line in info if (m := re.search(r"(\d{3})\.mp3", line))}
+    words = (root / "categories.txt").read_text(encoding="utf-8").splitlines()
+    found = [
+        (
+            root / "Audio" / f"{i:03d}.mp3",
+            word.lower().replace("agressive", "aggressive"),
+            f"{i:03d}",
+        )
+        for i, word in enumerate(words, 1)
+    ]
+    return [(str(p), word, artists.get(i, i)) for p, word, i in found if p.is_file()]
+
+
+def real_audio(name: str) -> Labelled | None:
+    """One of the real audio datasets with the features that a projector takes, if it is there."""
+    folders = {"4q": "audio_emotion_4q", "mirex": "mirex_mood", "emotify": "emotify"}
+    try:
+        root = profiles.data_folder(folders[name])
+        if name == "emotify":
+            dataset = profiles.load_dataset("emotify")
+        else:
+            with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
+                rows = moods_4q(root) if name == "4q" else moods_mirex(root)
+                csv.writer(file).writerows([("path", "labels", "group"), *rows])
+                file.flush()
+                dataset = datasets.load_folder(file.name, name=name)
+    except FileNotFoundError as error:
+        print(f"going on without {name}: {error}")
+        return None
+    encoder = encoders.load_encoder("musicnn+cues")
+    made_by = storage.settings_hash({"tracks": list(dataset.tracks.index), **encoder.settings()})
+    store = storage.CACHE / "features" / f"{name}-selection-{made_by}"
+    return Labelled(dataset, profiles.projector_input(features.extract(dataset, encoder, store)))
+
+
+def strict(part: Labelled, target: Labelled) -> Labelled:
+    """A training dataset without the words of the target."""
+    words = {clean_name(label).lower() for label in target.dataset.labels}
+    kept = [label for label in part.dataset.labels if clean_name(label).lower() not in words]
+    return protocol.restricted(part, kept, np.ones(len(part.dataset), dtype=bool))
+
+
+def directions() -> Iterator[Direction]:
+    """Name, training datasets and target of every direction."""
+    built_in = profiles.load_labelled(profiles.get("demo"))
+    real = {n: part for n in ("emotify", "mirex", "4q") if (part := real_audio(n)) is not None}
+    for kind, parts in (("built-in", built_in), ("real", real)):
+        for name, target in parts.items():
+            others = [part for other, part in parts.items() if other != name]
+            if len(others) > 1:
+                yield f"{kind}: others → {name}", others, target
+            for one in others:
+                yield f"{kind}: {one.name} → {name}", [one], target
+    for name, target in real.items():
+        yield f"built-in → {name}", list(built_in.values()), target
+    try:
+        mulan = profiles.load_labelled(profiles.get("mulan"))
+    except FileNotFoundError as error:
+        print(f"going on without Mulan: {error}")
+        return
+    for name, target in mulan.items():
+        yield f"mulan → {name}", [part for other, part in mulan.items() if other != name], target
+
+
+# --- Trials ---------------------------------------------------------------------------------------
+
+
+def candidates(parts: Sequence[Labelled]) -> list[Method]:
+    """All ridges that there are to choose among: 4 texts × 3 label spaces × 3 penalties."""
+    words = [label for part in parts for label in part.dataset.labels]
+    own = {x: f"Music that is {clean_name(x)}." for x in words if x not in DEFINITIONS}
+    return [
+        replace(method, space=replace(method.space, definitions=own or None))
+        for method in methods.ridge_grid()
+    ]
+
+
+def tried(method: Method, training: Sequence[Labelled], target: Labelled) -> Trial:
+    """Scores of one ridge on the target, (tracks, labels), and its inner ROC-AUC in each fold."""
+    model, _ = methods.fit(method, training, progress=False)
+    scores = methods.target_scores(model, method, target, training)
+    index = target.features.track_index(target.dataset)
+    songs = evaluation.track_scores(scores, index, len(target.dataset))
+    if len(training) > 1:
+        folds = [([strict(p, part) for p in training if p is not part], part) for part in training]
+    else:
+        count = 3 if len(training[0].dataset.labels) >= 9 else 2
+        folds = [([a], b) for a, b in protocol.label_folds(training[0], count, 0)]
+    inner = []
+    for inside, outside in folds:
+        fitted, _ = methods.fit(method, inside, progress=False)
+        found = protocol.track_scores(fitted, outside, method)
+        inner.append(evaluation.roc_auc(found, outside.dataset.targets()))
+    return {"method": method, "scores": songs, "inner": inner}
+
+
+# --- Rules: from trials to one (tracks, labels) array of scores -----------------------------------
+
+
+def inner_means(trials: Sequence[Trial]) -> np.ndarray:
+    """Mean inner ROC-AUC of each ridge."""
+    return np.array([np.mean([np.nanmean(fold) for fold in t["inner"]]) for t in trials])
+
+
+def with_text(trials: Sequence[Trial], style: str) -> list[Trial]:
+    return [t for t in trials if t["method"].space.style == style]
+
+
+def is_default(trial: Trial) -> bool:
+    method = trial["method"]
+    return method.space.directions == "text+antonyms" and method.penalty == 10
+
+
+def best(trials: Sequence[Trial]) -> np.ndarray:
+    """The one with the best inner score (the rule of earlier versions)."""
+    return trials[int(inner_means(trials).argmax())]["scores"]
+
+
+def old_committee(trials: Sequence[Trial]) -> np.ndarray:
+    """Text and penalty of the best, in three label spaces (the committee of earlier versions)."""
+    chosen = trials[int(inner_means(trials).argmax())]["method"]
+    same = [
+        t
+        for t in trials
+        if (t["method"].space.style, t["method"].penalty) == (chosen.space.style, chosen.penalty)
+    ]
+    return committee(same)
+
+
+def committee(trials: Sequence[Trial]) -> np.ndarray:
+    """The mean score of all."""
+    return np.mean([t["scores"] for t in trials], axis=0)
+
+
+def best_quarter(trials: Sequence[Trial]) -> np.ndarray:
+    """The committee of the quarter with the best inner scores."""
+    order = np.argsort(-inner_means(trials))[: max(1, len(trials) // 4)]
+    return committee([trials[i] for i in order])
+
+
+def weighted(trials: Sequence[Trial], temperature: float = 0.02) -> np.ndarray:
+    """The committee of all, the heavier the better the inner score."""
+    means = inner_means(trials)
+    weight = np.exp((means - means.max()) / temperature)
+    scores = np.stack([t["scores"] for t in trials])
+    return np.einsum("m,mtl->tl", weight / weight.sum(), scores)
+
+
+def one_standard_error(trials: Sequence[Trial]) -> np.ndarray:
+    """The default ridge, unless the best is better by more than one standard error over labels."""
+    (default,) = [t for t in with_text(trials, "definition") if is_default(t)]
+    found = trials[int(inner_means(trials).argmax())]
+    gain = np.concatenate(found["inner"]) - np.concatenate(default["inner"])
+    gain = gain[~np.isnan(gain)]
+    better = gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
+    return (found if better else default)["scores"]
+
+
+def rules(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
+    """Every rule's scores."""
+    found = {
+        "selected among 36 (old)": best(trials),
+        "committee of 3, text and penalty selected (old)": old_committee(trials),
+        "one standard error": one_standard_error(trials),
+        "committee of all 36": committee(trials),
+        "committee of the best quarter": best_quarter(trials),
+        "committee of all 36, weighted": weighted(trials),
+    }
+    for style in ("name", "prompt", "definition", "ensemble"):
+        found[f"committee of 9, {style}"] = committee(with_text(trials, style))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=None, help="CSV of every direction and rule")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    rows, fixed = {}, {}
+    for name, training, target in directions():
+        training = [strict(part, target) for part in training]
+        targets = target.dataset.targets()
+        grid = candidates([*training, target])
+        work = (delayed(tried)(method, training, target) for method in grid)
+        trials = Parallel(n_jobs=options.jobs)(work)
+        score = {m: np.nanmean(evaluation.roc_auc(s, targets)) for m, s in rules(trials).items()}
+        each = {
+            t["method"].name: np.nanmean(evaluation.roc_auc(t["scores"], targets)) for t in trials
+        }
+        rows[name], fixed[name] = score, each
+        print(f"{name:32} best of 36 {max(each.values()):.3f}", end="")
+        print(f"  selected {score['selected among 36 (old)']:.3f}", flush=True)
+    report(pd.DataFrame(rows), pd.DataFrame(fixed), options.out)
+
+
+def report(scored: pd.DataFrame, fixed: pd.DataFrame, out: Path | None) -> None:
+    """Mean ROC-AUC of every rule, and its loss to the fixed setting that is best on average."""
+    means = fixed.mean(axis=1)
+    reference = fixed.loc[means.idxmax()]
+    default = methods.default_ridge()
+    named = [m.name for m in methods.ridge_grid() if replace(m, name="ridge") == default]
+    target_of = {name: name.split("→")[1] for name in fixed}
+    held_out = {}  # the setting that is best for the *other* targets: what one could have known
+    for name in fixed:
+        others = [other for other in fixed if target_of[other] != target_of[name]]
+        held_out[name] = fixed.loc[fixed[others].mean(axis=1).idxmax(), name]
+    default_name = "default ridge (definition, text+antonyms, 10)"
+    scored = pd.concat(
+        [
+            scored,
+            pd.DataFrame([reference], index=[f"best fixed on average: {means.idxmax()}"]),
+            pd.DataFrame([held_out], index=["best fixed on the other targets"]),
+            pd.DataFrame([fixed.loc[named[0]]], index=[default_name]),
+        ]
+    )
+    table = pd.DataFrame(
+        {
+            "mean ROC-AUC": scored.mean(axis=1),
+            "mean loss": (reference - scored).mean(axis=1),
+            "largest loss": (reference - scored).max(axis=1),
+        }
+    ).sort_values("mean loss")
+    print(f"\n{fixed.shape[1]} directions\n{table.round(4).to_string()}")
+    if out is not None:
+        storage.write_table(out, scored.T.round(4).rename_axis("direction").reset_index())
+
+
+if __name__ == "__main__":
+    main()
