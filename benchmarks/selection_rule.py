@@ -4,9 +4,9 @@
 
 A rule sees the training datasets only. It is scored by the macro ROC-AUC over the target's tracks,
 and by what it loses to the fixed setting that is best on average over all directions (which nobody
-could have known). Words of the target are no words of the training side. Directions: the built-in corpus,
-from two datasets and from one; Mulan's two files; and, where their audio is there, Emotify, the
-MIREX-like mood clips and the 4Q clips with one another and from the built-in corpus. A label
+could have known). Words of the target are no words of the training side. Directions: the built-in
+corpus, from two datasets and from one; Mulan's two files; and, where their audio is there, Emotify,
+the MIREX-like mood clips and the 4Q clips with one another and from the built-in corpus. A label
 without a definition is put as "Music that is …".
 """
 

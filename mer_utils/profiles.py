@@ -82,6 +82,7 @@ PROFILES = {
                 "measured": 12,
                 "probe_tracks": 12,
                 "frame_tracks": 4,
+                "paper_test_part": True,
             },
         ),
         Profile(
@@ -108,7 +109,7 @@ PROFILES = {
             notebooks=_ALL,
             encoder="mert-v1-95m",
             layers=(3, 6, 9, 12),
-            parameters={"seeds": 5, "target": "emotify", "width": 768},
+            parameters={"seeds": 5, "target": "emotify", "width": 768, "paper_test_part": True},
         ),
     )
 }

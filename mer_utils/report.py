@@ -19,10 +19,10 @@ from mer_utils.profiles import PROJECT
 from mer_utils.runs import Run
 
 FIGURES = PROJECT / "figures"
-COPIED = ("results", "paired", "ablation", "learning_curve")  # tables that the README is made from
-SOMETIMES = ("limits",)  # of the built-in corpus only
+COPIED = ("results", "paired", "path", "ablation", "learning_curve")  # what the README is made from
+SOMETIMES = ("limits", "results_test_part")  # of the built-in corpus, of the profile paper
 
-Render = Callable[[Path], pd.DataFrame]  # from the folder of the CSV files
+Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
 
 
 def _results(folder: Path) -> pd.DataFrame:
@@ -62,6 +62,52 @@ def _learning_curve(folder: Path) -> pd.DataFrame:
     return wide.rename_axis("training tracks").rename_axis(None, axis=1)
 
 
+def _path(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "path.csv")
+    wide = table.pivot_table("text", "step", "target", aggfunc="first", sort=False)
+    name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
+    return wide.rename_axis(name).rename_axis(None, axis=1)
+
+
+def _path_says(folder: Path) -> str:
+    table = pd.read_csv(folder / "path.csv")
+    lines = []
+    for target, part in table.groupby("target", sort=False):
+        beyond = part[part["p_holm"] < 0.05]
+        steps = [f"*{row.step}* ({row.difference:+.3f})" for row in beyond.itertuples()]
+        first, last = part["value"].iloc[[0, -1]]
+        lines.append(
+            f"- {target}: from {first:.3f} to {last:.3f}. Steps that are beyond luck: "
+            + (", ".join(steps) or "none")
+            + "."
+        )
+    return "\n".join(lines)
+
+
+def _says(folder: Path) -> str:
+    """What a run found, a line a target, in sentences that its own table makes true."""
+    table = _results(folder)
+    table = table[table["metric"] == "song_roc_auc"]
+    lines = []
+    for target, part in table.groupby("target", sort=False):
+        made = part[part["shuffled"].notna() & ~part["transductive"].eq(True)]
+        bar = max(made["chance_high"].max(), made["shuffled_high"].max())
+        best = made.loc[made["value"].idxmax()]
+        of_paper = made[made["method"].str.startswith(("baseline", "alignment"))]
+        top = of_paper.loc[of_paper["value"].idxmax()]
+        lines.append(
+            f"- {target}: best without a look at its audio is *{best['method']}*, "
+            f"{_with_interval(best)}; best of the paper's {len(of_paper)} rows (picked on the "
+            f"target) is *{top['method']}*, {_with_interval(top)}. {(made['low'] > bar).sum()} of "
+            f"{len(made)} methods are beyond both chance levels ({bar:.3f})."
+        )
+    return "\n".join(lines)
+
+
+def _with_interval(row: pd.Series) -> str:
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
 def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
@@ -73,6 +119,9 @@ TABLES: dict[str, Render] = {
     },
     "paper_layout": lambda folder: tables.paper_layout(_results(folder)),
     "paired": _paired,
+    "path": _path,
+    "path_says": _path_says,
+    "says": _says,
     "ablation": _ablation,
     "limits": _limits,
     "learning_curve": _learning_curve,
@@ -106,7 +155,9 @@ def update_readme(
         if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):
             raise ValueError(f"{readme.name}: {begin} needs one {end} after it")
         before, after = text[: text.index(begin)], text[text.index(end) :]
-        text = f"{before}{begin}\n{markdown(TABLES[name](figures / profile))}\n{after}"
+        made = TABLES[name](figures / profile)
+        made = made if isinstance(made, str) else markdown(made)
+        text = f"{before}{begin}\n{made}\n{after}"
         done.append(name)
     storage.write_text(readme, text)
     return done

@@ -37,10 +37,37 @@ def run(tmp_path) -> runs.Run:
     ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
     runs.save_table(opened, "ablation", ablation)
     runs.save_table(opened, "learning_curve", learning_curve())
+    runs.save_table(opened, "path", path())
     limits = pd.DataFrame({"target": ["demo-mtg"] * 2, "what": ["perfect ears", "oracle"]})
     limits = limits.assign(value=[0.75, 0.9], low=0.6, high=0.95, closed=[0.625, 1.0])
     runs.save_table(opened, "limits", limits)
     return opened
+
+
+def path() -> pd.DataFrame:
+    """Three steps, of which the last differs from the one before, as notebook 05 writes them."""
+    table = pd.DataFrame({"target": "emotify", "step": ["alignment", "texts", "committee"]})
+    table = table.assign(value=[0.55, 0.56, 0.7], difference=[np.nan, 0.01, 0.14])
+    return table.assign(p_holm=[np.nan, 0.4, 0.002], text=["a", "b", "c"])
+
+
+def test_sentences_say_what_the_tables_say(run, tmp_path):
+    report.copy_tables(run, tmp_path)
+    said = report.TABLES["path_says"](tmp_path / "demo")
+    assert "0.550" in said
+    assert "0.700" in said
+    assert "*committee* (+0.140)" in said
+    assert "*texts*" not in said
+    rows = results()
+    paper = rows[rows["method"] == "ridge"].assign(
+        method="alignment push λ=1", value=0.62, low=0.55
+    )
+    runs.save_table(run, "results", pd.concat([rows, paper], ignore_index=True))
+    report.copy_tables(run, tmp_path)
+    said = report.TABLES["says"](tmp_path / "demo")
+    assert "*ridge*, 0.700 [0.600, 0.800]" in said  # not the one that has looked at the audio
+    assert "*alignment push λ=1*, 0.620" in said
+    assert "1 of 2" in said  # .600 is above .590, .550 is not
 
 
 def learning_curve() -> pd.DataFrame:
@@ -81,13 +108,14 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     readme.write_text(
         "# Title\n<!-- begin demo:song_roc_auc -->\nold\n<!-- end demo:song_roc_auc -->\nbetween\n"
         "<!-- begin demo:paired -->\n<!-- end demo:paired -->\n"
+        "<!-- begin demo:path_says --><!-- end demo:path_says -->\n"
         "<!-- begin demo:ablation --><!-- end demo:ablation -->\n"
         "<!-- begin demo:limits --><!-- end demo:limits -->\n"
         "<!-- begin demo:learning_curve --><!-- end demo:learning_curve -->\n" + other
     )
     figures = tmp_path / "figures"
     report.copy_tables(run, figures)
-    written = ["song_roc_auc", "paired", "ablation", "limits", "learning_curve"]
+    written = ["song_roc_auc", "paired", "path_says", "ablation", "limits", "learning_curve"]
     assert report.update_readme("demo", readme, figures) == written
     text = readme.read_text()
     assert "old" not in text
