@@ -252,6 +252,22 @@ def select(embeddings: LabelEmbeddings, rows: Sequence[int] | np.ndarray) -> Lab
     )
 
 
+def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
+    """The labels of several datasets as one, in the order given; each part names its datasets.
+
+    Raises ValueError for parts by different models or centred differently.
+    """
+    for part in parts[1:]:
+        _check_comparable(parts[0], part)
+    return replace(
+        parts[0],
+        labels=sum((part.labels for part in parts), ()),
+        texts=sum((part.texts for part in parts), ()),
+        vectors=np.concatenate([part.vectors for part in parts]),
+        datasets=sum((part.datasets for part in parts), ()),
+    )
+
+
 def save(embeddings: LabelEmbeddings, folder: str | Path, name: str = FILE_NAME) -> None:
     """Write label embeddings as `name`.safetensors and `name`.json into a folder."""
     folder = Path(folder)

@@ -163,13 +163,10 @@ def published(paper_root):
     maps = storage.read_json(paper_root / "label_clusters.json")
     found = {}
     for name, (training, _, clusters) in PUBLISHED.items():
-        parts = [vectors[dataset] for dataset in training]
-        words = [label for part in parts for label in part.labels]
-        owners = tuple(owner for part in parts for owner in part.datasets)
-        assert set(words) == set(maps[name])
+        embeddings = labels.join([vectors[dataset] for dataset in training])
+        assert set(embeddings.labels) == set(maps[name])
         assert len(set(maps[name].values())) == clusters
-        rows = np.concatenate([part.vectors for part in parts])
-        found[name] = by_hand(rows, words, owners), [maps[name][word] for word in words]
+        found[name] = embeddings, [maps[name][label] for label in embeddings.labels]
     return found
 
 

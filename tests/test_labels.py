@@ -389,6 +389,12 @@ def test_vectors_of_somebody_else_are_read(tmp_path):
     assert found["mtg-jamendo"].datasets == ("mtg-jamendo", "mtg-jamendo")
     np.testing.assert_array_equal(found["mtg-jamendo"].vectors, rows[:2])
     assert found["own"].vectors.dtype == np.float32
+    both = labels.join(list(found.values()))
+    assert both.labels == ("calm", "deep", "happy")
+    assert both.datasets == ("mtg-jamendo", "mtg-jamendo", "own")
+    np.testing.assert_array_equal(both.vectors, rows)
+    with pytest.raises(ValueError, match="by-hand"):
+        labels.join([found["own"], by_hand([1, 0, 0], model="by-hand")])
 
     bad = {
         "own_vectors": {k: v for k, v in arrays.items() if k != "own_vectors"},
