@@ -418,7 +418,7 @@ def evaluate(
     seed: decides all draws; the same seed resamples the same tracks for every method.
     chance_draws: draws of random scores for the chance level.
     label_names: (labels,) names for the column labels_left_out (default: the column numbers).
-    unscored: "error", or "leave_out": a label whose scores are all NaN (as `supervised_ceiling`
+    unscored: "error", or "leave_out": a label whose scores are all NaN (as `supervised_reference`
         gives for one it cannot learn) is named and left out, of the k predicted labels too.
     groups: (tracks,) artist or whatever is drawn together (default: each track for itself).
 
@@ -942,10 +942,10 @@ def _most_frequent(targets: np.ndarray, k: int) -> np.ndarray:
     return np.repeat(frequent, len(targets), axis=0)
 
 
-# --- Supervised ceiling --------------------------------------------------------------------------
+# --- Supervised reference --------------------------------------------------------------------------
 
 
-def supervised_ceiling(
+def supervised_reference(
     features: np.ndarray,
     targets: np.ndarray,
     groups: Sequence[Hashable] | None = None,
@@ -980,7 +980,7 @@ def supervised_ceiling(
     features = _checked_features(features, len(targets))
     groups = _checked_groups(groups, len(targets), folds)
     scores = np.full(targets.shape, np.nan)
-    for label in progress_bar(range(targets.shape[1]), desc="supervised ceiling", leave=False):
+    for label in progress_bar(range(targets.shape[1]), desc="supervised reference", leave=False):
         target = targets[:, label]
         parts = _folds(target, groups, folds, seed)
         if all(target[train].any() and not target[train].all() for train, _ in parts):

@@ -144,7 +144,7 @@ def label_probe(
 ) -> pd.DataFrame:
     """How well a linear model finds a dataset's labels from each layer, for tracks it has not seen.
 
-    `evaluation.supervised_ceiling` (standardised features, logistic regression, folds of whole
+    `evaluation.supervised_reference` (standardised features, logistic regression, folds of whole
     groups), scored by macro ROC-AUC.
     With few tracks, features that know nothing land below .5 (.46 with 36 tracks, .50 with 120): a
     fold that holds many positives leaves fewer to the model that scores it.
@@ -162,7 +162,7 @@ def label_probe(
         with warnings.catch_warnings():
             # Labels too rare to be learned: the table names them.
             warnings.filterwarnings("ignore", ".* get no scores", UserWarning)
-            scores = evaluation.supervised_ceiling(
+            scores = evaluation.supervised_reference(
                 features, dataset.targets(), groups, folds, seed, label_names=dataset.labels
             )  # (tracks, labels)
         table = evaluation.evaluate(

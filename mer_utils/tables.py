@@ -94,15 +94,15 @@ def reference_table(
 ) -> pd.DataFrame:
     """What to compare with, in the columns of `results_table`: none of these is a method.
 
-    The supervised ceiling learns from the target's own labels (5-fold, groups kept whole, linear,
-    the same features). "every label" and "most frequent k" predict without hearing anything.
+    The supervised reference learns from the target's own labels (5-fold, groups kept whole, linear,
+    the same features). It is no ceiling: a zero-shot model that has heard more music can pass it. "every label" and "most frequent k" predict without hearing anything.
     oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
-    A dataset that is too small for a ceiling has none, and a warning says so.
+    A dataset that is too small for one has none, and a warning says so.
     """
     tables = []
     for name, part in data.items():
         targets, k = part.dataset.targets(), k_of(part.dataset)
-        scores = {"supervised ceiling": ceiling_scores(part)}
+        scores = {"supervised reference": supervised_scores(part)}
         if oracles and name in oracles:
             scores["oracle"] = oracles[name]
         for method, of_tracks in scores.items():
@@ -137,11 +137,11 @@ def reference_table(
     return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
 
 
-def ceiling_scores(part: Labelled) -> np.ndarray:
+def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
     groups = part.dataset.tracks["group"].tolist()
-    return evaluation.supervised_ceiling(
+    return evaluation.supervised_reference(
         pooled.reshape(len(pooled), -1),
         part.dataset.targets(),
         groups,

@@ -654,7 +654,7 @@ def test_random_top_k_of_all_labels_is_every_label():
     )
 
 
-# --- Supervised ceiling ---
+# --- Supervised reference ---
 
 
 def arff(path: Path) -> tuple[list[str], np.ndarray]:
@@ -670,7 +670,7 @@ def arff(path: Path) -> tuple[list[str], np.ndarray]:
 def test_the_ceiling_on_mulan_is_that_of_the_reference(mulan_root):
     _, emotions = arff(mulan_root / "emotions.arff")
     targets = emotions[:, 72:].astype(bool)
-    scores = evaluation.supervised_ceiling(emotions[:, :64], targets)
+    scores = evaluation.supervised_reference(emotions[:, :64], targets)
     assert evaluation.roc_auc(scores, targets).mean() == pytest.approx(0.836, abs=0.006)
 
     names, cal500 = arff(mulan_root / "CAL500.arff")
@@ -678,7 +678,7 @@ def test_the_ceiling_on_mulan_is_that_of_the_reference(mulan_root):
     words = [i for i, name in enumerate(names) if name.startswith(("Emotion-", "Angry"))]
     assert (len(timbre), len(words)) == (64, 18)
     targets = cal500[:, words].astype(bool)
-    scores = evaluation.supervised_ceiling(cal500[:, timbre], targets)
+    scores = evaluation.supervised_reference(cal500[:, timbre], targets)
     assert evaluation.roc_auc(scores, targets).mean() == pytest.approx(0.588, abs=0.012)
 
 
@@ -688,8 +688,8 @@ def test_the_ceiling_never_learns_from_a_tracks_own_group():
     groups = np.repeat(np.arange(40), 5)
     targets = (rng.random(40) < 0.5)[groups, None]
     features = rng.standard_normal((40, 60))[groups]
-    leaking = evaluation.supervised_ceiling(features, targets)
-    honest = evaluation.supervised_ceiling(features, targets, [f"artist {g}" for g in groups])
+    leaking = evaluation.supervised_reference(features, targets)
+    honest = evaluation.supervised_reference(features, targets, [f"artist {g}" for g in groups])
     assert evaluation.roc_auc(leaking, targets)[0] > 0.9
     assert evaluation.roc_auc(honest, targets)[0] < 0.75
 
@@ -700,7 +700,7 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     targets[:, 1] = np.arange(30) == 4  # one positive: none to train on when it is left out
     features = rng.standard_normal((30, 4))
     with pytest.warns(UserWarning, match="1 of 3 labels have no positives.*: rare$"):
-        scores = evaluation.supervised_ceiling(features, targets, label_names=["a", "rare", "b"])
+        scores = evaluation.supervised_reference(features, targets, label_names=["a", "rare", "b"])
     assert np.isnan(scores).all(axis=0).tolist() == [False, True, False]
     with pytest.raises(ValueError, match="1 of 3 labels are all NaN: rare; pass unscored="):
         evaluation.evaluate(scores, targets, 1, label_names=["a", "rare", "b"])
@@ -729,9 +729,9 @@ def test_the_ceiling_is_quiet_and_repeatable():
     features = rng.standard_normal((30, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = evaluation.supervised_ceiling(features, targets, seed=1)
-    np.testing.assert_array_equal(first, evaluation.supervised_ceiling(features, targets, seed=1))
-    assert (first != evaluation.supervised_ceiling(features, targets, seed=2)).any()
+        first = evaluation.supervised_reference(features, targets, seed=1)
+    np.testing.assert_array_equal(first, evaluation.supervised_reference(features, targets, seed=1))
+    assert (first != evaluation.supervised_reference(features, targets, seed=2)).any()
 
 
 # --- Bad input ---
@@ -788,17 +788,19 @@ WITH_NAN = np.where(SCORES == 7, np.nan, SCORES)
         (lambda: evaluation.f1(TARGETS[:3], TARGETS), r"predictions have the shape \(3, 3\)"),
         (lambda: evaluation.shuffled_chance([], TARGETS, 1), "no scores of trainings"),
         (
-            lambda: evaluation.supervised_ceiling(SCORES[:3], TARGETS),
+            lambda: evaluation.supervised_reference(SCORES[:3], TARGETS),
             r"features have the shape \(3, 3\)",
         ),
-        (lambda: evaluation.supervised_ceiling(WITH_NAN, TARGETS, folds=2), "1 feature values"),
-        (lambda: evaluation.supervised_ceiling(SCORES, TARGETS), "folds is 5, expected 2 to 2"),
+        (lambda: evaluation.supervised_reference(WITH_NAN, TARGETS, folds=2), "1 feature values"),
+        (lambda: evaluation.supervised_reference(SCORES, TARGETS), "folds is 5, expected 2 to 2"),
         (
-            lambda: evaluation.supervised_ceiling(SCORES, TARGETS, ["x"] * 4, folds=2),
+            lambda: evaluation.supervised_reference(SCORES, TARGETS, ["x"] * 4, folds=2),
             "4 tracks in 1 groups",
         ),
         (
-            lambda: evaluation.supervised_ceiling(SCORES, TARGETS, ["x", "y", None, "z"], folds=2),
+            lambda: evaluation.supervised_reference(
+                SCORES, TARGETS, ["x", "y", None, "z"], folds=2
+            ),
             "1 of 4 tracks have no group",
         ),
     ],

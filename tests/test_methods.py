@@ -394,8 +394,8 @@ def test_a_dataset_too_small_for_a_ceiling_has_none(data, monkeypatch):
     part = data["one"]
     scores = np.full(part.dataset.targets().shape, np.nan)
     scores[:, 0] = 0.5  # only one label could be learned
-    monkeypatch.setattr(tables, "ceiling_scores", lambda _: scores)
+    monkeypatch.setattr(tables, "supervised_scores", lambda _: scores)
     part = replace(part, dataset=replace(part.dataset, top_k=2))
-    with pytest.warns(UserWarning, match="one: no supervised ceiling, as it scores 1 labels"):
+    with pytest.warns(UserWarning, match="one: no supervised reference, as it scores 1 labels"):
         table = tables.reference_table({"one": part}, resamples=20)
     assert set(table["method"]) == {"every label", "most frequent"}

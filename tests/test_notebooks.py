@@ -279,7 +279,7 @@ def test_results_have_interval_chance_and_sample_size(smoke):
     assert scores["chance"].between(0.4, 0.6).all()
     assert (scores["tracks"] == smoke.profile.size).all()
     for _, target in scores.groupby("target"):
-        assert {"oracle", "supervised ceiling"} < set(target["method"])
+        assert {"oracle", "supervised reference"} < set(target["method"])
         oracle = target.set_index("method")["value"]["oracle"]
         assert oracle > 0.75, "the oracle knows the hidden point"
 

@@ -358,7 +358,7 @@ def test_label_probe(layers, labelled):
     assert table["chance"].between(0.45, 0.55).all()
     # By hand: the mean of the two labels' ROC-AUC of the out-of-fold scores.
     with pytest.warns(UserWarning, match="unused"):
-        scores = evaluation.supervised_ceiling(
+        scores = evaluation.supervised_reference(
             layers[1], labelled.targets(), GROUPS, label_names=labelled.labels
         )
     by_hand = evaluation.roc_auc(scores[:, :2], labelled.targets()[:, :2]).mean()

@@ -22,7 +22,7 @@ def results() -> pd.DataFrame:
                 | {"shuffled": 0.51, "shuffled_low": 0.45, "shuffled_high": 0.59}
                 | {"tracks": 400, "labels": 9, "seed_sd": np.nan if transductive else 0.0123}
             )
-    ceiling = {"target": "emotify", "method": "supervised ceiling", "transductive": False}
+    ceiling = {"target": "emotify", "method": "supervised reference", "transductive": False}
     ceiling |= {"metric": "song_roc_auc", "value": 0.8, "low": 0.78, "high": 0.82}
     ceiling |= {"chance": 0.5, "chance_low": 0.48, "chance_high": 0.52, "tracks": 400, "labels": 9}
     return pd.DataFrame([*rows, ceiling])
@@ -33,7 +33,7 @@ def run(tmp_path) -> runs.Run:
     opened = runs.open_run("demo", tmp_path / "run")
     runs.save_table(opened, "results", results())
     paired = results().assign(difference=0.2, p=0.001, p_holm=0.018)
-    runs.save_table(opened, "paired", paired[paired["method"] != "supervised ceiling"])
+    runs.save_table(opened, "paired", paired[paired["method"] != "supervised reference"])
     ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
     runs.save_table(opened, "ablation", ablation)
     runs.save_table(opened, "learning_curve", learning_curve())
@@ -82,7 +82,7 @@ def test_readable_shows_interval_chance_and_sample_size():
     table = tables.readable(results())
     assert table.loc["ridge", "emotify"] == "0.700 [0.600, 0.800] ±0.012"
     assert table.loc["ridge, own †", "emotify"] == "0.720 [0.620, 0.820]"  # one seed
-    assert table.loc["supervised ceiling", "emotify"].startswith("0.800")
+    assert table.loc["supervised reference", "emotify"].startswith("0.800")
     assert table.loc["chance: random scores", "emotify"] == "0.500 [0.480, 0.520]"
     assert "[0.450, 0.590]" in table.loc["chance: shuffled labels, all methods", "emotify"]
     assert table.loc["tracks, labels", "emotify"] == "400, 9"
