@@ -942,7 +942,7 @@ def _most_frequent(targets: np.ndarray, k: int) -> np.ndarray:
     return np.repeat(frequent, len(targets), axis=0)
 
 
-# --- Supervised reference --------------------------------------------------------------------------
+# --- Supervised reference ------------------------------------------------------------------------
 
 
 def supervised_reference(
