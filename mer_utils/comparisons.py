@@ -431,7 +431,7 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
         torch.from_numpy(_points(other))[one.track]
         for other, one in zip(training, prepared, strict=True)
     ]
-    weight = torch.cat([torch.full((len(p.track),), 1 / len(p.track)) for p in prepared])
+    weight = torch.cat([p.weight for p in prepared])
     aim = torch.cat(points)  # (segments, 3)
     middle = (weight[:, None] * aim).sum(0) / weight.sum()  # (3,)
     values = torch.cat([p.values for p in prepared])

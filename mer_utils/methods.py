@@ -12,6 +12,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,14 @@ from mer_utils.features import Features
 from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.models import Model, statistics
 from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
-from mer_utils.training import TrainingData, TrainingSettings, seeded, train
+from mer_utils.training import (
+    TrainingData,
+    TrainingSettings,
+    Weighting,
+    seeded,
+    segment_weights,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ class Method:
         smoothed as well, so that twenty labels of calm do not outvote one of anger. None is
         without.
     own_statistics: standardise every dataset by its own features: transductive at the target.
+    weighting: "tracks": in training every track counts the same, however long, as it does in
+        scoring; "segments": every segment counts the same, as in the paper.
     calibrated: bring every label of the target to mean 0 and deviation 1 over the *training*
         tracks, so that labels compete on equal terms for the top k.
     """
@@ -98,10 +108,15 @@ class Method:
     label_penalty: float | None = None
     own_statistics: bool = False
     calibrated: bool = False
+    weighting: Weighting = "tracks"
 
     def __post_init__(self) -> None:
         if self.aim not in AIMS:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
+        if self.weighting not in get_args(Weighting):
+            raise ValueError(
+                f"{self.name}: the same weight have {get_args(Weighting)}, not {self.weighting!r}"
+            )
 
     @property
     def needs_clusters(self) -> bool:
@@ -408,6 +423,7 @@ def prepare(
                 target_vectors=vectors,
                 clusters=torch.from_numpy(np.asarray(cluster)).long(),
                 validation=torch.tensor(validation),
+                weight=segment_weights(torch.from_numpy(track[keep]), method.weighting),
             )
         )
         first = last
@@ -452,7 +468,7 @@ def standardised(
 
     Returns the data and the training side's mean and deviation, (layers, dim) each.
     """
-    each = [statistics(part.values) for part in data]
+    each = [statistics(part.values, part.weight) for part in data]
     mean = torch.stack([m for m, _ in each]).mean(0)
     second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
     std = (second_moment - mean**2).clamp(min=1e-12).sqrt()
@@ -528,11 +544,10 @@ def fit_ridge_to(
     values, aims, weights = [], [], []
     for part, vectors in zip(data, centred_vectors, strict=True):
         targets = part.targets.float()
-        known = torch.unique(part.track)  # rows with features in the training splits
-        centred = targets - targets[known].mean(0)  # (tracks, labels)
-        values.append(part.values - part.values.mean(0))
+        centred = targets - part.weight @ targets[part.track]  # (tracks, labels)
+        values.append(part.values - torch.tensordot(part.weight, part.values, 1))
         aims.append((centred @ vectors)[part.track])  # (segments, d)
-        weights.append(torch.full((len(part.track),), 1 / len(part.track)))
+        weights.append(part.weight)
     x, weight = torch.cat(values), torch.cat(weights)
     aim = torch.cat(aims) @ label_smoother(torch.cat(centred_vectors), method.label_penalty)
     projector = fit_ridge(x, aim, method.penalty, weight, blocks, **method.projector_settings)
@@ -583,17 +598,28 @@ def target_scores(
     scores = model.scores(target.features, labels, method.own_statistics)
     if not method.calibrated:
         return scores
-    reference = [model.scores(part.features, labels, method.own_statistics) for part in training]
-    return calibrate(scores, reference)
+    reference, weights = [], []
+    for part in training:
+        track = part.features.track_index(part.dataset)  # (segments,)
+        keep = ~official_part(part.dataset, "test")[track]
+        reference.append(model.scores(part.features, labels, method.own_statistics)[keep])
+        weights.append(segment_weights(torch.from_numpy(track[keep]), method.weighting).numpy())
+    return calibrate(scores, reference, weights)
 
 
-def calibrate(scores: np.ndarray, reference: Sequence[np.ndarray]) -> np.ndarray:
+def calibrate(
+    scores: np.ndarray,
+    reference: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray],
+) -> np.ndarray:
     """Bring every label to mean 0 and deviation 1 over the reference, each part weighing the same.
 
     scores: (segments, labels); reference: a (segments, labels) array for each training dataset.
+    weights: (segments,) for each of them, how much a segment counts, with the sum 1.
     """
-    mean = np.mean([part.mean(0) for part in reference], axis=0)  # (labels,)
-    square = np.mean([np.square(part - mean).mean(0) for part in reference], axis=0)
+    parts = list(zip(reference, weights, strict=True))
+    mean = np.mean([weight @ part for part, weight in parts], axis=0)  # (labels,)
+    square = np.mean([weight @ np.square(part - mean) for part, weight in parts], axis=0)
     return (scores - mean) / np.sqrt(np.maximum(square, 1e-12))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mer_utils import storage
 from mer_utils.features import Features
 from mer_utils.labels import LabelSpace, weights_hash
-from mer_utils.projector import Projector, build_projector
+from mer_utils.projector import ROWS, Projector, build_projector
 from mer_utils.training import project
 
 FORMAT = 4
@@ -116,13 +116,21 @@ class Model:
         storage.write_json(folder / "config.json", config)
 
 
-def statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of features over segments; a constant one has deviation 1.
 
-    values: (segments, layers, dim). Returns (layers, dim) each.
+    values: (segments, layers, dim).
+    weight: (segments,) how much each counts, with the sum 1; all alike if None.
+    Returns (layers, dim) each.
     """
-    mean, std = values.mean(0), values.std(0, correction=0)  # (layers, dim)
-    return mean, torch.where(std > 1e-6 * (mean.abs() + 1e-6), std, torch.ones_like(std))
+    if weight is None:
+        weight = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
+    # in parts, as all features in double precision may not fit into memory
+    parts = list(zip(values.split(ROWS), weight.double().split(ROWS), strict=True))
+    mean = sum(torch.tensordot(w, x.double(), 1) for x, w in parts)  # (layers, dim)
+    std = sum(torch.tensordot(w, (x.double() - mean).square(), 1) for x, w in parts).sqrt()
+    std = torch.where(std > 1e-6 * (mean.abs() + 1e-6), std, torch.ones_like(std))
+    return mean.float(), std.float()
 
 
 def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:

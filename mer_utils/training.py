@@ -2,9 +2,10 @@
 
 Source: arXiv 2410.11522. As in the paper: AdamW, a batch of every training dataset in each step,
 the largest dataset sets the length of an epoch and the others cycle, the learning rate falls when
-the validation score stalls. Unlike the authors' code: negatives are drawn without replacement and
-with a seed, the validation score is the mean over the training datasets (never the unseen one),
-and the weights of the best epoch are kept.
+the validation score stalls. Unlike the authors' code: every track counts the same, however long
+(`Method.weighting` has theirs), negatives are drawn without replacement and with a seed, the
+validation score is the mean over the training datasets (never the unseen one), and the weights of
+the best epoch are kept.
 
 Conventions: everything a step needs lies in tensors made once; a step draws all its random
 numbers for the whole batch at a time.
@@ -26,6 +27,7 @@ from mer_utils.progress import progress_bar
 from mer_utils.projector import Projector
 
 Loss = Literal["triplet", "contrastive"]
+Weighting = Literal["tracks", "segments"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TrainingData:
     target_vectors: (labels, d) what training aims at: the same, or each label's cluster centre.
     clusters: (labels,) int, numbered over all training datasets together.
     validation: (tracks,) bool, tracks kept for validation.
+    weight: (segments,) how much each counts, with the sum 1; see `segment_weights`.
     """
 
     name: str
@@ -89,6 +92,7 @@ class TrainingData:
     target_vectors: Tensor
     clusters: Tensor
     validation: Tensor
+    weight: Tensor
 
     def to(self, device: torch.device) -> "TrainingData":
         """The same data on another device."""
@@ -111,6 +115,18 @@ class TrainingData:
                 "have no label; give the training split more tracks"
             )
         return segments
+
+
+def segment_weights(track: Tensor, weighting: Weighting) -> Tensor:
+    """How much each segment of a dataset counts: (segments,) float32 with the sum 1.
+
+    track: (segments,) int, which track each is of.
+    weighting: "tracks": every track counts the same, however long; "segments": every segment.
+    """
+    if weighting == "segments":
+        return torch.full((len(track),), 1 / len(track))
+    _, index, count = torch.unique(track, return_inverse=True, return_counts=True)
+    return 1 / (count[index] * len(count))
 
 
 @contextmanager
@@ -149,13 +165,20 @@ def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
     return keys.masked_fill(~targets, -1.0).argmax(1)
 
 
-def cycle(segments: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of segments for ever, in a new random order each time round.
+def cycle(
+    segments: Tensor, batch_size: int, generator: torch.Generator, weight: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Batches of segments for ever, all of one size.
 
-    All have one size: what is left at the end of a round begins the first batch of the next, so
-    that none is left out.
+    Where all weigh the same, in a new random order each time round: what is left at the end of a
+    round begins the first batch of the next, so that none is left out. Else each is drawn as often
+    as it weighs, with replacement.
+
+    segments: (n,) int; weight: (n,) how much each counts; all alike if None.
     """
     batch_size = min(batch_size, len(segments))
+    while weight is not None and (weight != weight[0]).any():
+        yield segments[torch.multinomial(weight, batch_size, True, generator=generator)]
     rest = segments[:0]
     while True:
         if len(rest) < batch_size:
@@ -255,7 +278,10 @@ def train(
     data = [part.to(device) for part in data]
     generator = torch.Generator(device).manual_seed(seed)
     segments = [part.training_segments() for part in data]
-    batches = [cycle(part, settings.batch_size, generator) for part in segments]
+    batches = [
+        cycle(rows, settings.batch_size, generator, part.weight[rows])
+        for part, rows in zip(data, segments, strict=True)
+    ]
     steps = max(-(-len(part) // settings.batch_size) for part in segments)
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay

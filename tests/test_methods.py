@@ -87,9 +87,64 @@ def test_label_penalty_by_hand():
 
 def test_calibration_by_hand():
     reference = [np.array([[0.0], [2.0]]), np.array([[3.0], [3.0], [3.0], [3.0]])]
+    scores = np.array([[2.0], [3.5]])
     # means 1 and 3 -> 2; mean squares about 2: 2 and 1 -> 1.5; every dataset weighs the same
-    found = methods.calibrate(np.array([[2.0], [3.5]]), reference)
+    found = methods.calibrate(scores, reference, [np.full(2, 1 / 2), np.full(4, 1 / 4)])
     np.testing.assert_allclose(found[:, 0], [0, 1.5 / np.sqrt(1.5)])
+    # means .5 and 3 -> 1.75; mean squares about it: (3 · 1.75² + .25²) / 4 and 1.25² -> 1.9375
+    found = methods.calibrate(scores, reference, [np.array([0.75, 0.25]), np.full(4, 1 / 4)])
+    np.testing.assert_allclose(found[:, 0], [0.25 / np.sqrt(1.9375), 1.75 / np.sqrt(1.9375)])
+
+
+def longer(part: Labelled, times: int) -> Labelled:
+    """The same dataset with so many copies of the first track's two segments."""
+    rows = np.concatenate([np.tile([0, 1], times), np.arange(2, len(part.features.track))])
+    features = replace(
+        part.features,
+        values=part.features.values[rows],
+        track=part.features.track[rows],
+        start=part.features.start[rows],
+    )
+    return Labelled(part.dataset, features)
+
+
+@pytest.mark.parametrize("own_statistics", [False, True])
+def test_a_long_track_counts_once_or_by_its_segments(data, own_statistics):
+    space = LabelSpace(centre=True)
+    target, scores = data["three"], {}
+    for weighting in ("tracks", "segments"):
+        method = Method(
+            "ridge",
+            projector="ridge",
+            space=space,
+            calibrated=not own_statistics,
+            own_statistics=own_statistics,
+            weighting=weighting,
+        )
+        for times in (1, 10):
+            training = [longer(data["one"], times), data["two"]]
+            model, _ = methods.fit(method, training, progress=False)
+            scores[weighting, times] = methods.target_scores(model, method, target, training)
+    np.testing.assert_allclose(scores["tracks", 10], scores["tracks", 1], atol=1e-5)
+    np.testing.assert_allclose(scores["segments", 1], scores["tracks", 1], atol=1e-5)
+    assert np.abs(scores["segments", 10] - scores["segments", 1]).max() > 0.01
+
+
+def test_weights_by_hand_are_what_features_are_standardised_by():
+    part = mood_dataset("one", tracks=3)
+    values = np.array([0, 0, 3, 3, 6, 6], np.float32)[:, None, None].repeat(8, axis=2)
+    part = longer(replace(part, features=replace(part.features, values=values)), 4)
+    dataset = replace(part.dataset, tracks=part.dataset.tracks.assign(group=["a", "b", "c"]))
+    part = replace(part, dataset=dataset)
+    for weighting, weights, middle in (
+        ("tracks", [1 / 24] * 8 + [1 / 6] * 4, 3.0),
+        ("segments", [1 / 12] * 12, 1.5),
+    ):
+        (made,), mean, _ = methods.prepare(Method("m", weighting=weighting), [part])
+        torch.testing.assert_close(made.weight, torch.tensor(weights))
+        assert mean.flatten().tolist() == pytest.approx([middle] * 8)
+        torch.testing.assert_close(made.weight @ made.values[:, 0], torch.zeros(8))
+        torch.testing.assert_close(made.weight @ made.values[:, 0].square(), torch.ones(8))
 
 
 def test_calibration_changes_no_ranking_within_a_label(data):
@@ -330,6 +385,7 @@ def test_a_change_in_the_data_is_another_study(data):
             "two: .*'b'",
         ),
         (lambda d: Method("m", aim="centres"), "aims at one of"),
+        (lambda d: Method("m", weighting="seconds"), "seconds"),
     ],
 )
 def test_errors(data, call, message):

@@ -15,6 +15,7 @@ from mer_utils.training import (
     draw_negatives,
     mean_vectors,
     seeded,
+    segment_weights,
     train,
 )
 
@@ -36,6 +37,7 @@ def made_up(seed: int = 0, tracks: int = 60, name: str = "made-up") -> TrainingD
         target_vectors=vectors,
         clusters=torch.arange(3),
         validation=torch.arange(tracks) % 5 == 0,
+        weight=segment_weights(track, "tracks"),
     )
 
 
@@ -110,6 +112,36 @@ def test_cycle_has_every_segment_once_a_round(batch_size):
     rounds = torch.cat(drawn)[:100].reshape(10, 10)
     assert (rounds.sort(dim=1).values == torch.arange(10)).all()
     assert len(torch.unique(rounds, dim=0)) > 1
+
+
+def test_a_long_track_is_drawn_as_often_as_a_short_one():
+    track = torch.tensor([0] * 10 + [1] + [2] * 4)
+    weight = segment_weights(track, "tracks")
+    torch.testing.assert_close(weight, torch.tensor([1 / 30] * 10 + [1 / 3] + [1 / 12] * 4))
+    for usable, share in ((track >= 0, [1 / 3] * 3), (track < 2, [1 / 2, 1 / 2, 0])):
+        rows = usable.nonzero().flatten()
+        batches = cycle(rows, 8, torch.Generator().manual_seed(0), weight[rows])
+        drawn = track[torch.cat([next(batches) for _ in range(500)])]
+        assert len(drawn) == 4000
+        np.testing.assert_allclose(drawn.bincount(minlength=3) / 4000, share, atol=0.03)
+    equal = segment_weights(track, "segments")
+    torch.testing.assert_close(equal, torch.full((15,), 1 / 15))
+    batches = cycle(torch.arange(15), 15, torch.Generator().manual_seed(0), equal)
+    assert sorted(next(batches).tolist()) == list(range(15))
+
+
+def test_training_draws_by_weight():
+    """Of two datasets that differ in a track that weighs nothing, the same is learned."""
+    data, found = made_up(), []
+    weight = torch.where(data.track == 1, 0.0, data.weight)
+    for shift in (0.0, 9.0):
+        values = data.values + shift * (data.track == 1)[:, None, None]
+        part = TrainingData(**{**vars(data), "values": values, "weight": weight})
+        with seeded(0):
+            projector = build_projector("mlp", 1, 8, 4, width=16)
+        train(projector, [part], TrainingSettings(epochs=2), progress=False)
+        found.append(torch.cat([p.flatten() for p in projector.parameters()]))
+    assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("kind", ["paper", "mlp", "layer_attention"])
