@@ -10,7 +10,7 @@ Conventions: everything a step needs lies in tensors made once; a step draws all
 numbers for the whole batch at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -35,7 +35,7 @@ class TrainingSettings:
     negatives: random labels that a track does not have, averaged to its negative.
     margin: of the triplet loss.
     loss: "triplet", or "contrastive": over the whole vocabulary instead of drawn negatives, with a
-        temperature.
+        temperature; or a function of one's own with the arguments of `losses.triplet_loss`.
     alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
     """
 
@@ -46,7 +46,7 @@ class TrainingSettings:
     weight_decay: float = 0.01
     negatives: int = 5
     margin: float = 1.0
-    loss: Literal["triplet", "contrastive"] = "triplet"
+    loss: Literal["triplet", "contrastive"] | Callable[..., Tensor] = "triplet"
     temperature: float = 0.1
     alignment_weight: float = 0.0
     alignment_variant: Variant = "contrast"
@@ -169,7 +169,8 @@ def step_losses(
             positive = mean_vectors(targets, part.target_vectors)
             drawn = draw_negatives(targets, settings.negatives, generator)
             negative = mean_vectors(drawn, part.target_vectors)
-            triplet = triplet + triplet_loss(projected, positive, negative, settings.margin)
+            loss = settings.loss if callable(settings.loss) else triplet_loss
+            triplet = triplet + loss(projected, positive, negative, settings.margin)
         projections.append(projected)
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:
