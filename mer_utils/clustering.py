@@ -42,7 +42,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
-from mer_utils import storage
+from mer_utils import code, storage
 from mer_utils.labels import LabelEmbeddings, read_pair
 from mer_utils.progress import progress_bar
 
@@ -543,12 +543,13 @@ def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: Mapping) ->
     """The setting that the rule chooses for these labels, from memory if it was asked before."""
     vectors = np.ascontiguousarray(embeddings.vectors, dtype=np.float32)
     further = json.dumps(dict(fixed), sort_keys=True)
-    return dict(_remembered_choice(vectors.tobytes(), vectors.shape, method, further))
+    rule = code.hash_of(["clustering._sweep", "clustering.choose_setting"])
+    return dict(_remembered_choice(vectors.tobytes(), vectors.shape, method, further, rule))
 
 
 @lru_cache(maxsize=64)
 def _remembered_choice(
-    content: bytes, shape: tuple[int, int], method: str, further: str
+    content: bytes, shape: tuple[int, int], method: str, further: str, rule: str
 ) -> tuple[tuple[str, float], ...]:
     vectors = np.frombuffer(content, dtype=np.float32).reshape(shape)  # (labels, d)
     sweep = _sweep(vectors, method, None, None, RESAMPLES, DROP, 0, True, json.loads(further))

@@ -30,7 +30,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy.stats import qmc
 
-from mer_utils import composer, storage, synthesizer, vocabulary
+from mer_utils import code, composer, storage, synthesizer, vocabulary
 from mer_utils.composer import Artist, Point, Random, Style
 from mer_utils.datasets import Dataset
 from mer_utils.progress import progress_bar
@@ -40,6 +40,9 @@ SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation
 GROUP_SIZE = 5
 SMALLEST = 6
 DIMENSIONS = ("valence", "arousal", "tension")
+# The code that a kept sound passes through (mer_utils.code). Points, artists and labels are drawn
+# anew every time; what of them is heard is part of the settings.
+PASSES = ("synthesizer.play",)
 
 MTG_AFFECTIVE = (
     # The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
@@ -373,8 +376,7 @@ def _settings(
         "seed": seed,
         "style": spec.style.name,
         "pieces": storage.settings_hash({"pieces": heard}),
-        "composer": storage.file_hash(composer.__file__),
-        "synthesizer": storage.file_hash(synthesizer.__file__),
+        "code": code.hash_of(PASSES),
         "sound_font": {"file": font.name, "sha256": storage.file_hash(font), "licence": "GPL-2.0"},
         "tinysoundfont": version("tinysoundfont"),
     }

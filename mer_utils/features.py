@@ -23,6 +23,7 @@ those of a track together and in time; `audio.segments` cuts them and never pads
 docs/extraction.md tells how to run this on several cores, a cluster or several GPUs.
 """
 
+import inspect
 import json
 import os
 import shutil
@@ -46,7 +47,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from sklearn.preprocessing import StandardScaler
 
-from mer_utils import __version__, audio, storage
+from mer_utils import __version__, audio, code, storage
 from mer_utils.audio import AudioError
 from mer_utils.datasets import Dataset
 from mer_utils.progress import progress_bar
@@ -55,6 +56,12 @@ if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of fea
     from mer_utils.encoders import Encoder
 
 Layer = int | str
+
+# The code that features pass through, beside the encoder's own (mer_utils.code): decoding, cutting,
+# gathering and rounding, not how work is resumed and handed out.
+PASSES = ("features._encode", "audio.read")
+# of what loads an encoder: finding its files, which are known by hash
+LEFT_OUT = ("mert.find_checkpoint", "musicnn._checkpoint_files")
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = (
@@ -258,6 +265,17 @@ def _as_slice(positions: Sequence[int]) -> slice | Sequence[int]:
 # ---------------------------------------------------------------------------------- Extracting
 
 
+def code_hash(encoder: "Encoder", passes: Sequence[str] = PASSES) -> str:
+    """Hash of the code that an encoder's features pass through.
+
+    passes: places (`code.reached`) of the code beside the encoder's own.
+    """
+    network = getattr(encoder, "network", encoder)
+    load = getattr(inspect.getmodule(type(network)), "load", None)
+    own = [type(encoder), type(network), *([load] if load else [])]
+    return code.hash_of([*passes, *own], LEFT_OUT)
+
+
 def extract(
     dataset: Dataset,
     encoder: "Encoder",
@@ -410,7 +428,7 @@ def _computing(encoder: "Encoder") -> dict[str, object]:
     packages = ("numpy", "soundfile", "soxr", "torch", "transformers")
     versions = {package: version(package) for package in packages}
     versions |= {"mer-utils": __version__, "libsndfile": soundfile.__libsndfile_version__}
-    settings = {"encoder": encoder.settings(), "versions": versions}
+    settings = {"encoder": encoder.settings(), "versions": versions, "code": code_hash(encoder)}
     return json.loads(json.dumps(settings, allow_nan=False))
 
 
@@ -445,6 +463,8 @@ def _differences(before: object, now: object, name: str = "") -> dict[str, str]:
         first = next((pair for pair in zip(before, now, strict=False) if pair[0] != pair[1]), None)
         where = f", first {first[0]!r} there and {first[1]!r} now" if first else ""
         return {name: f"{len(before)} tracks there and {len(now)} now{where}"}
+    if name == "code":
+        return {name: "the code of the encoder, of cutting or of rounding (PASSES) is another"}
     return {name: f"{name} is {before!r} there and {now!r} now"}
 
 

@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from mer_utils import storage
+from mer_utils import code, storage
 from mer_utils.vocabulary import ANTONYMS, AXES, DEFINITIONS, POLE_DEFINITIONS, Antonym
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
 DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
 
 FILE_NAME = "label_embeddings"
+
+# The code that kept vectors pass through (mer_utils.code); the model's files are known by hash.
+PASSES = ("labels._encode_anew",)
+LEFT_OUT = ("labels.model_folder",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -871,14 +875,18 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@lru_cache(maxsize=256)
 def _encode(texts: tuple[str, ...], model: str) -> np.ndarray:
     """Unit vectors of texts, (texts, d) float32, read-only; remembered for the process.
 
     Those of the default model are also kept on disk: loading it takes seconds, in every notebook
     and every worker. (Of other models the hash of the weights does not tell how they pool.)
     """
-    kept = _kept_vectors(texts, model) if _is_default(model) else None
+    return _remembered(texts, model, code.hash_of(PASSES, LEFT_OUT))
+
+
+@lru_cache(maxsize=256)
+def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
+    kept = _kept_vectors(texts, model, code_hash) if _is_default(model) else None
     if kept is not None and kept.is_file():
         vectors = storage.read_array(kept)  # (texts, d)
     else:
@@ -894,11 +902,12 @@ def _is_default(model: str) -> bool:
     return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
 
 
-def _kept_vectors(texts: tuple[str, ...], model: str) -> Path:
+def _kept_vectors(texts: tuple[str, ...], model: str, code_hash: str) -> Path:
     """The file that keeps the default model's vectors of these texts; errors as `weights_hash`."""
     packages = ("sentence-transformers", "torch", "transformers")
     versions = {package: importlib.metadata.version(package) for package in packages}
     made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}
+    made_by["code"] = code_hash
     return storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils import musicnn, storage
+from mer_utils import code, musicnn, storage
 from mer_utils.clustering import LabelClusters, cluster_labels
 from mer_utils.datasets import Dataset
 from mer_utils.features import Features
@@ -625,4 +625,5 @@ def calibrate(
 
 def method_settings(method: Method) -> dict:
     """Everything that decides what a method does, JSON-able."""
-    return {**asdict(replace(method, space=LabelSpace())), "space": method.space.describe()}
+    settings = code.described(asdict(replace(method, space=LabelSpace())))
+    return {**settings, "space": method.space.describe()}

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from mer_utils import audio, musicnn, storage
 from mer_utils.encoders import Encoder, load_encoder
-from mer_utils.features import Features
+from mer_utils.features import Features, code_hash
 from mer_utils.labels import clean_name, embed_labels
 from mer_utils.models import Model, load_model
 from mer_utils.profiles import projector_input
@@ -32,6 +32,7 @@ REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 SUFFIXES += audio.NEEDS_FFMPEG
+PASSES = ("predict._listen",)  # the code that a song's kept features pass through (mer_utils.code)
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ def song_features(
         state = path.stat()
         made_by = {"path": str(path.resolve()), "bytes": state.st_size, "time": state.st_mtime_ns}
         made_by |= {"encoder": encoder.settings(), "hop_seconds": hop_seconds}
+        made_by["code"] = code_hash(encoder, PASSES)
         kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
         if not kept.is_file():
             values, starts = _listen(path, encoder, hop_seconds)

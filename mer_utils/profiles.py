@@ -256,10 +256,11 @@ def projector_input(extracted: Features) -> Features:
 
 
 def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
-    """Folder of a dataset's features, named by all that decides them but rounding."""
+    """Folder of a dataset's features, named by all that decides them, code too, but rounding."""
     settings = encoder.settings()
     decisive = {k: v for k, v in settings.items() if k not in ("device", "torch", "transformers")}
-    made_by = settings_hash({"dataset": dataset.source, "encoder": decisive})
+    made_by = {"dataset": dataset.source, "encoder": decisive, "code": features.code_hash(encoder)}
+    made_by = settings_hash(made_by)
     return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{made_by}"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
-from mer_utils import evaluation, storage
+from mer_utils import code, evaluation, storage
 from mer_utils.datasets import Dataset
 from mer_utils.methods import (
     Labelled,
@@ -30,6 +30,24 @@ from mer_utils.methods import (
 )
 from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
+
+
+# The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
+# What changes there makes the kept results of these methods anew, and no others.
+PASSES = ("methods.fit", "methods.target_scores", "methods.Method", "methods.Labelled")
+PASSES += ("datasets.Dataset", "features.Features", "labels.LabelSpace")
+NETWORKS = ("methods.train", "methods.build_projector", "methods.seeded")
+RIDGES = ("methods.fit_ridge_to", "projector.RidgeProjector")
+TAGS = ("methods.bridge_tags",)
+CLUSTERS = ("clustering", "methods.cluster_training_labels", "methods.aim_at_clusters")
+CLUSTERS += ("methods.cluster_names",)
+
+
+def code_hash(method: Method) -> str:
+    """Hash of the code that a method's results pass through."""
+    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "methods.fit_ridge_to")}
+    leave_out = others.get(method.projector, (*RIDGES, *TAGS))
+    return code.hash_of(PASSES, leave_out + (() if method.needs_clusters else CLUSTERS))
 
 
 def k_of(dataset: Dataset) -> int:
@@ -270,6 +288,7 @@ class Task:
             "seed": self.seed,
             "shuffled": self.shuffled,
             "format": FORMAT,
+            "code": code_hash(self.method),
         }
 
     @cached_property
@@ -308,9 +327,19 @@ def run_tasks(tasks: Sequence[Task], jobs: int | None = None, progress: bool = T
                 bar.update()
             return
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            done = Parallel(return_as="generator_unordered")(delayed(task.run)() for task in tasks)
-            for _ in done:
+            here = code.carry(PASSES)
+            calls = (delayed(run_elsewhere)(task, *here) for task in tasks)
+            for _ in Parallel(return_as="generator_unordered")(calls):
                 bar.update()
+
+
+def run_elsewhere(task: Task, *code_there: Mapping) -> None:
+    """Run a task in a worker with the functions that stand in the package where it comes from.
+
+    code_there: from `code.carry`.
+    """
+    with code.carried(PASSES, *code_there):
+        task.run()
 
 
 def slug(name: str) -> str:

@@ -29,7 +29,7 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
-from mer_utils import evaluation, figures, notebooks, pages, profiles, storage
+from mer_utils import code, evaluation, figures, notebooks, pages, profiles, storage
 from mer_utils.methods import APPROACHES
 from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
@@ -38,6 +38,8 @@ from mer_utils.protocol import slug
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile", "fixed", "grid"}
 METRIC = "song_roc_auc"  # of figures and comparisons
+PACKAGE = Path(code.__file__).parent
+DRAWING = ("cli", "figures*", "pages", "plotting", "report", "sweep")  # change no cell's results
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -121,7 +123,8 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     profile = profiles.get(described["profile"])
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)
-    code = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
+    source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
+    made_by = {"notebook": source, "package": package_hash()}
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
     for varied in ParameterGrid([dict(part) for part in described["grid"]]):
@@ -134,9 +137,15 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         given = {key: value for key, value in given.items() if key != "out"}
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        key = f"{name}-{storage.settings_hash({'parameters': given, 'notebook': code})}"
+        key = f"{name}-{storage.settings_hash({'parameters': given, **made_by})}"
         cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
     return list(cells.values())
+
+
+def package_hash() -> str:
+    """Hash of the package's code that a cell may run, as on disk: each has a kernel of its own."""
+    drawing = {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
+    return code.files_hash(set(PACKAGE.rglob("*.py")) - drawing)
 
 
 def _check_experiment(given: Mapping, profile: profiles.Profile) -> None:

@@ -11,7 +11,7 @@ Conventions: everything a step needs lies in tensors made once; a step draws all
 numbers for the whole batch at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -39,7 +39,7 @@ class TrainingSettings:
     negatives: random labels that a track does not have, averaged to its negative.
     margin: of the triplet loss.
     loss: "triplet", or "contrastive": over the whole vocabulary instead of drawn negatives, with a
-        temperature.
+        temperature; or a function of one's own with the arguments of `losses.triplet_loss`.
     alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
     """
 
@@ -50,7 +50,7 @@ class TrainingSettings:
     weight_decay: float = 0.01
     negatives: int = 5
     margin: float = 1.0
-    loss: Loss = "triplet"
+    loss: Loss | Callable[..., Tensor] = "triplet"
     temperature: float = 0.1
     alignment_weight: float = 0.0
     alignment_variant: Variant = "contrast"
@@ -58,7 +58,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Refuse what would train something else than was meant."""
         for name, choices in (("loss", get_args(Loss)), ("alignment_variant", get_args(Variant))):
-            if getattr(self, name) not in choices:
+            value = getattr(self, name)
+            if value not in choices and not (name == "loss" and callable(value)):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; there are {choices}")
         least = {"epochs": 1, "patience": 0, "batch_size": 1, "negatives": 1}
         least |= {"weight_decay": 0, "margin": 0, "alignment_weight": 0}
@@ -214,7 +215,8 @@ def step_losses(
             positive = mean_vectors(targets, part.target_vectors)
             drawn = draw_negatives(targets, settings.negatives, generator)
             negative = mean_vectors(drawn, part.target_vectors)
-            triplet = triplet + triplet_loss(projected, positive, negative, settings.margin)
+            loss = settings.loss if callable(settings.loss) else triplet_loss
+            triplet = triplet + loss(projected, positive, negative, settings.margin)
         projections.append(projected)
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:

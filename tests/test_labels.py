@@ -147,21 +147,21 @@ def test_twins_from_two_datasets_are_equal_and_company_does_not_matter():
 
 def test_vectors_of_the_default_model_are_kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "CACHE", tmp_path)
-    labels._encode.cache_clear()
+    labels._remembered.cache_clear()
     first = embed_labels(["calm", "furious"], "prompt").vectors
     assert len(list((tmp_path / "label_vectors").glob("*.npy"))) == 1
-    labels._encode.cache_clear()
-    monkeypatch.setattr(labels, "load_model", lambda model: pytest.fail("loaded again"))
+    labels._remembered.cache_clear()
+    monkeypatch.setattr(storage, "write_array", lambda *_: pytest.fail("made again"))
     np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors, first)
-    labels._encode.cache_clear()
+    labels._remembered.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(storage, "CACHE", tmp_path / "file")
-    labels._encode.cache_clear()
+    labels._remembered.cache_clear()
     assert embed_labels(["calm"]).vectors.shape == (1, 384)
-    labels._encode.cache_clear()
+    labels._remembered.cache_clear()
 
 
 def test_a_text_that_the_model_cuts_is_named():

@@ -1,0 +1,478 @@
+"""Staleness: a kept result is known by the code that made it, and by no other code."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mer_utils import (
+    audio,
+    code,
+    cues,
+    demo_corpus,
+    encoders,
+    features,
+    labels,
+    mert,
+    methods,
+    musicnn,
+    predict,
+    profiles,
+    protocol,
+    storage,
+)
+from mer_utils.datasets import Dataset
+from mer_utils.methods import Method
+from mer_utils.testing import MOODS, mood_dataset
+from mer_utils.training import TrainingSettings
+
+PACKAGE = Path(code.__file__).parent
+
+OWN = '''
+"""A user's file."""
+STRENGTH = 2.0
+TABLE = {"a": len}
+
+class Loss:
+    """A class."""
+    def __call__(self, x):
+        return helper(x) * STRENGTH
+
+def helper(x: float) -> float:
+    """Half of it."""
+    if x < 0:
+        raise ValueError(f"{x} is below 0")  # why
+    return x / 2
+
+def chosen(x):
+    return TABLE["a"]([x])
+'''
+
+
+# --- What the hash depends on
+
+
+def own_hash(folder: Path, text: str, name: str = "Loss") -> str:
+    """The hash of one thing of a user's module that has this text now."""
+    (folder / "users_own.py").write_text(text)
+    importlib.invalidate_caches()
+    sys.modules.pop("users_own", None)
+    return code.hash_of([getattr(importlib.import_module("users_own"), name)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("# why", "# why not\n", False),
+        ('"""Half of it."""', '"""The half.\n\n    Of it.\n    """', False),
+        ('    """Half of it."""\n', "", False),
+        ("x: float) -> float", "x)", False),
+        ("is below 0", "is too small", False),
+        ("x / 2", "x / (2)", False),
+        ("x / 2", "x / 3", True),
+        ("x < 0", "x <= 0", True),
+        ("STRENGTH = 2.0", "STRENGTH = 3.0", True),
+        ("x: float) -> float", "x: float = 1) -> float", True),
+        ("return TABLE", "return 1 + TABLE", False),  # Loss does not come there
+    ],
+)
+def test_what_counts(tmp_path, monkeypatch, old, new, changes):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert OWN.count(old) == 1
+    before = own_hash(tmp_path, OWN)
+    assert (own_hash(tmp_path, OWN.replace(old, new)) != before) == changes
+
+
+def test_a_function_in_a_table_counts(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = own_hash(tmp_path, OWN, "chosen")
+    assert own_hash(tmp_path, OWN.replace('{"a": len}', '{"a": sum}'), "chosen") != before
+    assert own_hash(tmp_path, OWN.replace('{"a": len}', '{"a": helper}'), "chosen") != before
+
+
+def test_what_runs_counts_and_not_what_was_written_since(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    before = own_hash(tmp_path, OWN.replace("x / 2", "x / 5"))
+    here = sys.modules["users_own"]
+    (tmp_path / "users_own.py").write_text(OWN.replace("x / 2", "x / 7"))
+    code._function.cache_clear()
+    unloaded = code.hash_of([here.Loss])
+    loaded = own_hash(tmp_path, OWN.replace("x / 2", "x / 7"))
+    assert unloaded != loaded, "old code under the key of the new"
+    assert own_hash(tmp_path, OWN.replace("x / 2", "x / 5")) == before
+
+
+def test_code_without_source_counts():
+    made = [{"__name__": "__main__"} for _ in range(3)]
+    for space, text in zip(made, ("x + 1", "x + 1", "x + 2"), strict=True):
+        exec(f"def f(x):\n    return {text}", space)
+    first, same, other = (code.hash_of([space["f"]]) for space in made)
+    assert first == same != other
+
+
+def test_settings_with_functions_are_told_by_name_and_hash():
+    def mine(x):
+        return x
+
+    told = code.described({"a": [1, mine], "b": "text"})
+    assert told["b"] == "text"
+    assert told["a"][0] == 1
+    assert told["a"][1].keys() == {"name", "code"}
+    assert storage.settings_hash(told) == storage.settings_hash(code.described(told))
+
+
+# --- Which results pass through which code
+
+METHODS = {
+    "network": Method("network", projector="mlp"),
+    "aligned": Method("aligned", projector="mlp", aim="clusters"),
+    "ridge": Method("ridge", projector="ridge"),
+    "tags": Method("tags", projector="tags"),
+}
+NETWORKS = {"network", "aligned"}
+ALL = set(METHODS)
+
+
+def other(*arguments, **named):
+    """What is put in the place of a function."""
+    return None
+
+
+@pytest.mark.parametrize(
+    ("place", "changed"),
+    [
+        ("training.triplet_loss", NETWORKS),
+        ("losses.triplet_loss", NETWORKS),
+        ("losses.cluster_cosines", NETWORKS),
+        ("training.train", NETWORKS),
+        ("methods.train", NETWORKS),
+        ("projector.MLPProjector._project", NETWORKS),
+        ("methods.cluster_labels", {"aligned"}),
+        ("methods.SOFTNESS", {"aligned"}),
+        ("methods.fit_ridge", {"ridge"}),
+        ("projector.RidgeProjector._project", {"ridge", "tags"}),
+        ("methods.bridge_tags", {"tags"}),
+        ("methods.prepare", ALL),
+        ("labels.label_texts", ALL),
+        ("models.Model.scores", ALL),
+        ("evaluation.roc_auc", NETWORKS),
+        ("evaluation.compare", set()),
+        ("tables.results_table", set()),
+        ("figures.sweep_curves", set()),
+        ("protocol.committee", set()),
+        ("methods.paper_methods", set()),
+        ("audio.read", set()),
+    ],
+)
+def test_a_change_makes_new_only_what_passes_through_it(monkeypatch, place, changed):
+    before = {name: protocol.code_hash(method) for name, method in METHODS.items()}
+    monkeypatch.setattr(f"mer_utils.{place}", other)
+    after = {name: protocol.code_hash(method) for name, method in METHODS.items()}
+    assert {name for name in METHODS if after[name] != before[name]} == changed
+    monkeypatch.undo()
+    assert {name: protocol.code_hash(method) for name, method in METHODS.items()} == before
+
+
+def encoder(network: type, name: str) -> encoders.Encoder:
+    return encoders.Encoder(name, 1.0, object.__new__(network), {})
+
+
+ENCODERS = {
+    "musicnn": encoder(musicnn.Musicnn, "musicnn"),
+    "cues": encoder(cues.MusicnnWithCues, "musicnn+cues"),
+    "mert": encoder(mert.Mert, "mert-v1-95m"),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "changed"),
+    [
+        ("musicnn.log_mel", {"musicnn", "cues"}),
+        ("musicnn.read_bundle", {"musicnn", "cues"}),
+        ("acoustics.tempo", {"cues"}),
+        ("cues.QUIETEST", {"cues"}),
+        ("mert.Mert.pooled", {"mert"}),
+        ("mert.build_model", {"mert"}),
+        ("audio.segments", set(ENCODERS)),
+        ("features._batches", set(ENCODERS)),
+        ("features._to_half", set(ENCODERS)),
+        ("encoders.Encoder.__call__", set(ENCODERS)),
+        ("features._finalise", set()),
+        ("features._read_record", set()),
+        ("mert.find_checkpoint", set()),
+        ("musicnn.log_tags", set()),
+        ("training.train", set()),
+    ],
+)
+def test_features_pass_through_what_decides_values(monkeypatch, place, changed):
+    before = {name: features.code_hash(one) for name, one in ENCODERS.items()}
+    monkeypatch.setattr(f"mer_utils.{place}", other)
+    after = {name: features.code_hash(one) for name, one in ENCODERS.items()}
+    assert {name for name in ENCODERS if after[name] != before[name]} == changed
+
+
+# Modules that are imported where kept results are made, and decide none of their values.
+APART = {
+    "code": "hashes code",
+    "progress": "draws bars",
+    "storage": "moves bytes",
+    "encoders": "imported by features to hand an encoder to a worker",
+    "synthesizer": "composes the built-in corpus, whose sound is data here",
+    "musicnn": "its tags' names, which count",
+    "vocabulary": "its texts, which count where they are used",
+    "datasets": "Dataset alone",
+    "audio": "features decode and segment by it; a study takes them as they are",
+    "features": "Features alone",
+}
+
+
+def imports(module: str) -> set[str]:
+    """The modules of the package that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "mer_utils":
+            found |= {alias.name for alias in node.names if not alias.name.startswith("_")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mer_utils."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "things",
+    [
+        protocol.PASSES,
+        demo_corpus.PASSES,
+        labels.PASSES,
+        (*predict.PASSES, *features.PASSES, musicnn.Musicnn, musicnn.load),
+        (*features.PASSES, encoders.Encoder, cues.MusicnnWithCues, cues.load),
+        (*features.PASSES, encoders.Encoder, mert.Mert, mert.load),
+    ],
+    ids=["study", "corpus", "labels", "song", "cues", "mert"],
+)
+def test_nothing_that_a_result_passes_through_is_forgotten(things):
+    """Every module that a module on the way imports is on the way, or named in APART."""
+    there = {place.split(".")[1] for place in code.reached(things) if place.startswith("mer_utils")}
+    brought = {name for module in there - set(APART) for name in imports(module)}
+    assert brought - there <= set(APART)
+    assert there
+
+
+def test_the_study_passes_through_these_modules():
+    there = {place.split(".")[1] for place in code.reached(protocol.PASSES) if "mer_" in place}
+    expected = "clustering datasets evaluation features labels losses methods models"
+    assert there == {*expected.split(), *"musicnn projector training vocabulary".split()}
+    assert not there & set(code.PLUMBING)
+
+
+# --- Stores and caches
+
+
+class Tone:
+    """An encoder of the test's own."""
+
+    name, sample_rate, layers, dim, minimum_samples, segment_seconds = "tone", 4000, (1,), 1, 10, 1
+
+    def settings(self):
+        keys = ("name", "sample_rate", "layers", "dim", "segment_seconds")
+        return {key: getattr(self, key) for key in keys}
+
+    def __call__(self, waveforms):
+        return level(waveforms)[:, None, None]
+
+
+def level(waveforms):
+    return waveforms.std(1)
+
+
+def louder(waveforms):
+    return 2 * waveforms.std(1)
+
+
+@pytest.fixture
+def songs(tmp_path) -> Dataset:
+    import pandas as pd
+    import soundfile
+
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 9000)
+    soundfile.write(tmp_path / "song.wav", noise, 4000)
+    columns = {"audio": [str(tmp_path / "song.wav")], "labels": [()], "split": None, "group": "g"}
+    return Dataset("songs", ("calm",), pd.DataFrame(columns, index=pd.Index(["s"], name="track")))
+
+
+def test_features_of_other_code_are_never_taken_for_these(songs, tmp_path, monkeypatch):
+    profile = replace(profiles.get("smoke"), encoder="tone")
+    store, named = profiles.feature_store(profile, songs, Tone()), tmp_path / "named"
+    before = features.extract(songs, Tone(), named)
+    stamp = (named / "values.npy").stat().st_mtime_ns
+    features.extract(songs, Tone(), named)
+    monkeypatch.setattr(sys.modules[__name__], "level", louder)
+    assert profiles.feature_store(profile, songs, Tone()) != store
+    with pytest.raises(ValueError, match="code"):
+        features.extract(songs, Tone(), named)
+    after = features.extract(songs, Tone(), tmp_path / "new")
+    np.testing.assert_allclose(after.values, 2 * before.values, rtol=1e-2)
+    monkeypatch.undo()
+    assert profiles.feature_store(profile, songs, Tone()) == store
+    features.extract(songs, Tone(), named)
+    assert (named / "values.npy").stat().st_mtime_ns == stamp
+
+
+def test_changed_cutting_makes_other_features(songs, tmp_path, monkeypatch):
+    features.extract(songs, Tone(), tmp_path / "store")
+    monkeypatch.setattr(audio, "segments", lambda waveform, *_: waveform[None, :4000])
+    with pytest.raises(ValueError, match="code"):
+        features.extract(songs, Tone(), tmp_path / "store")
+
+
+def test_a_songs_kept_features_are_those_of_this_encoder(songs, tmp_path, monkeypatch):
+    arguments = (songs.tracks["audio"].iloc[0], Tone(), None, tmp_path / "kept")
+    before = predict.song_features(*arguments).values
+    predict.song_features(*arguments)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    monkeypatch.setattr(sys.modules[__name__], "level", louder)
+    np.testing.assert_allclose(predict.song_features(*arguments).values, 2 * before)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+def test_label_vectors_are_those_of_this_code(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "CACHE", tmp_path)
+    before = labels.embed_labels(["calm", "wild"]).vectors
+    encode = labels._encode_anew
+    monkeypatch.setattr(labels, "_encode_anew", lambda *a: (np.roll(encode(*a)[0], 1, 1), False))
+    np.testing.assert_allclose(
+        labels.embed_labels(["calm", "wild"]).vectors, np.roll(before, 1, 1), atol=1e-6
+    )
+    monkeypatch.undo()
+    np.testing.assert_array_equal(labels.embed_labels(["calm", "wild"]).vectors, before)
+
+
+@pytest.mark.parametrize("place", ["composer.CUE_NOISE", "composer.compose", "synthesizer._shelf"])
+def test_a_changed_composer_or_studio_is_another_corpus(monkeypatch, place):
+    spec, pieces = demo_corpus.DEMO_DATASETS["demo-mtg"], demo_corpus.plan("demo-mtg", 6, 0)
+    before = demo_corpus._settings(spec, pieces, 6, 0)
+    monkeypatch.setattr(f"mer_utils.{place}", other)
+    assert demo_corpus._settings(spec, pieces, 6, 0) != before
+
+
+# --- A study
+
+
+def study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.ndarray, dict]:
+    """Scores of a small network and a ridge, and when each result was written."""
+    data = {name: mood_dataset(name, 24) for name in MOODS}
+    settings = TrainingSettings(epochs=2, batch_size=64, learning_rate=3e-3, loss=loss)
+    compared = [
+        Method("network", projector="mlp", training=settings),
+        Method("ridge", projector="ridge", training=settings),
+    ]
+    named = {"targets": ["three"], "jobs": jobs, "progress": False}
+    network, ridge = protocol.run_study(data, compared, folder, **named)
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("scores.npy")}
+    return np.stack([network.scores[0], ridge.scores[0]]), written
+
+
+def test_a_replaced_loss_gives_new_networks_and_the_same_ridges(tmp_path, monkeypatch):
+    before, written = study(tmp_path)
+    monkeypatch.setattr("mer_utils.training.triplet_loss", lambda a, p, n, m: (n * a - p).mean())
+    after, more = study(tmp_path)
+    assert not np.allclose(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+    assert len(more) == len(written) + 1
+    monkeypatch.undo()
+    again, same = study(tmp_path)
+    np.testing.assert_array_equal(again, before)
+    assert same == more
+
+
+def test_a_loss_of_ones_own_is_called_and_recorded(tmp_path):
+    def mine(anchor, positive, negative, margin):
+        return (anchor * (negative - positive)).sum(1).mean()
+
+    before, _ = study(tmp_path)
+    after, written = study(tmp_path, mine)
+    assert not np.allclose(before[0], after[0])
+    assert study(tmp_path, mine)[1] == written
+    records = [storage.read_json(p.with_name("made_by.json")) for p in written]
+    losses = [record["method"]["training"]["loss"] for record in records]
+    assert sum(isinstance(loss, dict) and "mine" in loss["name"] for loss in losses) == 2
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from mer_utils import losses, projector, training
+sys.path.insert(0, sys.argv[2])
+from test_code import study
+
+STRENGTH = -1.0
+folder, marker = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
+
+def negated(anchor, positive, negative, margin=1.0):
+    marker.touch()
+    return STRENGTH * losses.triplet_loss(anchor, positive, negative, margin)
+
+def halved(self, values):
+    return self.network(values.flatten(1)) / 2 + 1
+
+if __name__ == "__main__":
+    before, written = study(folder, jobs=2)
+    assert len(written) == 2 and not marker.exists()
+    assert study(folder, jobs=2)[1] == written, "a rerun recomputes nothing"
+
+    original, training.triplet_loss = training.triplet_loss, negated
+    after, more = study(folder, jobs=2)
+    assert marker.exists(), "the user's function was not called"
+    assert not np.allclose(before[0], after[0]) and np.array_equal(before[1], after[1])
+    assert len(more) == 3 and study(folder, jobs=2)[1] == more
+    STRENGTH = -2.0
+    assert len(study(folder, jobs=2)[1]) == 4, "a constant of the user's counts"
+
+    training.triplet_loss = original
+    same, _ = study(folder, jobs=2)
+    assert np.array_equal(same, before)
+    marker.unlink()
+    original, projector.MLPProjector._project = projector.MLPProjector._project, halved
+    changed, _ = study(folder, jobs=2)
+    assert not np.allclose(changed[0], before[0]) and not marker.exists(), "left in a worker"
+    projector.MLPProjector._project = original
+    handed, written = study(folder, negated, jobs=2)
+    assert marker.exists() and not np.allclose(handed[0], before[0])
+    assert study(folder, negated, jobs=2)[1] == written
+"""
+
+
+@pytest.mark.slow
+def test_workers_call_what_stands_in_the_notebook(tmp_path):
+    """Two processes; functions of `__main__` put in the place of the package's."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "script.py", tmp_path, Path(__file__).parent]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=PACKAGE.parent,
+        env={**__import__("os").environ, "PYTHONPATH": str(PACKAGE.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_with_other_code_refuses():
+    sent, there = code.carry(protocol.PASSES)
+    there["mer_utils.losses.triplet_loss"] = "another"
+    with (
+        pytest.raises(RuntimeError, match="triplet_loss"),
+        code.carried(protocol.PASSES, sent, there),
+    ):
+        pass
+
+
+def test_what_was_handed_over_is_taken_out_again():
+    sent, there = code.carry(protocol.PASSES)
+    sent["mer_utils.methods.SOFTNESS"] = 0.5
+    with code.carried(protocol.PASSES, sent, there):
+        assert methods.SOFTNESS == 0.5
+    assert methods.SOFTNESS != 0.5
