@@ -31,7 +31,6 @@ from mer_utils.methods import (
 from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
 
-
 # The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
 # What changes there makes the kept results of these methods anew, and no others.
 PASSES = ("methods.fit", "methods.target_scores", "methods.Method", "methods.Labelled")

@@ -95,7 +95,8 @@ def reference_table(
     """What to compare with, in the columns of `results_table`: none of these is a method.
 
     The supervised reference learns from the target's own labels (5-fold, groups kept whole, linear,
-    the same features). It is no ceiling: a zero-shot model that has heard more music can pass it. "every label" and "most frequent k" predict without hearing anything.
+    the same features). It is no ceiling: a zero-shot model that has heard more music can pass it.
+    "every label" and "most frequent k" predict without hearing anything.
     oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
     A dataset that is too small for one has none, and a warning says so.
     """

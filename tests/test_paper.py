@@ -137,7 +137,8 @@ def test_published_vectors_take_the_place_of_texts(tmp_path):
     np.testing.assert_array_equal(space.vectors(labels), other)
     with pytest.warns(UserWarning, match="tender"):
         both = space.vectors(["calm", "tender"])
-    np.testing.assert_array_equal(both, [other[0], LabelSpace("name").vectors(["tender"])[0]])
+    tender = LabelSpace("name").vectors(["tender"])[0]  # a batch of other texts rounds otherwise
+    np.testing.assert_allclose(both, [other[0], tender], atol=1e-5)
     again = LabelSpace.from_description(space.describe())
     assert again == space
     np.savez(file, cal500_labels=names, cal500_vectors=texts)
