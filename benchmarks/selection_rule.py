@@ -89,11 +89,15 @@ def real_audio(name: str) -> Labelled | None:
     return Labelled(dataset, profiles.projector_input(features.extract(dataset, encoder, store)))
 
 
-def strict(part: Labelled, target: Labelled) -> Labelled:
-    """A training dataset without the words of the target."""
+def strict(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
+    """Training datasets without the words of the target; one that has no others is left out."""
     words = {clean_name(label).lower() for label in target.dataset.labels}
-    kept = [label for label in part.dataset.labels if clean_name(label).lower() not in words]
-    return protocol.restricted(part, kept, np.ones(len(part.dataset), dtype=bool))
+    kept = [[x for x in p.dataset.labels if clean_name(x).lower() not in words] for p in training]
+    return [
+        protocol.restricted(part, labels, np.ones(len(part.dataset), dtype=bool))
+        for part, labels in zip(training, kept, strict=True)
+        if labels
+    ]
 
 
 def directions() -> Iterator[Direction]:
@@ -234,7 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     rows, fixed = {}, {}
     for name, training, target in directions():
-        training = [strict(part, target) for part in training]
+        training = strict(training, target)
         targets = target.dataset.targets()
         grid = candidates([*training, target])
         work = (delayed(tried)(method, training, target) for method in grid)

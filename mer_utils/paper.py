@@ -133,5 +133,7 @@ def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:
         track=part.features.track[mask],
         start=part.features.start[mask],
     )
-    kept = part.dataset.tracks.index.isin(features.track)
-    return Labelled(replace(part.dataset, tracks=part.dataset.tracks[kept]), features)
+    tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
+    if tracks["group"].nunique() == 1:  # a small part of a small dataset: tracks are resampled
+        tracks = tracks.assign(group=tracks.index)
+    return Labelled(replace(part.dataset, tracks=tracks), features)

@@ -9,6 +9,7 @@ the target's unlabelled audio is `transductive`, and every table says so.
 """
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -337,8 +338,8 @@ def run_elsewhere(task: Task, *code_there: Mapping) -> None:
 
     code_there: from `code.carry`.
     """
-    with code.carried(PASSES, *code_there):
-        task.run()
+    with code.carried(PASSES, *code_there), warnings.catch_warnings(action="ignore"):
+        task.run()  # what there is to warn of would be said once by every worker
 
 
 def slug(name: str) -> str:
