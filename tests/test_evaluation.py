@@ -356,35 +356,38 @@ def test_average_precision_interval_holds_the_value_where_plain_percentiles_do_n
 
 
 def artists(rng: np.random.Generator, seeds: int) -> tuple[list[list], np.ndarray, np.ndarray]:
-    """Two equally good methods, drawn anew with the tracks of 30 artists and with their seeds.
+    """Two equally good methods, drawn anew with the tracks of 25 artists and with their seeds.
 
     An artist has a taste for some labels and a sound that moves the scores; each seed hears the
     labels more or less well. Returns the scores of both, one (tracks, labels) a seed; targets;
     groups.
     """
-    groups = np.repeat(np.arange(30), rng.integers(1, 5, 30))
-    size = (30, 3)
-    targets = rng.standard_normal(size)[groups] + rng.logistic(size=(len(groups), 3)) > 0
-    heard = 0.7 * rng.standard_normal(size)[groups] + rng.standard_normal(targets.shape)
+    groups = np.repeat(np.arange(25), rng.integers(1, 9, 25))
+    size = (25, 3)
+    targets = 1.5 * rng.standard_normal(size)[groups] + rng.logistic(size=(len(groups), 3)) > 0
+    heard = rng.standard_normal(size)[groups] + rng.standard_normal(targets.shape)
 
     def training(own: np.ndarray) -> np.ndarray:
         gain = np.array([0.4, 0.8, 1.2]) + 0.25 * rng.standard_normal()
         return gain * targets + heard + own + 0.5 * rng.standard_normal(targets.shape)
 
-    both = [0.5 * rng.standard_normal(size)[groups] for _ in range(2)]
+    both = [rng.standard_normal(size)[groups] for _ in range(2)]
     return [[training(own) for _ in range(seeds)] for own in both], targets, groups
 
 
 def test_intervals_cover_other_artists_and_other_seeds():
-    """Studies of new artists and new trainings each; the truth is the mean over all of them."""
+    """Studies of new artists and new trainings each; the truth is the mean over all of them.
+
+    Here the normal quantile covers .92 and drawing single tracks .89; p < .05 in .07 and .12.
+    """
     rng = np.random.default_rng(1)
     alone, paired = [], []
-    for study in range(300):
+    for study in range(240):
         (a, b), targets, groups = artists(rng, seeds=(3, 5)[study % 2])
-        settings = {"resamples": 150, "seed": study, "groups": groups}
-        alone.append(evaluation.evaluate(a, targets, 1, chance_draws=1, **settings).iloc[1])
-        paired.append(evaluation.compare(a, b, targets, 1, **settings).iloc[1])
-    alone, paired = pd.DataFrame(alone), pd.DataFrame(paired)
+        settings = {"resamples": 100, "seed": study, "groups": groups}
+        alone.append(evaluation.evaluate(a, targets, 1, chance_draws=1, **settings))
+        paired.append(evaluation.compare(a, b, targets, 1, **settings))
+    alone, paired = (pd.concat(t).loc["song_roc_auc"] for t in (alone, paired))
     truth = alone["value"].mean()
     assert 0.93 <= np.mean((alone["low"] <= truth) & (truth <= alone["high"])) <= 0.97
     away = (paired["low"] > 0) | (paired["high"] < 0)
