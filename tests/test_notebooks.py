@@ -320,3 +320,19 @@ def test_label_vectors_and_clusters_are_handed_on(smoke):
 @pytest.mark.slow
 def test_nothing_half_written_is_left(smoke):
     assert not list(smoke.folder.rglob("*.tmp"))
+
+
+# --- what notebooks assert, on another profile
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["01", "02"])
+def test_what_a_notebook_asserts_holds_for_real_labels_too(number, mulan_root, tmp_path):
+    """A sentence that only the built-in corpus shows is asked; one that is asserted must hold."""
+    mulan = profiles.get("mulan")
+    assert number in mulan.notebooks
+    parameters = {**mulan.parameters, "profile": "mulan", "out": str(tmp_path / "run")}
+    executed = tmp_path / f"{number}.ipynb"
+    notebooks.run_notebook(notebooks.notebook_path(number), executed, parameters, show=False)
+    cells = [cell for cell in read(executed).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells if cell.source.strip())
