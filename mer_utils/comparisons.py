@@ -238,11 +238,16 @@ def learning_curve(
 
 
 def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> Labelled:
-    """A dataset with a share of its groups of tracks, drawn at random; at least two of them."""
-    groups, group = np.unique(part.dataset.tracks["group"].to_numpy(), return_inverse=True)
+    """A dataset with a share of its groups of tracks, drawn at random; at least two of them.
+
+    Tracks of an official test part, which never train, are left out.
+    """
+    trains = (part.dataset.tracks["split"] != "test").to_numpy()  # (tracks,)
+    group = part.dataset.tracks["group"].to_numpy()
+    groups = np.unique(group[trains])
     count = min(len(groups), max(2, round(share * len(groups))))
     drawn = np.random.default_rng(seed).permutation(len(groups))[:count]
-    return restricted(part, part.dataset.labels, np.isin(group, drawn))
+    return restricted(part, part.dataset.labels, trains & np.isin(group, groups[drawn]))
 
 
 def dataset_split_table(

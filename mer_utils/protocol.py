@@ -202,7 +202,8 @@ def run_study(
             if method.trained:
                 drawn += [(seed, True) for seed in range(shuffles)]
             work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
-    run_tasks([task for task in work if not task.is_done()], jobs, progress)
+    missing = {task.folder: task for task in work if not task.is_done()}
+    run_tasks(list(missing.values()), jobs, progress)
     found: dict[tuple[str, str], Outcome] = {}
     for task in work:
         outcome = found.setdefault(
@@ -281,8 +282,12 @@ class Task:
     @cached_property
     def made_by(self) -> dict:
         """Everything that decides the result, JSON-able."""
+        method = method_settings(self.method)
+        del method["name"]  # one training for methods that differ in their names only
+        if not self.method.needs_clusters:
+            del method["clustering"]
         return {
-            "method": method_settings(self.method),
+            "method": method,
             "training": {part.name: part.fingerprint for part in self.training},
             "target": {self.target.name: self.target.fingerprint},
             "seed": self.seed,
@@ -294,7 +299,7 @@ class Task:
     @cached_property
     def folder(self) -> Path:
         """Where it is kept, named by what made it."""
-        name = f"{slug(self.method.name)}-{storage.settings_hash(self.made_by)}"
+        name = f"{self.method.projector}-{storage.settings_hash(self.made_by)}"
         return self.study / self.target.name / name
 
     def is_done(self) -> bool:
