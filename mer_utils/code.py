@@ -18,9 +18,9 @@ import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache, cached_property, lru_cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache, cached_property, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
@@ -248,23 +248,28 @@ def _digest(told: object) -> str:
 # --- To other processes ---------------------------------------------------------------------------
 
 
-def carry(things: Iterable[object]) -> tuple[dict[str, object], dict[str, str]]:
-    """What another process needs to run things as they are here now: for `carried`."""
+def portable(function: Callable, things: Iterable[object]) -> Callable:
+    """A function that runs in a worker process with what stands in the package here and now.
+
+    What was put in the place of a function or constant at run time goes along by value (joblib's
+    processes take that, from a notebook too), stands there for a call and is taken out again.
+
+    things: what the function passes through, as in `reached`.
+    The call raises RuntimeError if the worker's code is another nevertheless.
+    """
     found = reached(things)
     sent = {
         place: value
         for place, value in found.items()
         if _home(value) != place and _owner(place) and not isinstance(value, _DESCRIPTORS)
     }
-    return sent, _bytecodes(found)
+    return partial(_call, function, tuple(things), sent, _bytecodes(found))
 
 
-@contextmanager
-def carried(things: Iterable[object], sent: Mapping, code: Mapping[str, str]) -> Iterator[None]:
-    """For a block, let this process run things as they are in the one that called `carry`.
-
-    Raises RuntimeError if some code is another nevertheless.
-    """
+def _call(
+    function: Callable, things: tuple, sent: Mapping, code: Mapping[str, str], *arguments: object
+) -> object:
+    """What `portable` runs in the worker."""
     before = {}
     try:
         for place, value in sent.items():
@@ -277,10 +282,10 @@ def carried(things: Iterable[object], sent: Mapping, code: Mapping[str, str]) ->
         if other:
             raise RuntimeError(
                 f"{other[0]} is other code in this worker than where the work was started: edited "
-                "since, or replaced by what cannot be handed over; restart the kernel, or use "
-                "jobs=1"
+                "since, or replaced by what cannot be handed over; restart the kernel, or use one "
+                "process"
             )
-        yield
+        return function(*arguments)
     finally:
         for place, value in before.items():
             setattr(_owner(place), place.rpartition(".")[2], value)

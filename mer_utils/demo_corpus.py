@@ -402,12 +402,8 @@ def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: in
     """Play the pieces in parallel and write each one's two files as it comes."""
     if not pieces:
         return
-    tasks = (
-        delayed(synthesizer.play)(
-            piece.point, spec.style, piece.artist, piece.production, piece.seed
-        )
-        for piece in pieces
-    )
+    play = delayed(code.portable(synthesizer.play, PASSES))
+    tasks = (play(p.point, spec.style, p.artist, p.production, p.seed) for p in pieces)
     played = Parallel(n_jobs=min(workers, len(pieces)), return_as="generator")(tasks)
     for piece, (sound, facts) in zip(
         pieces, progress_bar(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True

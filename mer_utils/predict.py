@@ -286,8 +286,8 @@ def song_warnings(model: Model, reference: Reference, features: Features) -> lis
         if agreement < usual:
             found.append(
                 "what the model hears contradicts itself: the blocks of its features, each alone, "
-                f"agree by {agreement:.2f} (for {1 - DISAGREE:.0%} of its training music by {usual:.2f} "
-                "or more); its ranks may be no better than chance"
+                f"agree by {agreement:.2f} (for {1 - DISAGREE:.0%} of its training music by "
+                f"{usual:.2f} or more); its ranks may be no better than chance"
             )
     return found
 

@@ -332,19 +332,15 @@ def run_tasks(tasks: Sequence[Task], jobs: int | None = None, progress: bool = T
                 bar.update()
             return
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            here = code.carry(PASSES)
-            calls = (delayed(run_elsewhere)(task, *here) for task in tasks)
-            for _ in Parallel(return_as="generator_unordered")(calls):
+            run = delayed(code.portable(run_quietly, PASSES))
+            for _ in Parallel(return_as="generator_unordered")(run(task) for task in tasks):
                 bar.update()
 
 
-def run_elsewhere(task: Task, *code_there: Mapping) -> None:
-    """Run a task in a worker with the functions that stand in the package where it comes from.
-
-    code_there: from `code.carry`.
-    """
-    with code.carried(PASSES, *code_there), warnings.catch_warnings(action="ignore"):
-        task.run()  # what there is to warn of would be said once by every worker
+def run_quietly(task: Task) -> None:
+    """Run a task in a worker: what there is to warn of, every worker would say again."""
+    with warnings.catch_warnings(action="ignore"):
+        task.run()
 
 
 def slug(name: str) -> str:

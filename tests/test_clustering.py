@@ -439,11 +439,12 @@ def test_without_a_setting_the_rule_chooses(eight_labels, method):
     assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
 
 
-def test_the_choice_is_remembered(eight_labels, monkeypatch):
+def test_the_choice_is_remembered(eight_labels):
     first = cluster_labels(eight_labels, "agglomerative", linkage="complete")
-    monkeypatch.setattr(clustering, "_sweep", lambda *_: pytest.fail("swept again"))
+    hits = clustering._remembered_choice.cache_info().hits
     again = cluster_labels(eight_labels, "agglomerative", linkage="complete")
     assert first.settings == again.settings == {"linkage": "complete", "n_clusters": 3}
+    assert clustering._remembered_choice.cache_info().hits == hits + 1
 
 
 def test_too_few_labels_for_a_rule():

@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from multiprocessing.context import BaseContext
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -39,25 +41,36 @@ FINAL = ("manifest.json", "values.npy", "tracks.parquet", "index.parquet")
 class FakeEncoder:
     """A test double: four statistics of the waveform, times 1, 2 and 3 for its three layers.
 
-    seconds: how long a call takes. gain: multiplies the output.
+    seconds: how long a call takes. gain: multiplies the output. before: called before each call.
     """
 
     name, sample_rate, layers, dim, minimum_samples = "fake", RATE, (3, 6, 9), 4, RATE // 2
 
     def __init__(
-        self, seconds: float = 0.0, gain: float = 1.0, segment_seconds: float = 1.0
+        self,
+        seconds: float = 0.0,
+        gain: float = 1.0,
+        segment_seconds: float = 1.0,
+        before: Callable[[], object] = str,
     ) -> None:
         self.seconds, self.gain, self.segment_seconds = seconds, gain, segment_seconds
+        self.before = before
 
     def settings(self) -> dict:
         keys = ("name", "sample_rate", "segment_seconds", "layers", "dim", "gain")
         return {key: getattr(self, key) for key in keys} | {"pooling": "mean over time"}
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
+        self.before()
         time.sleep(self.seconds)
         parts = [waveforms.mean(1), waveforms.std(1), waveforms.max(1), waveforms.min(1)]
         statistics = np.stack(parts, axis=1)  # (batch, dim)
         return self.gain * np.stack([k * statistics for k in (1, 2, 3)], axis=1)
+
+
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def make_dataset(folder: Path, seconds: list[float], name: str = "noise") -> Dataset:
@@ -175,13 +188,9 @@ def test_batches_have_one_length_and_lose_nothing(lengths: list[int], batch_size
 
 
 def test_a_second_run_does_nothing(dataset: Dataset, tmp_path: Path) -> None:
-    class Once(FakeEncoder):
-        def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-            raise AssertionError("done already")
-
     store = tmp_path / "store"
     first = features.extract(dataset, FakeEncoder(), store)
-    again = features.extract(dataset, Once(), store)
+    again = features.extract(dataset, FakeEncoder(before=pytest.fail), store)
     np.testing.assert_array_equal(first.values, again.values)
 
 
@@ -217,28 +226,22 @@ def test_stopped_before_any_move_it_goes_on(
 def test_only_missing_shards_are_done(
     dataset: Dataset, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    class Stopping(FakeEncoder):
-        """Stopped by Ctrl-C at its ninth segment, and counting."""
-
-        calls = 0
-
-        def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-            self.calls += 1
-            if self.calls == stop_at:
-                raise KeyboardInterrupt
-            return super().__call__(waveforms)
+    def stopping() -> FakeEncoder:
+        """Stopped by Ctrl-C at its ninth segment."""
+        calls = count(1)
+        return FakeEncoder(before=lambda: interrupt() if next(calls) == 9 else None)
 
     options = {"tracks_per_shard": 2, "batch_size": 1}
-    store, stop_at, encoder = tmp_path / "store", 9, Stopping()
+    store = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, encoder, store, **options)
+        features.extract(dataset, stopping(), store, **options)
     assert len(list(store.glob("shards/*"))) == 1  # of 4 segments; the next has 6
     (store / "shards" / "00000.safetensors").write_bytes(b"cut by a full disk")
     with pytest.raises(KeyboardInterrupt):  # the damaged shard is done again
-        features.extract(dataset, encoder := Stopping(), store, **options)
-    stop_at, encoder = None, Stopping()
-    found = features.extract(dataset, encoder, store, **options)
-    assert encoder.calls == len(found) - 4
+        features.extract(dataset, stopping(), store, **options)
+    calls = count()
+    found = features.extract(dataset, FakeEncoder(before=lambda: next(calls)), store, **options)
+    assert next(calls) == len(found) - 4
 
 
 @pytest.fixture(scope="session")
@@ -320,11 +323,9 @@ def test_processes_give_the_same_bytes(
     assert content(tmp_path / "store") == expected
 
 
-class DyingEncoder(FakeEncoder):
-    """Takes its process with it."""
-
-    def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        os._exit(1)
+def die() -> None:
+    """Take the process along."""
+    os._exit(1)
 
 
 def test_a_pool_that_dies_is_a_clear_error_and_can_be_resumed(
@@ -335,7 +336,7 @@ def test_a_pool_that_dies_is_a_clear_error_and_can_be_resumed(
         ProcessPoolExecutor(1, mp_context=forkserver) as pool,
         pytest.raises(RuntimeError, match=r"shard 0000\d .* finished shards are kept"),
     ):
-        features.extract(dataset, DyingEncoder(), store, pool, tracks_per_shard=2)
+        features.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
     features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
 
@@ -463,13 +464,9 @@ def test_the_batch_size_changes_rounding_at_most(
 
 
 def test_another_setting_is_refused(dataset: Dataset, tmp_path: Path) -> None:
-    class Stopping(FakeEncoder):
-        def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-            raise KeyboardInterrupt
-
     store = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, Stopping(), store)
+        features.extract(dataset, FakeEncoder(before=interrupt), store)
     fewer = replace(dataset, tracks=dataset.tracks.iloc[1:])
     for other, encoder, options, message in [
         (dataset, FakeEncoder(gain=2.0), {}, "encoder.gain is 1.0 there and 2.0 now"),
@@ -488,13 +485,9 @@ def test_another_setting_is_refused(dataset: Dataset, tmp_path: Path) -> None:
 def test_other_versions_matter_only_until_the_store_is_complete(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stopping(FakeEncoder):
-        def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-            raise KeyboardInterrupt
-
     begun, complete = tmp_path / "begun", tmp_path / "complete"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, Stopping(), begun)
+        features.extract(dataset, FakeEncoder(before=interrupt), begun)
     features.extract(dataset, FakeEncoder(), complete)
     monkeypatch.setattr(features, "version", lambda package: "99")
     with pytest.raises(ValueError, match=r"versions\.numpy is .* there and '99' now"):
@@ -613,16 +606,12 @@ def test_skipped_tracks_are_told_and_recorded(broken: Dataset, tmp_path: Path) -
 
 
 def test_missing_audio_is_told_before_any_work(dataset: Dataset, tmp_path: Path) -> None:
-    class Unused(FakeEncoder):
-        def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-            raise AssertionError("too late")
-
     tracks = dataset.tracks.copy()
     tracks.loc["t1", "audio"] = None
     Path(tracks.loc["t5", "audio"]).unlink()
     partial = replace(dataset, tracks=tracks)
     with pytest.raises(AudioError, match="2 of 11 tracks have no audio file, first: t1"):
-        features.extract(partial, Unused(), tmp_path / "store")
+        features.extract(partial, FakeEncoder(before=pytest.fail), tmp_path / "store")
     with pytest.warns(UserWarning, match="2 of 11"):
         found = features.extract(partial, FakeEncoder(), tmp_path / "store", on_error="skip")
     assert set(tracks.index) - set(found.track) == {"t1", "t5"}

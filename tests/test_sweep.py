@@ -1,6 +1,7 @@
 """Sweeps: grids, cells that fail or are stopped, statistics over seeds, the summary."""
 
 import multiprocessing
+import shutil
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 
 import nbformat
@@ -276,6 +277,27 @@ def test_cells_of_a_changed_notebook_are_others(quick, tmp_path):
     notebook.cells[2].source += "\nprint()"
     nbformat.write(notebook, path)
     assert sweep.plan(GRID, tmp_path)[0].folder != before
+
+
+def test_cells_of_a_changed_package_are_others(quick, tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    shutil.copytree(sweep.PACKAGE, package)
+    before = sweep.plan(GRID, tmp_path)[0].folder
+    monkeypatch.setattr(sweep, "PACKAGE", package)
+
+    def after(module, old, new):
+        path = package / f"{module}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        folder = sweep.plan(GRID, tmp_path)[0].folder
+        path.write_text(text)
+        return folder
+
+    assert after("losses", '"""Losses:', '"""The losses:') == before
+    assert after("figures_results", "import", "import sys, this\nimport") == before
+    assert after("losses", "far - near", "near - far") != before
+    assert sweep.plan(GRID, tmp_path)[0].folder == before
 
 
 def test_status_is_read_from_the_folder(quick, tmp_path):
