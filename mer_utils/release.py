@@ -147,7 +147,8 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
             else []
         ),
         "- Ranks are relative to the training tracks, not probabilities.",
-        "- Words far from all training labels, and music unlike the training music, are warned of.",
+        "- Words far from all training labels, music unlike the training music, and music in which "
+        "the model's features contradict one another are warned of. No warning is no proof.",
         "- Intervals resample tracks, not datasets: another dataset may lie outside them.",
         "",
         "## How it was made",

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from mer_utils import audio, cli, methods, predict, profiles, release, storage
 from mer_utils.features import Features
 from mer_utils.models import Model
 from mer_utils.predict import Reference
+from mer_utils.projector import RidgeProjector
 
 LABELS = ("sad", "joyful", "ready to fight")
 
@@ -249,6 +251,44 @@ def test_strange_songs_are_warned_of(loaded, encoder, tmp_path):
     features = predict.song_features(tmp_path / "noise.wav", encoder)
     found = predict.predict_song(*loaded, features, LABELS)
     assert "sounds unlike the model's training music" in found.warnings[0]
+
+
+def two_eared(noise: float) -> tuple[Model, Reference]:
+    """A model of two blocks that hear the same three labels, and tracks where they nearly agree."""
+    projector = RidgeProjector(1, 6, 3)
+    projector.weight.copy_(torch.eye(3).repeat(2, 1))
+    space = SimpleNamespace(vectors=lambda labels: np.eye(3, dtype=np.float32)[: len(labels)])
+    encoder = {"name": "made-up", "layers": [0], "blocks": [3, 3]}
+    about = {"labels": {"made-up": ["a", "b", "c"]}}
+    model = Model(projector, space, torch.zeros(1, 6), torch.ones(1, 6), encoder, about)
+    random = np.random.default_rng(0)
+    once = random.normal(size=(50, 3))
+    twice = np.concatenate([np.concatenate([once, -once])] * 2, axis=1)
+    inputs = (twice + noise * random.normal(size=twice.shape)).astype(np.float32)
+    return model, Reference(pd.DataFrame(), inputs[:, :3], inputs, far=9.0)
+
+
+def test_agreement_of_blocks_by_hand():
+    model, reference = two_eared(noise=0)
+    deviation = reference.inputs.std(0)[:3]
+    first = deviation * [1, 0, -1]
+    rows = [[*first, *first], [*first, *-first], [*first, *(deviation * [1, -2, 1])]]
+    found = predict.part_agreement(model, reference, np.array(rows, dtype=np.float32))
+    np.testing.assert_allclose(found, [1, -1, 0], atol=1e-5)
+
+
+def test_songs_that_are_heard_contradictorily_are_warned_of():
+    model, reference = two_eared(noise=0.5)
+    found = []
+    for other in (1, -1):
+        values = np.array([[1.0, 0, -1, other, 0, -other]] * 2, dtype=np.float32)[:, None]
+        features = Features(values, np.array(["x", "x"]), np.array([0.0, 3.0]), model.encoder)
+        found.append(predict.song_warnings(model, reference, features))
+    assert found[0] == []
+    assert len(found[1]) == 1
+    assert "contradicts itself" in found[1][0]
+    whole = replace(model, encoder={**model.encoder, "blocks": [6]})
+    assert predict.song_warnings(whole, reference, features) == []
 
 
 def test_strange_words_are_warned_of(loaded):
