@@ -134,6 +134,6 @@ def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:
         start=part.features.start[mask],
     )
     tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
-    if tracks["group"].nunique() == 1:  # a small part of a small dataset: tracks are resampled
+    if len(tracks["group"].unique()) == 1:  # a small part of a small dataset: tracks are resampled
         tracks = tracks.assign(group=tracks.index)
     return Labelled(replace(part.dataset, tracks=tracks), features)
