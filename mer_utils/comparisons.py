@@ -121,7 +121,7 @@ def learned_vectors(
 def ablations(method: Method) -> dict[str, Method]:
     """The same ridge with one thing changed at a time, by what was changed.
 
-    method: a ridge, such as `protocol.select` chooses.
+    method: a ridge, such as `methods.default_ridge`.
     Raises ValueError for another kind of method.
     """
     if method.projector != "ridge":
@@ -130,7 +130,7 @@ def ablations(method: Method) -> dict[str, Method]:
     plain = replace(space, directions=None)
     directed = replace(space, directions="text+antonyms", components=COMPONENTS)
     return {
-        "as selected": method,
+        "as it is": method,
         "cosine instead of length": replace(method, projector_settings={"keep_length": False}),
         "no label penalty": replace(method, label_penalty=None),
         "labels not centred": replace(method, space=replace(space, centre=False)),
@@ -153,7 +153,7 @@ def ablation_table(
 ) -> pd.DataFrame:
     """Song ROC-AUC of every ablation, a column a target.
 
-    chosen: for each target its selected ridge.
+    chosen: for each target its ridge.
     keep: more rows, by name the parts of the features that are kept (`keep_parts`).
     """
     columns = {}
@@ -213,7 +213,7 @@ def learning_curve(
 ) -> pd.DataFrame:
     """Song ROC-AUC of a closed form trained on random parts of the training tracks.
 
-    chosen: for each target its method, such as the selected ridge.
+    chosen: for each target its method, such as a ridge.
     shares: of each training dataset's groups of tracks (artists), above 0 up to 1.
     draws: parts of each size; the whole is taken once.
     Returns a row a target and share: training_tracks (mean), value (mean over draws), low, high
@@ -378,11 +378,11 @@ def limits_table(
 
     Zero-shot prediction has two halves: from the sound to a feeling, from the feeling to words. In
     the built-in corpus the feeling is known: the hidden point (valence, arousal, tension). PERFECT_
-    EARS gives it to the selected ridge as its features, so what is still missing is the language
+    EARS gives it to the ridge as its features, so what is still missing is the language
     model's. PERFECT_WORDS reads the point from the sound by a ridge trained on the other datasets,
     and goes from there to labels as the corpus does, so what is missing is the audio's.
 
-    chosen: for each target its selected ridge.
+    chosen: for each target its ridge.
     Returns a row a target and what: value, low, high, chance of the song ROC-AUC, tracks, labels,
     and closed, the share of the way from .5 to the oracle.
     """
@@ -394,7 +394,7 @@ def limits_table(
         seeing = replace(method, penalty=0.01)  # of three true numbers nothing is to be smoothed
         pointed = [_with_points(other) for other in training]
         scores = {
-            "selected ridge": track_scores(model, part, method),
+            "the ridge": track_scores(model, part, method),
             PERFECT_EARS: track_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
             PERFECT_WORDS: _scores_by_rule(method, training, part),
             "oracle": demo_corpus.oracle_scores(part.dataset),

@@ -81,6 +81,11 @@ def departures(method: Method, training: Sequence[Labelled]) -> pd.DataFrame:
         )
     if method.clustering != {"method": "mean_shift", "quantile": quantile} and quantile:
         found["clustering"] = (f"mean shift at quantile {quantile}", str(method.clustering))
+    if quantile and int(quantile * sum(len(part.dataset.labels) for part in training)) < 2:
+        found["clusters"] = (
+            "the bandwidth is 0 but for rounding, which joins a few labels",
+            "every label is alone",
+        )
     if width != 768:
         found["width"] = ("768", str(width))
     if "cal500" in names:

@@ -95,7 +95,7 @@ def test_learned_vectors_never_see_the_target(data):
 
 def test_each_ablation_changes_one_thing(ridge):
     changed = comparisons.ablations(ridge)
-    assert changed.pop("as selected") == ridge
+    assert changed.pop("as it is") == ridge
     settings = methods.method_settings(ridge)
     unchanged = []
     for name, method in changed.items():
@@ -114,7 +114,7 @@ def test_ablation_table_with_parts_of_the_features(data, ridge):
     assert table.columns.tolist() == ["three"]
     assert table["three"]["mood only"] > 0.9
     assert table["three"]["noise only"] < 0.65
-    assert table["three"]["as selected"] > 0.8
+    assert table["three"]["as it is"] > 0.8
 
 
 def test_keep_parts_by_hand(data):
@@ -197,10 +197,10 @@ def test_limits_tell_ears_from_words(deaf):
     assert (found["tracks"] == 60).all()
     if deaf:
         assert abs(found["value"][comparisons.PERFECT_WORDS] - 0.5) < 0.1
-        assert found["value"]["selected ridge"] < ears - 0.1
+        assert found["value"]["the ridge"] < ears - 0.1
     else:  # the sound tells the point exactly, so only the words are in the way
         assert found["value"][comparisons.PERFECT_WORDS] == pytest.approx(oracle, abs=0.01)
-        assert found["value"]["selected ridge"] == pytest.approx(ears, abs=0.03)
+        assert found["value"]["the ridge"] == pytest.approx(ears, abs=0.03)
 
 
 def test_limits_are_of_the_built_in_corpus_only(data, ridge):
@@ -228,7 +228,7 @@ def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
     assert (table["value"] <= table["high"]).all()
     training = [part for name, part in data.items() if name != "three"]
     assert table["training_tracks"].iloc[1] == sum(len(part.dataset) for part in training)
-    whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as selected"]
+    whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as it is"]
     assert table["value"].iloc[1] == pytest.approx(whole)
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         comparisons.learning_curve(data, {"three": ridge}, [0.0, 1.0])

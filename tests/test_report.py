@@ -34,7 +34,7 @@ def run(tmp_path) -> runs.Run:
     runs.save_table(opened, "results", results())
     paired = results().assign(difference=0.2, p=0.001, p_holm=0.018)
     runs.save_table(opened, "paired", paired[paired["method"] != "supervised reference"])
-    ablation = pd.DataFrame({"ridge": ["as selected", "bare names"], "emotify": [0.7, 0.6543]})
+    ablation = pd.DataFrame({"ridge": ["as it is", "bare names"], "emotify": [0.7, 0.6543]})
     runs.save_table(opened, "ablation", ablation)
     runs.save_table(opened, "learning_curve", learning_curve())
     runs.save_table(opened, "path", path())
