@@ -21,6 +21,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, evaluation, storage
 from mer_utils.datasets import Dataset
+from mer_utils.labels import weights_hash
 from mer_utils.methods import (
     Labelled,
     Method,
@@ -288,6 +289,7 @@ class Task:
             del method["clustering"]
         return {
             "method": method,
+            "label_model_sha256": weights_hash(self.method.space.model),
             "training": {part.name: part.fingerprint for part in self.training},
             "target": {self.target.name: self.target.fingerprint},
             "seed": self.seed,

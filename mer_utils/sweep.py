@@ -384,6 +384,7 @@ def comparisons(
                 found[0]["track_index"],
                 found[0]["track_index"],
                 resamples,
+                groups=found[0]["groups"],
             ).loc[metric]
             names = dict(zip(by, key[1:], strict=True))
             against = ", ".join(value for value in best[1:] if value)

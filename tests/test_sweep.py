@@ -32,6 +32,7 @@ table = evaluation.evaluate(scores, targets, 1, resamples=20).reset_index()
 table = table.assign(target=target, threads=os.environ["OMP_NUM_THREADS"])
 storage.write_table(Path(out, "tables", "experiment.parquet"), table)
 tensors = {"scores": scores, "targets": targets, "track_index": np.arange(40), "k": np.array(1)}
+tensors["groups"] = np.arange(40) // 2
 tensors = {name: torch.from_numpy(value) for name, value in tensors.items()}
 storage.write_tensors(Path(out, "scores.safetensors"), tensors)
 """
