@@ -167,6 +167,13 @@ def learning_curve_table() -> pd.DataFrame:
     return pd.concat([one.assign(target=t, tracks=120) for t in ("emotify", "demo-mtg")])
 
 
+def path_table() -> pd.DataFrame:
+    steps = pd.DataFrame({"step": ["alignment, bare names", "expanded texts", "ridge committee"]})
+    steps = steps.assign(value=[0.55, 0.6, 0.7], p_holm=[np.nan, 0.2, 0.001])
+    steps = steps.assign(low=steps["value"] - 0.03, high=steps["value"] + 0.03, labels=9)
+    return pd.concat([steps.assign(target=t, tracks=120) for t in ("emotify", "demo-mtg")])
+
+
 def sweep_table() -> pd.DataFrame:
     rows = [("alignment", 0.5, 0.6), ("alignment", 1.0, 0.62), ("ridge", np.nan, 0.7)]
     table = pd.DataFrame(rows, columns=["approach", "weight", "value"])
@@ -246,6 +253,10 @@ CASES = {
     "sweep_curves": Case(
         lambda: figures.sweep_curves(sweep_table(), "weight"),
         ("CAL500", "mean over 3 seeds", "λ", "ridge", "alignment", "chance"),
+    ),
+    "ablation_path": Case(
+        lambda: figures.ablation_path(path_table()),
+        ("Emotify", "120 tracks, 9 labels", "expanded texts", "does not"),
     ),
     "learning_curve": Case(
         lambda: figures.learning_curve(learning_curve_table()),
