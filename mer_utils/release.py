@@ -44,7 +44,7 @@ def release(
     data: Mapping[str, Labelled],
     folder: str | Path,
     results: pd.DataFrame | None = None,
-    scored_as: str = "ridge, selected",
+    scored_as: str = "ridge",
     seed: int = 0,
 ) -> Path:
     """Train a method on all datasets and write the model's folder.
@@ -174,7 +174,7 @@ def _scores(results: pd.DataFrame | None, scored_as: str, datasets: set[str]) ->
     text = [
         "This model is trained on all its datasets, so nothing is left to score it on. These are "
         "scores of the same procedure with one dataset left out and predicted unseen, with 95 % "
-        "intervals over tracks.",
+        "intervals over tracks and seeds.",
     ]
     for metric, title in (("song_roc_auc", "ROC-AUC"), ("song_macro_f1", "macro-F1 of the top k")):
         part = kept[kept["metric"] == metric].dropna(subset="low")
