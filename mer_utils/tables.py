@@ -336,7 +336,8 @@ def cluster_cosine_table(
     rows = []
     for outcome in outcomes:
         training = [part for name, part in data.items() if name != outcome.target]
-        clusters = cluster_training_labels(outcome.method, training)
+        with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
+            clusters = cluster_training_labels(outcome.method, training)
         generator, first = torch.Generator().manual_seed(seed), 0
         projections, owners = [], []
         for part in training:
