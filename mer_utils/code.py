@@ -21,7 +21,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property, lru_cache, partial
-from itertools import pairwise
+from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from pkgutil import resolve_name
 from types import CodeType, FunctionType, ModuleType
@@ -35,7 +36,8 @@ _PLAIN = (str, bytes, int, float, complex, type(None))
 _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 _DESCRIPTORS = (property, cached_property, classmethod, staticmethod)
 _INSIDE = ("fget", "func", "args", "keywords", "__func__", "__wrapped__")
-_INSIDE += ("__defaults__", "__kwdefaults__")  # what properties, partials and functions hold
+_INSIDE += ("__defaults__", "__kwdefaults__", "__self__")  # what properties and functions hold
+_ASKS = ("LOAD_ATTR", "LOAD_METHOD")  # instructions that ask something of what was loaded
 _NO_MATTER = {"annotation", "returns", "type_comment", "kind"}  # fields of a syntax tree
 
 
@@ -110,26 +112,47 @@ def _leads_to(place: str, value: object) -> Iterator[tuple[str, object]]:
 
 
 def _named(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """What stands now under the global names of a function."""
+    """What stands now under the global names of a function, its own attributes, its imports."""
     space = function.__globals__
-    for name, attribute in _names(function.__code__):
-        value = space.get(name)
-        if not isinstance(value, ModuleType) and name in space:
-            yield f"{space['__name__']}.{name}", value
-        elif isinstance(value, ModuleType) and _is_own(value.__name__) and attribute in vars(value):
-            yield f"{value.__name__}.{attribute}", vars(value)[attribute]
+    for name, *attributes in _names(function.__code__):
+        if name not in space:
+            continue
+        place, value = f"{space['__name__']}.{name}", space[name]
+        while isinstance(value, ModuleType) and _is_own(value.__name__) and attributes:
+            attribute = attributes.pop(0)
+            place, value = f"{value.__name__}.{attribute}", vars(value).get(attribute)
+        if not isinstance(value, ModuleType):
+            yield place, value
+    for module, name in _imports(function.__code__):
+        if _is_own(module):
+            yield f"{module}.{name}", getattr(import_module(module), name)
+    for name, value in vars(function).items():
+        if name != "__wrapped__":  # what it wraps is followed by itself
+            yield f"{_home(function)}.{name}", value
 
 
 @cache
-def _names(code: CodeType) -> frozenset[tuple[str, str]]:
-    """The global names in a function, each with the attribute that is asked of it, or ""."""
-    asks = ("LOAD_ATTR", "LOAD_METHOD")
-    names = {
-        (one.argval, after.argval if after.opname in asks else "")
-        for one, after in pairwise(dis.get_instructions(code))
-        if one.opname == "LOAD_GLOBAL"
-    }
+def _names(code: CodeType) -> frozenset[tuple[str, ...]]:
+    """The global names in a function, each with the chain of attributes that is asked of it."""
+    steps = list(dis.get_instructions(code))
+    names = set()
+    for place, step in enumerate(steps):
+        if step.opname == "LOAD_GLOBAL":
+            chain = takewhile(lambda x: x.opname in _ASKS, steps[place + 1 :])
+            names.add((step.argval, *(x.argval for x in chain)))
     return frozenset(names.union(*map(_names, _inner(code))))
+
+
+@cache
+def _imports(code: CodeType) -> frozenset[tuple[str, str]]:
+    """What a function imports by itself: `from module import name`."""
+    found, module = set(), ""
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+        elif step.opname == "IMPORT_FROM":
+            found.add((module, step.argval))
+    return frozenset(found.union(*map(_imports, _inner(code))))
 
 
 def _inner(code: CodeType) -> list[CodeType]:

@@ -297,7 +297,8 @@ def ablation_path(
     weight, variant: λ and form of the alignment loss of the first two steps.
     settings, changes: of the networks, as in `paper_methods`.
     Returns methods whose names say what has changed from the one before. From "every track counts
-    the same" on the scores are calibrated as well, which changes no ROC-AUC.
+    the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
+    stop early, so it trains on the tracks that a network validates on, too.
     """
     bare, expanded = (
         paper_methods(
@@ -312,6 +313,8 @@ def ablation_path(
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
     contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
+    ridge = default_ridge(style, model)
+    plain = replace(ridge, label_penalty=None)
     calibrated = (
         replace(method, calibrated=True)
         for method in (
@@ -319,7 +322,9 @@ def ablation_path(
             centred,
             directed,
             replace(directed, name="contrastive loss", training=contrastive),
-            default_ridge(style, model, name="closed form: one ridge"),
+            replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
+            replace(plain, name="length of the projection kept"),
+            replace(ridge, name="penalty on the labels' side"),
         )
     )
     return [

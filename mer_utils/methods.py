@@ -58,11 +58,13 @@ class Labelled:
             {
                 "labels": list(self.dataset.labels),
                 "tracks": [str(track) for track in table.index],
-                "track_labels": [list(labels) for labels in table["labels"]],
+                "targets": hashlib.sha256(self.dataset.targets()).hexdigest(),
                 "groups": [str(group) for group in table["group"]],
                 "splits": [str(split) for split in table["split"]],
                 "values": hashlib.sha256(np.ascontiguousarray(self.features.values)).hexdigest(),
                 "segments": hashlib.sha256(segments).hexdigest(),
+                "shape": list(self.features.values.shape),
+                "encoder": {k: self.features.encoder.get(k) for k in ("name", "columns", "blocks")},
             }
         )
 

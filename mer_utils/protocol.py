@@ -35,7 +35,8 @@ from mer_utils.progress import progress_bar
 
 # The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
 # What changes there makes the kept results of these methods anew, and no others.
-PASSES = ("methods.fit", "methods.target_scores", "methods.Method", "methods.Labelled")
+PASSES = ("protocol.Task.run", "methods.fit", "methods.target_scores", "methods.Method")
+PASSES += ("methods.Labelled",)
 PASSES += ("datasets.Dataset", "features.Features", "labels.LabelSpace")
 NETWORKS = ("methods.train", "methods.build_projector", "methods.seeded")
 RIDGES = ("methods.fit_ridge_to", "projector.RidgeProjector")
@@ -48,7 +49,8 @@ def code_hash(method: Method) -> str:
     """Hash of the code that a method's results pass through."""
     others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "methods.fit_ridge_to")}
     leave_out = others.get(method.projector, (*RIDGES, *TAGS))
-    return code.hash_of(PASSES, leave_out + (() if method.needs_clusters else CLUSTERS))
+    own = (type(method), type(method.space))  # perhaps the user's
+    return code.hash_of([*PASSES, *own], leave_out + (() if method.needs_clusters else CLUSTERS))
 
 
 def k_of(dataset: Dataset) -> int:
@@ -290,8 +292,8 @@ class Task:
         return {
             "method": method,
             "label_model_sha256": weights_hash(self.method.space.model),
-            "training": {part.name: part.fingerprint for part in self.training},
-            "target": {self.target.name: self.target.fingerprint},
+            "training": [[part.name, part.fingerprint] for part in self.training],
+            "target": [self.target.name, self.target.fingerprint],
             "seed": self.seed,
             "shuffled": self.shuffled,
             "format": FORMAT,
