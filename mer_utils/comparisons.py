@@ -31,6 +31,7 @@ from mer_utils.methods import (
     fit,
     paper_methods,
     prepare,
+    with_label_vectors,
 )
 from mer_utils.projector import fit_ridge
 from mer_utils.protocol import Outcome, k_of, restricted, track_scores
@@ -288,6 +289,7 @@ def ablation_path(
     variant: str = "contrast",
     settings: TrainingSettings | None = None,
     model: str = DEFAULT_MODEL,
+    file: str | None = None,
     **changes: object,
 ) -> list[Method]:
     """From the paper's alignment to a ridge, one change a step; `tables.compare_all` tests each.
@@ -295,25 +297,24 @@ def ablation_path(
     training: names of the datasets that are trained on, as in `paper_methods`.
     style: the expanded text of all steps but the first.
     weight, variant: λ and form of the alignment loss of the first two steps.
+    file: of published label vectors, in place of the expanded texts.
     settings, changes: of the networks, as in `paper_methods`.
     Returns methods whose names say what has changed from the one before. From "every track counts
     the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
     stop early, so it trains on the tracks that a network validates on, too.
     """
     bare, expanded = (
-        paper_methods(
-            training, [weight], [variant], settings, space=LabelSpace(words, model), **changes
-        )
-        for words in ("name", style)
+        paper_methods(training, [weight], [variant], settings, space=space, **changes)
+        for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
     )
     alignment, aligned = bare[-1], expanded[-1]
     baseline = replace(expanded[0], name="without the alignment loss")
     tracks = replace(baseline, name="every track counts the same", weighting="tracks")
-    centred = replace(tracks, name="labels centred", space=LabelSpace(style, model, centre=True))
+    centred = replace(tracks, name="labels centred", space=replace(tracks.space, centre=True))
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
     contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
-    ridge = default_ridge(style, model)
+    ridge = with_label_vectors(default_ridge(style, model), file)
     plain = replace(ridge, label_penalty=None)
     calibrated = (
         replace(method, calibrated=True)
@@ -486,22 +487,23 @@ def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.
     A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
     are left out.
     column: of the dataset's table of tracks.
-    Returns group, method, tracks, labels (that could be scored), roc_auc.
+    Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
     """
     groups = part.dataset.tracks[column].to_numpy()
     index = part.features.track_index(part.dataset)
     rows = []
+    targets = part.dataset.targets()
     for outcome in outcomes:
-        scores = evaluation.track_scores(np.mean(outcome.scores, axis=0), index, len(part.dataset))
+        songs = [evaluation.track_scores(s, index, len(part.dataset)) for s in outcome.scores]
         for group in dict.fromkeys(groups):
             inside = groups == group
-            values = evaluation.roc_auc(scores[inside], part.dataset.targets()[inside])
+            values = np.array([evaluation.roc_auc(s[inside], targets[inside]) for s in songs])
             rows.append(
                 {
                     column: group,
                     "method": outcome.method.name,
                     "tracks": int(inside.sum()),
-                    "labels": int(np.isfinite(values).sum()),
+                    "labels": int(np.isfinite(values[0]).sum()),
                     "roc_auc": float(np.nanmean(values)),
                 }
             )

@@ -234,6 +234,11 @@ def default_ridge(
     return replace(ridge, **{"name": "ridge", **changes})
 
 
+def with_label_vectors(method: Method, file: str | None) -> Method:
+    """The same method with published label vectors (`LabelSpace.file`) in place of texts."""
+    return replace(method, space=replace(method.space, file=file))
+
+
 def affective_networks(
     space: LabelSpace, training: TrainingSettings | None = None, **changes: object
 ) -> list[Method]:

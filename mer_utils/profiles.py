@@ -173,6 +173,14 @@ def check_data(profile: Profile) -> None:
             data_folder(_FOLDERS[name])
 
 
+def data_listing(profile: Profile) -> dict[str, int]:
+    """Names and sizes of the files of a profile's real datasets; empty for the built-in corpus."""
+    folders = ["mulan"] if profile.name == "mulan" else [_FOLDERS.get(n) for n in profile.datasets]
+    roots = [data_folder(name) for name in folders if name]
+    files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
+    return {str(path): path.stat().st_size for path in files}
+
+
 def check_encoder(profile: Profile, checkpoint: str = "") -> None:
     """Stop before any work if the encoder's weights are not there.
 

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,8 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     declared = notebooks.declared_parameters(notebook)
     source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
     made_by = {"notebook": source, "package": package_hash()}
+    with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
+        made_by["data"] = storage.settings_hash(profiles.data_listing(profile))
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
     for varied in ParameterGrid([dict(part) for part in described["grid"]]):

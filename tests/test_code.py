@@ -116,6 +116,54 @@ def test_what_runs_counts_and_not_what_was_written_since(tmp_path, monkeypatch):
     assert own_hash(tmp_path, OWN.replace("x / 2", "x / 5")) == before
 
 
+WAYS = """
+import users_package.inside
+
+class Held:
+    def __init__(self, weight):
+        self.weight = weight
+    def loss(self, x):
+        return self.weight * x
+
+def chained(x):
+    return users_package.inside.core(x)
+
+def imported_late(x):
+    from users_package.inside import core
+    return core(x)
+
+def remembering(x):
+    return remembering.sign * x
+"""
+
+
+@pytest.mark.parametrize("name", ["chained", "imported_late", "remembering", "bound"])
+def test_ways_to_other_code_are_followed(tmp_path, monkeypatch, name):
+    package = tmp_path / "users_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inside.py").write_text("def core(x):\n    return x\n")
+    (tmp_path / "users_ways.py").write_text(WAYS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    ways = importlib.import_module("users_ways")
+    inside = importlib.import_module("users_package.inside")
+
+    def found(weight: float) -> str:
+        ways.remembering.sign = weight
+        return code.hash_of([ways.Held(weight).loss if name == "bound" else getattr(ways, name)])
+
+    before = found(1.0)
+    assert found(1.0) == before
+    if name in ("remembering", "bound"):
+        assert found(-1.0) != before
+    else:
+        monkeypatch.setattr(inside, "core", lambda x: -x)
+        assert found(1.0) != before
+    for module in ("users_ways", "users_package", "users_package.inside"):
+        sys.modules.pop(module)
+
+
 def test_code_without_source_counts():
     made = [{"__name__": "__main__"} for _ in range(3)]
     for space, text in zip(made, ("x + 1", "x + 1", "x + 2"), strict=True):

@@ -364,6 +364,8 @@ def test_a_change_in_the_data_is_another_study(data):
     table["labels"] = [("sad",), *table["labels"][1:]]
     changed = Labelled(replace(part.dataset, tracks=table), part.features)
     assert changed.fingerprint != part.fingerprint
+    blocks = replace(part.features, encoder={"blocks": [1, 7]})  # a ridge weighs them
+    assert Labelled(part.dataset, blocks).fingerprint != part.fingerprint
     assert Labelled(part.dataset, part.features).fingerprint == part.fingerprint
 
 

@@ -24,6 +24,12 @@ def data() -> dict[str, Labelled]:
     return {name: mood_dataset(name) for name in MOODS}
 
 
+def defined(**settings) -> LabelSpace:
+    """The paper's label space for the made-up datasets, whose words have no definitions."""
+    words = {label: f"Music that is {label}." for labels in MOODS.values() for label in labels}
+    return LabelSpace("definition", definitions=words, **settings)
+
+
 def test_rows_are_those_of_the_paper():
     rows = methods.paper_methods(["cal500", "mtg-jamendo"], (0.5, 2.5), ("contrast", "push"))
     assert [row.name for row in rows] == [
@@ -70,25 +76,47 @@ def test_alignment_trains_on_label_vectors_and_its_own_clusters(data):
 
 
 def test_departures_are_named(data):
-    row = methods.paper_methods(["one", "two"], projector_settings={"width": 128})[2]
+    narrow = {"projector_settings": {"width": 128}}
+    row = methods.paper_methods(["one", "two"], space=defined(), **narrow)[2]
     found = paper.departures(row, [data["one"], data["two"]])
-    assert {*paper.ALWAYS, "label texts", "encoder", "datasets", "width"} == set(found.index)
+    of_data = {"label texts", "encoder", "datasets", "clusters"}
+    assert {*paper.ALWAYS, *of_data, "width"} == set(found.index)
     assert found.loc["width", "here"] == "128"
 
 
+def test_nothing_that_is_changed_goes_without_a_name(data):
+    row = methods.paper_methods(["one", "two"], space=defined())[2]
+    settings = {"loss": "contrastive", "epochs": 2, "patience": 1, "learning_rate": 1e-2}
+    settings |= {"margin": 0.1, "negatives": 1}
+    fields = {"projector": "mlp", "weighting": "tracks", "calibrated": True}
+    changed = replace(
+        row,
+        training=replace(row.training, **settings),
+        space=defined(directions="axes", centre=True),
+        **fields,
+    )
+    training = [data["one"], data["two"]]
+    more = set(paper.departures(changed, training).index) - set(
+        paper.departures(row, training).index
+    )
+    assert more == {*(f"training: {k}" for k in settings), *fields, "label space"}
+
+
 def as_the_paper(part: Labelled, name: str) -> Labelled:
-    features = replace(part.features, encoder={"name": "mert-v1-95m"})
+    encoder = {"name": "mert-v1-95m", "layers": [3, 6, 9, 12]}
+    features = replace(part.features, encoder=encoder)
     return Labelled(replace(part.dataset, name=name), features)
 
 
 def test_the_papers_own_setting_departs_only_where_its_code_errs(data, tmp_path):
     training = [as_the_paper(data["one"], "mtg-jamendo"), as_the_paper(data["two"], "emotify")]
+    labels = [label for part in training for label in part.dataset.labels]
     file = tmp_path / "vectors.npz"
-    rows = methods.paper_methods(
-        ["mtg-jamendo", "emotify"], space=LabelSpace("definition", file=str(file))
-    )
-    # eight labels: the quantile asks for no neighbour at all
-    assert set(paper.departures(rows[2], training).index) == {*paper.ALWAYS, "clusters"}
+    np.savez(file, x_labels=np.array(labels), x_vectors=defined().vectors(labels))
+    rows = methods.paper_methods(["mtg-jamendo", "emotify"], space=defined(file=str(file)))
+    found = paper.departures(rows[2], training)
+    assert set(found.index) == {*paper.ALWAYS, "clusters"}
+    assert found.loc["clusters", "here"].startswith("8 of 8")  # no neighbour is asked for
 
 
 def test_scored_segments_by_hand(data):

@@ -268,6 +268,18 @@ def test_seeds_are_averaged_within_a_configuration():
     assert sweep.curve_axes(pd.DataFrame(rows), ["approach", "weight"]) == []
 
 
+def test_cells_of_other_data_are_others(quick, tmp_path, monkeypatch):
+    folder = tmp_path / "data" / "mulan"
+    folder.mkdir(parents=True)
+    (folder / "CAL500.arff").write_text("a")
+    monkeypatch.setenv("MER_DATA", str(folder.parent))
+    grid = {"profile": "mulan", "grid": {"seed": [0], "target": ["emotions"]}}
+    before = sweep.plan(grid, tmp_path)[0].folder
+    assert sweep.plan(grid, tmp_path)[0].folder == before
+    (folder / "CAL500.arff").write_text("ab")
+    assert sweep.plan(grid, tmp_path)[0].folder != before
+
+
 def test_cells_of_a_changed_notebook_are_others(quick, tmp_path):
     before = sweep.plan(GRID, tmp_path)[0].folder
     path = quick / "07_quick.ipynb"
