@@ -215,6 +215,8 @@ def other(*arguments, **named):
         ("projector.RidgeProjector._project", {"ridge", "tags"}),
         ("methods.bridge_tags", {"tags"}),
         ("methods.prepare", ALL),
+        ("protocol.target_scores", ALL),
+        ("protocol.Task.run", ALL),
         ("labels.label_texts", ALL),
         ("models.Model.scores", ALL),
         ("evaluation.roc_auc", NETWORKS),
