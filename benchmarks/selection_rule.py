@@ -106,7 +106,8 @@ def real_audio(name: str) -> Labelled | None:
         print(f"going on without {name}: {error}")
         return None
     encoder = encoders.load_encoder("musicnn+cues")
-    made_by = storage.settings_hash({"tracks": list(dataset.tracks.index), **encoder.settings()})
+    made_by = {"tracks": list(dataset.tracks.index), "code": features.code_hash(encoder)}
+    made_by = storage.settings_hash({**made_by, **encoder.settings()})
     store = storage.CACHE / "features" / f"{name}-selection-{made_by}"
     return Labelled(dataset, profiles.projector_input(features.extract(dataset, encoder, store)))
 
@@ -164,7 +165,8 @@ def tried(method: Method, training: Sequence[Labelled], target: Labelled) -> Tri
     index = target.features.track_index(target.dataset)
     songs = evaluation.track_scores(scores, index, len(target.dataset))
     if len(training) > 1:
-        folds = [([strict(p, part) for p in training if p is not part], part) for part in training]
+        others = [strict([p for p in training if p is not part], part) for part in training]
+        folds = [(inside, part) for inside, part in zip(others, training, strict=True) if inside]
     else:
         count = 3 if len(training[0].dataset.labels) >= 9 else 2
         folds = [([a], b) for a, b in protocol.label_folds(training[0], count, 0)]
