@@ -50,7 +50,9 @@ Emotify; that they do on the 4Q and MIREX-like clips, whose words mostly have no
 "Music that is …", was not.
 """
 DIRECTIONS = """
-Macro ROC-AUC over the target's tracks by direction, for the six rules that lose least:
+Macro ROC-AUC over the target's tracks by direction (chance .5), for the six rules that lose least. On
+a hundred tracks a score is known to about ±.03: rules are compared by their means over all
+directions. Of Emotify, the MIREX-like and the 4Q clips about a third or a half were at hand.
 """
 
 # --- Directions -----------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="Markdown file of the tables")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    rows, fixed = {}, {}
+    rows, fixed, sizes = {}, {}, {}
     for name, training, target in directions():
         training = strict(training, target)
         targets = target.dataset.targets()
@@ -272,13 +274,19 @@ def main() -> None:
             t["method"].name: np.nanmean(evaluation.roc_auc(t["scores"], targets)) for t in trials
         }
         rows[name], fixed[name] = score, each
+        sizes[name] = f"{len(targets)}, {int(targets.any(0).sum())}"
         print(f"{name:32} best of 36 {max(each.values()):.3f}", end="")
         print(f"  selected {score['selected among 36 (old)']:.3f}", flush=True)
-    report(pd.DataFrame(rows), pd.DataFrame(fixed), options.out)
+    report(pd.DataFrame(rows), pd.DataFrame(fixed), sizes, options.out)
 
 
-def report(scored: pd.DataFrame, fixed: pd.DataFrame, out: Path | None) -> None:
-    """Mean ROC-AUC of every rule, and its loss to the fixed setting that is best on average."""
+def report(
+    scored: pd.DataFrame, fixed: pd.DataFrame, sizes: dict[str, str], out: Path | None
+) -> None:
+    """Mean ROC-AUC of every rule, and its loss to the fixed setting that is best on average.
+
+    sizes: tracks and labels of each direction's target.
+    """
     means = fixed.mean(axis=1)
     reference = fixed.loc[means.idxmax()]
     default = methods.default_ridge()
@@ -308,7 +316,9 @@ def report(scored: pd.DataFrame, fixed: pd.DataFrame, out: Path | None) -> None:
     if out is not None:
         shown = scored.loc[table.index[:6]].rename(lambda name: name.split(":")[0])
         parts = [TEXT, markdown(table.map("{:.4f}".format).rename_axis("rule"))]
-        parts += [DIRECTIONS, markdown(shown.T.map("{:.3f}".format).rename_axis("direction"))]
+        by_direction = shown.T.map("{:.3f}".format).rename_axis("direction")
+        by_direction.insert(0, "tracks, labels", pd.Series(sizes))
+        parts += [DIRECTIONS, markdown(by_direction)]
         storage.write_text(out, "\n\n".join(part.strip() for part in parts) + "\n")
 
 
