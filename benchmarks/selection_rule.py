@@ -50,8 +50,8 @@ Emotify; that they do on the 4Q and MIREX-like clips, whose words mostly have no
 "Music that is …", was not.
 """
 DIRECTIONS = """
-Macro ROC-AUC over the target's tracks by direction (chance .5), for the six rules that lose least. On
-a hundred tracks a score is known to about ±.03: rules are compared by their means over all
+Macro ROC-AUC over the target's tracks by direction (chance .5), for the six rules that lose least.
+On a hundred tracks a score is known to about ±.03: rules are compared by their means over all
 directions. Of Emotify, the MIREX-like and the 4Q clips about a third or a half were at hand.
 """
 
