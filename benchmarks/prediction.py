@@ -71,16 +71,25 @@ def main() -> None:
 
 
 def warned_songs(model: Model, reference: predict.Reference, part: Labelled) -> None:
+    """For each warning, how many real songs it names and how good the ranks are there."""
     index = part.features.track_index(part.dataset)
     _, inputs = predict.track_means(model, part.features, index)
-    warned = predict.neighbour_distance(inputs, reference.inputs) > reference.far
+    agreement = predict.part_agreement(model, reference, reference.inputs)
+    usual = np.quantile(agreement, predict.DISAGREE)
+    warnings = {
+        "sound unlike the training music": predict.neighbour_distance(inputs, reference.inputs)
+        > reference.far,
+        "are heard contradictorily": predict.part_agreement(model, reference, inputs) < usual,
+    }
     scores = model.scores(part.features, part.dataset.labels)
     songs = evaluation.track_scores(scores, index, len(part.dataset))
     targets = part.dataset.targets()
-    print(f"{warned.sum()} of {len(warned)} clips of Emotify sound unlike the training music")
-    for name, rows in (("those", warned), ("the others", ~warned)):
-        found = np.nanmean(evaluation.roc_auc(songs[rows], targets[rows]))
-        print(f"ROC-AUC among {name:12} {found:.3f}")
+    for name, warned in warnings.items():
+        print(f"{warned.sum()} of {len(warned)} clips of Emotify {name}; song ROC-AUC ", end="")
+        found = [
+            np.nanmean(evaluation.roc_auc(songs[rows], targets[rows])) for rows in (warned, ~warned)
+        ]
+        print(f"{found[0]:.3f} among those, {found[1]:.3f} among the others")
 
 
 if __name__ == "__main__":
