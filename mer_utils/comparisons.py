@@ -346,12 +346,8 @@ def path_table(
     difference, difference_low, difference_high, p, p_holm (from the step before; NaN for the
     first), text (all of it, to read).
     """
-    order = [
-        o
-        for target in dict.fromkeys(o.target for o in outcomes)
-        for o in outcomes
-        if o.target == target
-    ]
+    targets = list(dict.fromkeys(outcome.target for outcome in outcomes))
+    order = sorted(outcomes, key=lambda outcome: targets.index(outcome.target))  # stable
     scored = results_table(order, data, resamples)
     scored = scored[scored["metric"] == "song_roc_auc"].rename(columns={"method": "step"})
     pairs = [(a, b) for b, a in pairwise(order) if a.target == b.target]
