@@ -27,7 +27,7 @@ import soundfile
 import torch
 
 from mer_utils import audio, features, storage, testing
-from mer_utils.datasets import Dataset
+from mer_utils.data import Dataset
 from mer_utils.encoders import Encoder, load_encoder
 
 PARTS = ("decode", "encoders", "throughput", "memory")

@@ -20,8 +20,8 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from mer_utils import audio, datasets, pipeline, profiles, storage, testing
-from mer_utils.vocabulary import VOCABULARIES
+from mer_utils import audio, data, pipeline, profiles, storage, testing
+from mer_utils.data import VOCABULARIES
 
 RATE = 24_000
 HOURS = {"mtg-jamendo": 1095.0, "cal500": 33.0, "emotify": 6.7}  # of the whole datasets
@@ -56,15 +56,15 @@ def main() -> None:
 def rehearse(profile: profiles.Profile, checkpoint: Path, out: Path) -> None:
     """Extract, run all notebooks, and say what it took."""
     start = time.perf_counter()
-    data = profiles.load_labelled(profile, str(checkpoint))
+    parts = profiles.load_labelled(profile, str(checkpoint))
     extraction = time.perf_counter() - start
     pipeline.run(profile.name, out, checkpoint=str(checkpoint), **QUICK)
-    report(data, extraction, storage.read_json(out / "run.json")["seconds"])
+    report(parts, extraction, storage.read_json(out / "run.json")["seconds"])
 
 
 def assemble(root: Path, real: dict[str, Path], tracks: int, seconds: float) -> None:
     """A folder of the three datasets in their official layouts, with so many tracks of each."""
-    emotify = datasets.load_emotify(real["emotify"], audio="skip").tracks.dropna(subset="audio")
+    emotify = data.load_emotify(real["emotify"], audio="skip").tracks.dropna(subset="audio")
     spread = emotify.iloc[:: max(1, len(emotify) // tracks)].head(tracks)
     clips = [Path(path) for path in spread["audio"]]
     (root / "emotify").mkdir()
@@ -76,7 +76,7 @@ def assemble(root: Path, real: dict[str, Path], tracks: int, seconds: float) -> 
 
     (root / "mtg_jamendo").mkdir()
     (root / "mtg_jamendo" / "data").symlink_to(real["mtg_jamendo"] / "data")
-    whole = datasets.load_mtg_jamendo(real["mtg_jamendo"], audio="skip").tracks
+    whole = data.load_mtg_jamendo(real["mtg_jamendo"], audio="skip").tracks
     common = whole["labels"].explode().value_counts().index[:4]  # so that few tracks share labels
     whole = whole[[bool(set(labels) & set(common)) for labels in whole["labels"]]]
     whole = whole.groupby("group").head(2)
@@ -86,7 +86,7 @@ def assemble(root: Path, real: dict[str, Path], tracks: int, seconds: float) -> 
     places = [Path("audio", f"{int(name) % 100:02d}", f"{name}.mp3") for name in names]
     stand_in(clips, [root / "mtg_jamendo" / place for place in places], seconds)
 
-    songs, _ = datasets.load_mulan(real["mulan"] / "CAL500.arff")
+    songs, _ = data.load_mulan(real["mulan"] / "CAL500.arff")
     folder = root / "cal500" / "CAL500_noAudioFeatures"
     officials = [label.official for label in VOCABULARIES["cal500"]]
     rows = songs.targets()[:: len(songs) // tracks][:tracks].astype(int)
@@ -107,13 +107,13 @@ def stand_in(clips: list[Path], places: list[Path], seconds: float) -> None:
         soundfile.write(place, waveform, RATE, format="MP3")
 
 
-def report(data: dict, extraction: float, seconds: dict[str, float]) -> None:
+def report(parts: dict, extraction: float, seconds: dict[str, float]) -> None:
     """What was measured, and what the whole would take."""
-    heard = {n: len(part.features.track) * 10 / 3600 for n, part in data.items()}  # h in segments
+    heard = {n: len(part.features.track) * 10 / 3600 for n, part in parts.items()}  # h in segments
     rate = extraction / 3600 / sum(heard.values())  # hours of work for an hour of audio
     print(f"\n{sys.platform}, {os.cpu_count()} cores; MERT-95M, random weights")
     print(f"extraction: {extraction:.0f} s for {3600 * sum(heard.values()):.0f} s of audio")
-    for name, part in data.items():
+    for name, part in parts.items():
         segments, layers, dim = part.features.values.shape
         size = HOURS[name] * 360 * layers * dim * 2 / 1e9
         print(

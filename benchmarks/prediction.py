@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from mer_utils import audio, evaluation, predict, profiles
-from mer_utils.methods import Labelled
+from mer_utils.data import Labelled
 from mer_utils.models import Model
 
 SECONDS, RATE = 180, 44_100

@@ -23,11 +23,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from mer_utils import datasets, encoders, evaluation, features, methods, profiles, protocol, storage
+from mer_utils import data, encoders, evaluation, features, methods, profiles, protocol, storage
+from mer_utils.data import DEFINITIONS, Labelled
 from mer_utils.labels import clean_name
-from mer_utils.methods import Labelled, Method
+from mer_utils.methods import Method
 from mer_utils.report import markdown
-from mer_utils.vocabulary import DEFINITIONS
 
 Direction = tuple[str, list[Labelled], Labelled]
 Trial = dict  # of one ridge: its method, target scores, inner ROC-AUC of each label of each fold
@@ -103,7 +103,7 @@ def real_audio(name: str) -> Labelled | None:
                 rows = moods_4q(root) if name == "4q" else moods_mirex(root)
                 csv.writer(file).writerows([("path", "labels", "group"), *rows])
                 file.flush()
-                dataset = datasets.load_folder(file.name, name=name)
+                dataset = data.load_folder(file.name, name=name)
     except FileNotFoundError as error:
         print(f"going on without {name}: {error}")
         return None
@@ -119,7 +119,7 @@ def strict(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
     words = {clean_name(label).lower() for label in target.dataset.labels}
     kept = [[x for x in p.dataset.labels if clean_name(x).lower() not in words] for p in training]
     return [
-        protocol.restricted(part, labels, np.ones(len(part.dataset), dtype=bool))
+        data.restricted(part, labels, np.ones(len(part.dataset), dtype=bool))
         for part, labels in zip(training, kept, strict=True)
         if labels
     ]

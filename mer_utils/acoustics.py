@@ -18,7 +18,7 @@ from scipy import signal
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from mer_utils import audio
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
 from mer_utils.synthesizer import loudness
 

@@ -26,7 +26,7 @@ import pandas as pd
 import soundfile
 import soxr
 
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
 
 NEEDS_FFMPEG = (".m4a", ".mp4", ".aac", ".wma", ".webm", ".ac3", ".mka")

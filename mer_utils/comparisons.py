@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from mer_utils import demo_corpus, evaluation
-from mer_utils.features import Features
+from mer_utils.data.types import Features, Labelled, restricted
 from mer_utils.labels import (
     DEFAULT_MODEL,
     STYLES,
@@ -25,7 +25,6 @@ from mer_utils.labels import (
 )
 from mer_utils.methods import (
     COMPONENTS,
-    Labelled,
     Method,
     default_ridge,
     fit,
@@ -34,7 +33,7 @@ from mer_utils.methods import (
     with_label_vectors,
 )
 from mer_utils.projector import fit_ridge
-from mer_utils.protocol import Outcome, k_of, restricted, track_scores
+from mer_utils.protocol import Outcome, k_of, track_scores
 from mer_utils.tables import compare_all, project_part, results_table
 from mer_utils.training import TrainingSettings
 

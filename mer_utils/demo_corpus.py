@@ -30,9 +30,10 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy.stats import qmc
 
-from mer_utils import code, composer, storage, synthesizer, vocabulary
+from mer_utils import code, composer, storage, synthesizer
 from mer_utils.composer import Artist, Point, Random, Style
-from mer_utils.datasets import Dataset
+from mer_utils.data import vocabulary
+from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
 from mer_utils.synthesizer import Production, Studio
 

@@ -34,7 +34,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -45,17 +45,15 @@ import pandas as pd
 import soundfile
 import torch
 from safetensors import SafetensorError, safe_open
-from sklearn.preprocessing import StandardScaler
 
 from mer_utils import __version__, audio, code, storage
 from mer_utils.audio import AudioError
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
 
 if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of features need none
     from mer_utils.encoders import Encoder
-
-Layer = int | str
+from mer_utils.data.types import Features, Layer, layer_positions
 
 # The code that features pass through, beside the encoder's own (mer_utils.code): decoding, cutting,
 # gathering and rounding, not how work is resumed and handed out.
@@ -72,143 +70,6 @@ _ROUNDING = (
     "tracks_per_shard",
     "versions",
 )
-
-
-@dataclass(frozen=True)
-class Features:
-    """Encoder outputs, one row a segment, segments of a track together and in order.
-
-    values: (segments, layers, dim), float16 or float32.
-    track: (segments,) the track id of each segment (text).
-    start: (segments,) where each segment starts, seconds.
-    encoder: the encoder and the exact settings that made them (JSON-able): at least "name" and
-        "layers".
-    """
-
-    values: np.ndarray
-    track: np.ndarray
-    start: np.ndarray
-    encoder: dict = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check the shapes against one another."""
-        if self.values.ndim != 3:
-            raise ValueError(
-                f"features have the shape (segments, layers, dim), not {self.values.shape}"
-            )
-        if not len(self.values) == len(self.track) == len(self.start):
-            raise ValueError(
-                f"{len(self.values)} segments but {len(self.track)} track ids and "
-                f"{len(self.start)} start times"
-            )
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def track_index(self, dataset: Dataset) -> np.ndarray:
-        """Row of each segment's track in `dataset.tracks`: (segments,) int.
-
-        Raises ValueError if a segment's track is not in the dataset.
-        """
-        rows = dataset.tracks.index.get_indexer(self.track)
-        if (rows < 0).any():
-            strange = sorted(set(self.track[rows < 0].tolist()))
-            raise ValueError(
-                f"{dataset.name}: features of {len(strange)} tracks that the dataset does not "
-                f"have, first: {strange[:3]}; were they extracted from another dataset?"
-            )
-        return rows
-
-
-def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
-    """Average each track's segments.
-
-    features: segments of tracks of `dataset`, those of a track together.
-    dataset: gives the order of the result.
-    Returns (tracks, layers, dim) float32, row i for `dataset.tracks.index[i]`.
-    Raises ValueError if a track has no features, or features belong to no track of the dataset.
-    """
-    rows = features.track_index(dataset)  # (segments,)
-    without = np.setdiff1d(np.arange(len(dataset)), rows)
-    if len(without):
-        first = dataset.tracks.index[without[:3]].tolist()
-        raise ValueError(
-            f"{dataset.name}: {len(without)} of {len(dataset)} tracks have no features, first: "
-            f"{first}; extract them, or leave these tracks out of the dataset"
-        )
-    first_segments = np.flatnonzero(np.diff(rows, prepend=-1))  # (tracks,) where each track begins
-    if len(first_segments) != len(dataset):
-        raise ValueError(
-            f"{dataset.name}: the segments of a track do not stand together in the features; "
-            "sort them by track"
-        )
-    counts = np.diff(first_segments, append=len(rows))[:, None]  # (tracks, 1)
-    _, layers, dim = features.values.shape
-    means = np.empty((len(dataset), layers, dim), dtype=np.float32)  # (tracks, layers, dim)
-    for layer in range(layers):  # one layer at a time, so that mapped features stay on disk
-        values = np.asarray(features.values[:, layer], dtype=np.float32)  # (segments, dim)
-        means[rows[first_segments], layer] = np.add.reduceat(values, first_segments) / counts
-    return means
-
-
-def standardise(
-    values: np.ndarray, mean: np.ndarray | None = None, std: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bring every column to mean 0 and standard deviation 1.
-
-    values: (rows, ...) any float type.
-    mean, std: (...) the statistics to use, from an earlier call; both or neither: without them they
-        are computed from `values`.
-    Returns the standardised values (rows, ...) float32, and the mean and std (...) float32. A
-    column that does not vary has std 1, so it becomes 0.
-    """
-    if (mean is None) != (std is None):
-        raise ValueError("standardise takes mean and std together or neither of them")
-    values = np.asarray(values, dtype=np.float32)
-    if mean is None or std is None:
-        scaler = StandardScaler().fit(values.reshape(len(values), -1))  # (rows, columns)
-        mean = scaler.mean_.astype(np.float32).reshape(values.shape[1:])
-        std = scaler.scale_.astype(np.float32).reshape(values.shape[1:])
-    if not np.shape(mean) == np.shape(std) == values.shape[1:]:
-        raise ValueError(
-            f"mean {np.shape(mean)} and std {np.shape(std)} do not fit rows of the shape "
-            f"{values.shape[1:]}; were they computed from other layers or another encoder?"
-        )
-    return (values - mean) / std, mean, std
-
-
-def select(
-    features: Features,
-    layers: Sequence[Layer] | None = None,
-    columns: slice | Sequence[int] | None = None,
-) -> Features:
-    """Keep some layers and some columns.
-
-    layers: as the encoder numbers or names them (`features.encoder["layers"]`), in the order
-        wanted; None keeps all.
-    columns: which of the dim values to keep; None keeps all.
-    Returns features (segments, chosen layers, chosen columns).
-    Raises ValueError if a layer is not among the features' layers.
-    """
-    values, encoder = features.values, dict(features.encoder)
-    if layers is not None:
-        at = _positions(layers, encoder["layers"], str(encoder.get("name")))
-        values = values[:, at]  # (segments, chosen layers, dim)
-        encoder["layers"] = list(layers)
-    if columns is not None:
-        kept = np.arange(values.shape[2])[columns]
-        values = values[:, :, columns]  # (segments, layers, chosen columns)
-        before = encoder.get("columns", range(features.values.shape[2]))
-        encoder["columns"] = np.asarray(before)[kept].tolist()
-    return replace(features, values=values, encoder=encoder)
-
-
-def _positions(wanted: Sequence[Layer], there: Sequence[Layer], name: str) -> list[int]:
-    """Where each wanted layer stands among those that are there."""
-    missing = [layer for layer in wanted if layer not in there]
-    if missing:
-        raise ValueError(f"{name}: no layer {missing[0]!r} among these features; they have {there}")
-    return [list(there).index(layer) for layer in wanted]
 
 
 # ------------------------------------------------------------------------------------- Reading
@@ -241,7 +102,7 @@ def load(store: str | Path, layers: Sequence[Layer] | None = None) -> Features:
             "damaged, delete it and run extract again"
         )
     if layers is not None:
-        at = _positions(layers, encoder["layers"], f"{store} ({encoder['name']})")
+        at = layer_positions(layers, encoder["layers"], f"{store} ({encoder['name']})")
         values = values[_as_slice(at)]  # (chosen layers, segments, dim)
         encoder = encoder | {"layers": list(layers)}
     return Features(

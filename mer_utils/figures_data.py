@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset
 from mer_utils.plotting import (
     COLOURS,
     DARK_GREY,

@@ -21,6 +21,7 @@ from scipy.spatial.distance import squareform
 from sklearn.decomposition import PCA
 from sklearn.manifold import MDS, TSNE, ClassicalMDS
 
+from mer_utils.data.vocabulary import Antonym
 from mer_utils.plotting import (
     COLOURS,
     DARK_GREY,
@@ -44,7 +45,6 @@ from mer_utils.plotting import (
     style,
     titled,
 )
-from mer_utils.vocabulary import Antonym
 
 if TYPE_CHECKING:
     from mer_utils.clustering import LabelClusters

@@ -29,7 +29,7 @@ import torch
 from scipy import stats
 
 from mer_utils import code, storage
-from mer_utils.vocabulary import ANTONYMS, AXES, DEFINITIONS, POLE_DEFINITIONS, Antonym
+from mer_utils.data.vocabulary import ANTONYMS, AXES, DEFINITIONS, POLE_DEFINITIONS, Antonym
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

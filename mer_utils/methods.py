@@ -7,11 +7,9 @@ Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera
 2015 (closed-form zero-shot map); Norouzi et al. 2014 (ConSE: from a tagger's tags to any label).
 """
 
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from typing import get_args
 
 import numpy as np
@@ -20,10 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils import code, musicnn, storage
+from mer_utils import code, musicnn
 from mer_utils.clustering import LabelClusters, cluster_labels
-from mer_utils.datasets import Dataset
-from mer_utils.features import Features
+from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.models import Model, statistics
 from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
@@ -35,39 +32,6 @@ from mer_utils.training import (
     segment_weights,
     train,
 )
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A dataset with the features of its audio."""
-
-    dataset: Dataset
-    features: Features
-
-    @property
-    def name(self) -> str:
-        """The dataset's name."""
-        return self.dataset.name
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A short hash of everything that training or scoring reads."""
-        table = self.dataset.tracks
-        segments = "\n".join(map(str, self.features.track)).encode()
-        return storage.settings_hash(
-            {
-                "labels": list(self.dataset.labels),
-                "tracks": [str(track) for track in table.index],
-                "targets": hashlib.sha256(self.dataset.targets()).hexdigest(),
-                "groups": [str(group) for group in table["group"]],
-                "splits": [str(split) for split in table["split"]],
-                "values": hashlib.sha256(np.ascontiguousarray(self.features.values)).hexdigest(),
-                "segments": hashlib.sha256(segments).hexdigest(),
-                "shape": list(self.features.values.shape),
-                "encoder": {k: self.features.encoder.get(k) for k in ("name", "columns", "blocks")},
-            }
-        )
-
 
 AIMS = ("labels", "clusters", "soft clusters")
 CLOSED_FORMS = ("ridge", "tags")
@@ -320,46 +284,6 @@ def by_name(
 def transductive(method: Method) -> Method:
     """The same method with every dataset standardised by its own statistics, the target's too."""
     return replace(method, name=f"{method.name}, own statistics", own_statistics=True)
-
-
-def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which tracks train and which validate: two boolean (tracks,) masks.
-
-    Official splits are kept: a test part does neither. Tracks without a split go where others of
-    their group are, else they train. Without a validation part, a share of the groups that are
-    left, drawn with the seed, validates.
-    Raises ValueError if nothing is left to train on, or to validate on.
-    """
-    usable = ~official_part(dataset, "test")
-    validation = official_part(dataset, "validation") & usable
-    if not validation.any():
-        groups = dataset.tracks["group"].to_numpy()
-        names = np.unique(groups[usable])
-        if len(names) == 1:
-            raise ValueError(
-                f"{dataset.name}: all {usable.sum()} tracks outside of its test part belong to one "
-                f"group ({names[0]!r}), so none can be set aside for validation; give the tracks "
-                "groups or a split"
-            )
-        count = min(max(1, round(share * len(names))), len(names) - 1)
-        drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
-        validation = np.isin(groups, drawn) & usable
-    if not (usable & ~validation).any():
-        raise ValueError(
-            f"{dataset.name}: no track to train on: of {len(dataset)}, {(~usable).sum()} are for "
-            f"the test and {validation.sum()} for validation; give some of them the split train"
-        )
-    return usable & ~validation, validation
-
-
-def official_part(dataset: Dataset, part: str) -> np.ndarray:
-    """Tracks of a part of the official split, and those without one that share a group with them.
-
-    part: "train", "validation" or "test". Returns (tracks,) bool.
-    """
-    split, group = dataset.tracks["split"], dataset.tracks["group"]
-    inside = split == part
-    return (inside | (split.isna() & group.isin(group[inside]))).to_numpy(dtype=bool)
 
 
 def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:

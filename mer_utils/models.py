@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mer_utils import storage
-from mer_utils.features import Features
+from mer_utils.data.types import Features
 from mer_utils.labels import LabelSpace, weights_hash
 from mer_utils.projector import ROWS, Projector, build_projector
 from mer_utils.training import project

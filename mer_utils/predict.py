@@ -19,13 +19,14 @@ import torch
 from torch.nn import functional
 
 from mer_utils import audio, musicnn, storage
+from mer_utils.data.types import Features
+from mer_utils.data.vocabulary import DEFINITIONS
 from mer_utils.encoders import Encoder, load_encoder
-from mer_utils.features import Features, code_hash
+from mer_utils.features import code_hash
 from mer_utils.labels import clean_name, embed_labels
 from mer_utils.models import Model, load_model
 from mer_utils.profiles import projector_input
 from mer_utils.training import project
-from mer_utils.vocabulary import DEFINITIONS
 
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far

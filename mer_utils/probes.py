@@ -32,9 +32,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from mer_utils import audio, cues, evaluation, musicnn
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset, Features, pool_tracks
 from mer_utils.encoders import Encoder
-from mer_utils.features import Features, pool_tracks
 from mer_utils.progress import progress_bar
 
 PENALTIES = tuple(np.logspace(-1, 6, 15).tolist())

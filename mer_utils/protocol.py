@@ -20,24 +20,17 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, evaluation, storage
-from mer_utils.datasets import Dataset
+from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels import weights_hash
-from mer_utils.methods import (
-    Labelled,
-    Method,
-    fit,
-    method_settings,
-    target_scores,
-    with_chosen_clustering,
-)
+from mer_utils.methods import Method, fit, method_settings, target_scores, with_chosen_clustering
 from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
 
 # The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
 # What changes there makes the kept results of these methods anew, and no others.
 PASSES = ("protocol.Task.run", "methods.fit", "methods.target_scores", "methods.Method")
-PASSES += ("methods.Labelled",)
-PASSES += ("datasets.Dataset", "features.Features", "labels.LabelSpace")
+PASSES += ("data.types.Labelled",)
+PASSES += ("data.types.Dataset", "data.types.Features", "labels.LabelSpace")
 NETWORKS = ("methods.train", "methods.build_projector", "methods.seeded")
 RIDGES = ("methods.fit_ridge_to", "projector.RidgeProjector")
 TAGS = ("methods.bridge_tags",)
@@ -56,26 +49,6 @@ def code_hash(method: Method) -> str:
 def k_of(dataset: Dataset) -> int:
     """How many labels the song vote predicts: as its loader says, else the mean number a track."""
     return dataset.top_k or max(1, round(float(dataset.targets().sum(1).mean())))
-
-
-# --- Choosing settings without the target ---------------------------------------------------------
-
-
-def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Labelled:
-    """The part of a dataset that has these labels and tracks (bool mask) only."""
-    table = part.dataset.tracks[tracks].copy()
-    keep = set(labels)
-    table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
-    top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
-    dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
-    rows = np.isin(part.features.track, table.index.to_numpy())
-    features = replace(
-        part.features,
-        values=part.features.values[rows],
-        track=part.features.track[rows],
-        start=part.features.start[rows],
-    )
-    return Labelled(dataset, features)
 
 
 def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, Labelled]]:

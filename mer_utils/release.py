@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from mer_utils import storage
-from mer_utils.methods import Labelled, Method, fit
+from mer_utils.data.types import Labelled
+from mer_utils.methods import Method, fit
 from mer_utils.models import Model
 from mer_utils.predict import FAR, REFERENCE_FILES, Reference, neighbour_distance, track_means
 from mer_utils.report import markdown

@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 
 from mer_utils import evaluation, losses
-from mer_utils.datasets import Dataset
-from mer_utils.features import pool_tracks
-from mer_utils.methods import Labelled, cluster_training_labels
+from mer_utils.data.types import Dataset, Labelled, pool_tracks
+from mer_utils.methods import cluster_training_labels
 from mer_utils.models import load_model
 from mer_utils.paper import REPORTED
 from mer_utils.protocol import Outcome, k_of

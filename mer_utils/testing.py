@@ -17,9 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mer_utils.datasets import Dataset
-from mer_utils.features import Features
-from mer_utils.methods import Labelled
+from mer_utils.data.types import Dataset, Features, Labelled
 from mer_utils.storage import replacing, write_json, write_tensors
 
 SIZES = {

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_utils import acoustics, audio
-from mer_utils.datasets import Dataset
+from mer_utils.data import Dataset
 
 RATE = acoustics.SAMPLE_RATE
 SECONDS = np.arange(6 * RATE) / RATE  # (samples,)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mer_utils import audio
 from mer_utils.audio import AudioError
-from mer_utils.datasets import Dataset
+from mer_utils.data import Dataset
 
 
 def tone(sample_rate: int, seconds: float, channels: int = 1, hertz: float = 440) -> np.ndarray:

@@ -25,8 +25,8 @@ from mer_utils.clustering import (
     cluster_labels,
     sweep_settings,
 )
+from mer_utils.data import names
 from mer_utils.labels import LabelEmbeddings, LabelSpace, embed_labels
-from mer_utils.vocabulary import names
 
 # Settings that find the two groups and the outlier of `eight_labels`.
 FITTING = {

@@ -12,10 +12,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import datasets, protocol
-from mer_utils.datasets import Dataset
+from mer_utils import data, protocol
+from mer_utils.data import VOCABULARIES, Dataset, names
 from mer_utils.storage import file_hash
-from mer_utils.vocabulary import VOCABULARIES, names
 
 
 def labels_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
@@ -75,7 +74,7 @@ def mtg_train(root: Path) -> Path:
 
 def test_mtg_jamendo(mtg):
     with pytest.warns(UserWarning, match=r"2 of 4 audio files are missing .* 46/3346\.mp3 or "):
-        dataset = datasets.load_mtg_jamendo(mtg, audio="skip")
+        dataset = data.load_mtg_jamendo(mtg, audio="skip")
     assert dataset.name == "mtg-jamendo"
     assert dataset.top_k == 2
     assert dataset.labels == names("mtg-jamendo")
@@ -107,17 +106,17 @@ def test_mtg_jamendo_audio_elsewhere_and_other_splits(mtg, tmp_path_factory):
     for name in ("48/948", "50/950", "46/3346", "99/1999"):
         sound(elsewhere / f"{name}.low.mp3")
     for number in range(5):
-        dataset = datasets.load_mtg_jamendo(mtg, number, audio_root=elsewhere)
+        dataset = data.load_mtg_jamendo(mtg, number, audio_root=elsewhere)
         assert dataset.tracks["audio"].notna().all()
     with pytest.raises(ValueError, match="splits 0 to 4, not 5"):
-        datasets.load_mtg_jamendo(mtg, 5)
+        data.load_mtg_jamendo(mtg, 5)
 
 
 def test_missing_audio_is_one_error_that_counts(mtg):
     with pytest.raises(FileNotFoundError, match=r"mtg-jamendo: 2 of 4 .*pass audio='skip'"):
-        datasets.load_mtg_jamendo(mtg)
+        data.load_mtg_jamendo(mtg)
     with pytest.raises(ValueError, match='"require" or "skip", not \'maybe\''):
-        datasets.load_mtg_jamendo(mtg, audio="maybe")
+        data.load_mtg_jamendo(mtg, audio="maybe")
 
 
 @pytest.mark.parametrize(
@@ -137,14 +136,14 @@ def test_missing_audio_is_one_error_that_counts(mtg):
 def test_bad_mtg_jamendo_files(mtg, old, new, said):
     replace_in(mtg_train(mtg), old, new)
     with pytest.raises(ValueError, match=said) as caught:
-        datasets.load_mtg_jamendo(mtg, audio="skip")
+        data.load_mtg_jamendo(mtg, audio="skip")
     assert "split-0" in str(caught.value)
 
 
 def test_a_missing_split_file_is_named(mtg):
     mtg_train(mtg).unlink()
     with pytest.raises(FileNotFoundError, match=r"moodtheme-train\.tsv: no such file"):
-        datasets.load_mtg_jamendo(mtg, audio="skip")
+        data.load_mtg_jamendo(mtg, audio="skip")
 
 
 # ------------------------------------------------------------------------------------- CAL500
@@ -205,7 +204,7 @@ def cal500(tmp_path) -> Path:
 
 
 def test_cal500_hard(cal500):
-    dataset = datasets.load_cal500(cal500)
+    dataset = data.load_cal500(cal500)
     assert dataset.top_k == 4
     assert dataset.labels == names("cal500")
     assert len(dataset.labels) == 18
@@ -235,12 +234,12 @@ def test_cal500_hard(cal500):
     ],
 )
 def test_cal500_soft(cal500, threshold, expected):
-    dataset = datasets.load_cal500(cal500, "soft", threshold)
+    dataset = data.load_cal500(cal500, "soft", threshold)
     assert dataset.tracks["labels"].tolist() == expected
 
 
 def test_cal500_listeners(cal500):
-    dataset = datasets.load_cal500(cal500, "listeners")
+    dataset = data.load_cal500(cal500, "listeners")
     assert labels_of(dataset) == {
         "air-sexy_boy": (
             "exciting / thrilling",
@@ -253,14 +252,14 @@ def test_cal500_listeners(cal500):
         "abba-sos": ("happy", "sad"),
     }
     assert len(dataset.source["files"]) == 1 + 4
-    higher = datasets.load_cal500(cal500, "listeners", threshold=4.9)
+    higher = data.load_cal500(cal500, "listeners", threshold=4.9)
     assert labels_of(higher)["air-sexy_boy"] == ("laid-back / mellow",)
 
 
 def test_cal500_surveys_may_lie_with_the_annotations(cal500):
-    at_root = labels_of(datasets.load_cal500(cal500, "listeners"))
+    at_root = labels_of(data.load_cal500(cal500, "listeners"))
     (cal500 / "annotations").rename(cal500 / "CAL500_noAudioFeatures" / "annotations")
-    assert labels_of(datasets.load_cal500(cal500, "listeners")) == at_root
+    assert labels_of(data.load_cal500(cal500, "listeners")) == at_root
 
 
 @pytest.mark.parametrize(
@@ -274,7 +273,7 @@ def test_cal500_surveys_may_lie_with_the_annotations(cal500):
 )
 def test_cal500_arguments(cal500, arguments, said):
     with pytest.raises(ValueError, match=said):
-        datasets.load_cal500(cal500, **arguments)
+        data.load_cal500(cal500, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +306,7 @@ def test_cal500_arguments(cal500, arguments, said):
 def test_bad_cal500_files(cal500, name, old, new, said):
     replace_in(cal500 / "CAL500_noAudioFeatures" / f"{name}.txt", old, new)
     with pytest.raises(ValueError, match=said):
-        datasets.load_cal500(cal500)
+        data.load_cal500(cal500)
 
 
 def test_bad_cal500_surveys(cal500):
@@ -316,18 +315,18 @@ def test_bad_cal500_surveys(cal500):
     with pytest.raises(
         ValueError, match=r"abba-sos_07\.txt: lines not of the form .*: 1, first: line 4: .*Hungry"
     ):
-        datasets.load_cal500(cal500, "listeners")
+        data.load_cal500(cal500, "listeners")
     write(survey, 'Song-Tonality = "2"\n')
     with pytest.raises(ValueError, match="rates none of the 18"):
-        datasets.load_cal500(cal500, "listeners")
+        data.load_cal500(cal500, "listeners")
     survey.unlink()
     with pytest.raises(ValueError, match=r"songs without a survey .*: 1 of 3, first: 'abba-sos'"):
-        datasets.load_cal500(cal500, "listeners")
+        data.load_cal500(cal500, "listeners")
     for path in (cal500 / "annotations").iterdir():
         path.unlink()
     (cal500 / "annotations").rmdir()
     with pytest.raises(FileNotFoundError, match="CAL500's surveys"):
-        datasets.load_cal500(cal500, "listeners")
+        data.load_cal500(cal500, "listeners")
 
 
 # ------------------------------------------------------------------------------------ Emotify
@@ -362,7 +361,7 @@ def emotify(tmp_path) -> Path:
 
 
 def test_emotify_top3(emotify):
-    dataset = datasets.load_emotify(emotify)
+    dataset = data.load_emotify(emotify)
     assert dataset.top_k == 3
     assert dataset.labels == names("emotify")
     assert labels_of(dataset) == {
@@ -384,7 +383,7 @@ def test_emotify_top3(emotify):
 
 
 def test_emotify_share_and_groups(emotify):
-    dataset = datasets.load_emotify(emotify, rule=2 / 3, group="genre")
+    dataset = data.load_emotify(emotify, rule=2 / 3, group="genre")
     assert labels_of(dataset) == {
         "emotify-001": ("solemnity", "calmness"),
         "emotify-200": ("power",),
@@ -393,9 +392,9 @@ def test_emotify_share_and_groups(emotify):
     assert dataset.tracks["group"].tolist() == ["classical", "rock", "pop"]
     for rule in (0, 1.5, "top5"):
         with pytest.raises(ValueError, match="share of listeners above 0 and at most 1"):
-            datasets.load_emotify(emotify, rule=rule)
+            data.load_emotify(emotify, rule=rule)
     with pytest.raises(ValueError, match='"track" or "genre"'):
-        datasets.load_emotify(emotify, group="artist")
+        data.load_emotify(emotify, group="artist")
 
 
 @pytest.mark.parametrize(
@@ -418,20 +417,20 @@ def test_emotify_share_and_groups(emotify):
 def test_bad_emotify_files(emotify, old, new, said):
     replace_in(emotify / "data.csv", old, new)
     with pytest.raises(ValueError, match=said) as caught:
-        datasets.load_emotify(emotify)
+        data.load_emotify(emotify)
     assert str(emotify / "data.csv") in str(caught.value)
 
 
 def test_missing_emotify_files(emotify):
     (emotify / "emotifymusic" / "pop" / "1.mp3").unlink()
     with pytest.raises(FileNotFoundError, match=r"emotify: 1 of 3 .* first: pop/1\.mp3; pass"):
-        datasets.load_emotify(emotify)
+        data.load_emotify(emotify)
     with pytest.warns(UserWarning, match="emotify: 1 of 3"):
-        dataset = datasets.load_emotify(emotify, audio="skip")
+        dataset = data.load_emotify(emotify, audio="skip")
     assert dataset.tracks["audio"].isna().tolist() == [False, False, True]
     (emotify / "data.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"data\.csv: no such file"):
-        datasets.load_emotify(emotify)
+        data.load_emotify(emotify)
 
 
 # -------------------------------------------------------------------------------- your own CSV
@@ -448,7 +447,7 @@ def test_folder_with_every_column(tmp_path):
     table = write(tmp_path / "mine.csv", text)
     for name in ("a.wav", "sub/b.wav", "c.wav"):
         sound(tmp_path / name)
-    dataset = datasets.load_folder(table)
+    dataset = data.load_folder(table)
     third = str(tmp_path / "c.wav")
     assert dataset.name == "mine"
     assert dataset.labels == ("calming", "deep, dark", "happy")
@@ -462,7 +461,7 @@ def test_folder_with_every_column(tmp_path):
     assert dataset.tracks["audio"].tolist() == [
         str(tmp_path / name) for name in ("a.wav", "sub/b.wav", "c.wav")
     ]
-    given_order = datasets.load_folder(table, labels=["happy", "Deep,  dark", "calming", "sad"])
+    given_order = data.load_folder(table, labels=["happy", "Deep,  dark", "calming", "sad"])
     assert given_order.labels == ("happy", "deep, dark", "calming", "sad")
     assert labels_of(given_order)["a.wav"] == ("happy", "calming")
     json.dumps(dataset.source)
@@ -472,7 +471,7 @@ def test_folder_with_every_column(tmp_path):
 def test_folder_separators(tmp_path, separator):
     table = write(tmp_path / "x.csv", f'path,labels\na.wav,"sad{separator} happy"\nb.wav,sad\n')
     with pytest.warns(UserWarning, match="2 of 2"):
-        dataset = datasets.load_folder(table, name="own", audio="skip")
+        dataset = data.load_folder(table, name="own", audio="skip")
     assert dataset.name == "own"
     assert dataset.tracks["labels"].tolist() == [("happy", "sad"), ("sad",)]
 
@@ -503,20 +502,20 @@ def test_folder_separators(tmp_path, separator):
 def test_bad_folder_files(tmp_path, text, said):
     table = write(tmp_path / "mine.csv", text)
     with pytest.raises(ValueError, match=said) as caught:
-        datasets.load_folder(table, audio="skip")
+        data.load_folder(table, audio="skip")
     assert str(table) in str(caught.value)
 
 
 def test_folder_label_outside_the_vocabulary(tmp_path):
     table = write(tmp_path / "mine.csv", "path,labels\na.wav,sad\nb.wav,glad\n")
     with pytest.raises(ValueError, match=r"labels outside .* of 2: 1, first: 'glad'"):
-        datasets.load_folder(table, labels=["sad", "happy"], audio="skip")
+        data.load_folder(table, labels=["sad", "happy"], audio="skip")
 
 
 def test_a_csv_called_emotify_is_not_emotify(tmp_path):
     table = write(tmp_path / "emotify.csv", "path,labels\na.wav,sad\nb.wav,glad\nc.wav,odd\n")
     with pytest.warns(UserWarning, match="3 of 3"):
-        dataset = datasets.load_folder(table, audio="skip")
+        dataset = data.load_folder(table, audio="skip")
     assert dataset.name == "emotify"
     assert protocol.k_of(dataset) == 1
 
@@ -577,7 +576,7 @@ def write_emotions(path: Path, labels=EMOTIONS, last: str = "163") -> Path:
 
 def test_mulan_emotions(tmp_path):
     path = write_emotions(tmp_path / "emotions.arff")
-    dataset, features = datasets.load_mulan(path)
+    dataset, features = data.load_mulan(path)
     assert (dataset.name, dataset.top_k) == ("emotions", 2)
     assert dataset.labels == names("emotions")
     assert labels_of(dataset) == {
@@ -618,7 +617,7 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
         str(int(name in on or name.startswith(("NOT-", "Vocals-")))) for name in labels
     ]
     path = write(tmp_path / "x.arff", arff(labels, [features[i] for i in order], [row]))
-    dataset, cut = datasets.load_mulan(path)
+    dataset, cut = data.load_mulan(path)
     assert dataset.top_k == 4
     assert dataset.name == "cal500"
     assert dataset.labels == names("cal500")
@@ -650,15 +649,15 @@ def test_bad_mulan_files(tmp_path):
     for said, text in cases.items():
         write(path, text)
         with pytest.raises(ValueError, match=said) as caught:
-            datasets.load_mulan(path)
+            data.load_mulan(path)
         assert str(caught.value).startswith(str(path))
     write_emotions(path, last="?")
     with pytest.raises(
         ValueError, match=r"1 feature values .*row 2, column Std_Acc1298_Std.*MFCC_12"
     ):
-        datasets.load_mulan(path)
+        data.load_mulan(path)
     with pytest.raises(FileNotFoundError, match="no such file"):
-        datasets.load_mulan(tmp_path / "absent.arff")
+        data.load_mulan(tmp_path / "absent.arff")
 
 
 # ------------------------------------------------------------------------- splits and overview
@@ -682,19 +681,19 @@ FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 @given(sizes=st.lists(st.integers(1, 5), min_size=15, max_size=60), seed=st.integers(0, 1000))
 def test_group_split_keeps_groups_together_and_fractions(sizes, seed):
     dataset = grouped(sizes)
-    split = datasets.group_split(dataset, FRACTIONS, seed).tracks
+    split = data.group_split(dataset, FRACTIONS, seed).tracks
     assert split.groupby("group")["split"].nunique().max() == 1
     for part, fraction in FRACTIONS.items():
         # Each end of a part is off by half a group of at most five at the most.
         assert abs((split["split"] == part).sum() - fraction * len(split)) <= 5
     shuffled = Dataset("test", ("a", "b"), dataset.tracks.sample(frac=1, random_state=seed))
-    again = datasets.group_split(shuffled, FRACTIONS, seed).tracks["split"]
+    again = data.group_split(shuffled, FRACTIONS, seed).tracks["split"]
     assert again.to_dict() == split["split"].to_dict()
 
 
 def test_group_split_is_decided_by_the_seed_and_recorded():
     dataset = grouped([1] * 40)
-    splits = [datasets.group_split(dataset, FRACTIONS, seed) for seed in (0, 0, 1)]
+    splits = [data.group_split(dataset, FRACTIONS, seed) for seed in (0, 0, 1)]
     assert splits[0].tracks.equals(splits[1].tracks)
     assert not splits[0].tracks.equals(splits[2].tracks)
     assert splits[0].source["split"] == {"fractions": FRACTIONS, "seed": 0}
@@ -716,18 +715,18 @@ def test_group_split_is_decided_by_the_seed_and_recorded():
 )
 def test_group_split_errors(sizes, fractions, said):
     with pytest.raises(ValueError, match=said):
-        datasets.group_split(grouped(sizes), fractions, seed=0)
+        data.group_split(grouped(sizes), fractions, seed=0)
 
 
 def test_describe(mtg, cal500):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loaded = [
-            datasets.load_mtg_jamendo(mtg, audio="skip"),
-            datasets.load_cal500(cal500, "soft"),
+            data.load_mtg_jamendo(mtg, audio="skip"),
+            data.load_cal500(cal500, "soft"),
         ]
-    table = datasets.describe([*loaded, grouped([2, 1])])
-    assert len(datasets.describe([loaded[0], loaded[0]])) == 2
+    table = data.describe([*loaded, grouped([2, 1])])
+    assert len(data.describe([loaded[0], loaded[0]])) == 2
     assert table.index.tolist() == ["mtg-jamendo", "cal500", "test"]
     assert table["tracks"].tolist() == [4, 3, 3]
     assert table["labels"].tolist() == [56, 18, 2]
@@ -747,7 +746,7 @@ def test_describe(mtg, cal500):
 @pytest.mark.real_data
 def test_real_mtg_jamendo(mtg_root):
     with pytest.warns(UserWarning, match="of 17982 audio files are missing"):
-        dataset = datasets.load_mtg_jamendo(mtg_root, audio="skip")
+        dataset = data.load_mtg_jamendo(mtg_root, audio="skip")
     tracks = dataset.tracks
     assert tracks["split"].value_counts().to_dict() == {
         "train": 9_949,
@@ -767,7 +766,7 @@ def test_real_mtg_jamendo(mtg_root):
 def test_real_emotify(emotify_root):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = datasets.load_emotify(emotify_root, audio="skip")
+        dataset = data.load_emotify(emotify_root, audio="skip")
     assert len(dataset) == 400
     assert (dataset.targets().sum(axis=1) == 3).all()
     votes = (
@@ -785,8 +784,8 @@ def test_real_emotify(emotify_root):
 
 @pytest.mark.real_data
 def test_real_mulan(mulan_root):
-    cal500, cal500_features = datasets.load_mulan(mulan_root / "CAL500.arff")
-    emotions, emotions_features = datasets.load_mulan(mulan_root / "emotions.arff")
+    cal500, cal500_features = data.load_mulan(mulan_root / "CAL500.arff")
+    emotions, emotions_features = data.load_mulan(mulan_root / "emotions.arff")
     assert (len(cal500), len(emotions)) == (502, 593)
     assert cal500.targets().sum(axis=1).mean() == pytest.approx(3.940, abs=0.001)
     assert emotions.targets().sum(axis=0).tolist() == [173, 166, 264, 148, 168, 189]
@@ -803,7 +802,7 @@ def test_no_absolute_path_in_the_sources(emotify_root, mulan_root):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sources = [
-            datasets.load_emotify(emotify_root, audio="skip").source,
-            datasets.load_mulan(mulan_root / "emotions.arff")[0].source,
+            data.load_emotify(emotify_root, audio="skip").source,
+            data.load_mulan(mulan_root / "emotions.arff")[0].source,
         ]
     assert not re.search(re.escape(str(emotify_root.parent)), json.dumps(sources))

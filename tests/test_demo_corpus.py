@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import signal
 from sklearn.metrics import roc_auc_score
 
-from mer_utils import composer, demo_corpus, storage, synthesizer, vocabulary
+from mer_utils import composer, data, demo_corpus, storage, synthesizer
 from mer_utils.composer import STYLES, Point, compose, draw_artist, facts
 
 NAMES = tuple(demo_corpus.DEMO_DATASETS)
@@ -343,9 +343,9 @@ def test_positions_cover_every_label_and_no_other():
 
 def test_vocabularies_are_the_real_ones():
     specs = demo_corpus.DEMO_DATASETS
-    assert specs["demo-cal500"].labels == vocabulary.names("cal500")
-    assert specs["demo-emotify"].labels == vocabulary.names("emotify")
-    real = vocabulary.names("mtg-jamendo")
+    assert specs["demo-cal500"].labels == data.names("cal500")
+    assert specs["demo-emotify"].labels == data.names("emotify")
+    real = data.names("mtg-jamendo")
     affective = specs["demo-mtg"].labels
     assert affective == tuple(label for label in real if label in affective)  # a subset, in order
     assert len(affective) == 29

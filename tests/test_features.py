@@ -26,10 +26,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils import audio, features, storage
+from mer_utils import audio, data, features, storage
 from mer_utils.audio import AudioError
-from mer_utils.datasets import Dataset
-from mer_utils.features import Features
+from mer_utils.data import Dataset, Features
 
 if TYPE_CHECKING:
     from mer_utils.encoders import Encoder
@@ -602,7 +601,7 @@ def test_skipped_tracks_are_told_and_recorded(broken: Dataset, tmp_path: Path) -
     with pytest.raises(
         ValueError, match="2 of 11 tracks have no features, first: \\['t2', 't7'\\]"
     ):
-        features.pool_tracks(found, broken)
+        data.pool_tracks(found, broken)
 
 
 def test_missing_audio_is_told_before_any_work(dataset: Dataset, tmp_path: Path) -> None:
@@ -711,7 +710,7 @@ def named(tracks: list[str]) -> Dataset:
 
 def test_pool_tracks_by_hand() -> None:
     values = np.arange(16, dtype=np.float16).reshape(4, 2, 2)
-    found = features.pool_tracks(tiny(["b", "b", "b", "a"], values), named(["a", "b"]))
+    found = data.pool_tracks(tiny(["b", "b", "b", "a"], values), named(["a", "b"]))
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, [[[12, 13], [14, 15]], [[4, 5], [6, 7]]])
 
@@ -723,7 +722,7 @@ def test_pool_tracks_is_the_mean_in_the_datasets_order(counts: list[int], seed: 
     tracks = [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
     values = generator.normal(size=(len(tracks), 2, 3)).astype(np.float32)
     order = generator.permutation(names).tolist()
-    found = features.pool_tracks(tiny(tracks, values), named(order))
+    found = data.pool_tracks(tiny(tracks, values), named(order))
     for row, name in enumerate(order):
         np.testing.assert_allclose(found[row], values[np.array(tracks) == name].mean(0), atol=1e-6)
 
@@ -731,44 +730,44 @@ def test_pool_tracks_is_the_mean_in_the_datasets_order(counts: list[int], seed: 
 def test_pool_tracks_refuses_what_does_not_fit() -> None:
     values = np.zeros((3, 1, 2))
     with pytest.raises(ValueError, match="1 of 3 tracks have no features, first: \\['c'\\]"):
-        features.pool_tracks(tiny(["a", "a", "b"], values), named(["a", "b", "c"]))
+        data.pool_tracks(tiny(["a", "a", "b"], values), named(["a", "b", "c"]))
     with pytest.raises(ValueError, match="do not stand together"):
-        features.pool_tracks(tiny(["a", "b", "a"], values), named(["a", "b"]))
+        data.pool_tracks(tiny(["a", "b", "a"], values), named(["a", "b"]))
     with pytest.raises(ValueError, match="the dataset does not have"):
-        features.pool_tracks(tiny(["a", "b", "x"], values), named(["a", "b"]))
+        data.pool_tracks(tiny(["a", "b", "x"], values), named(["a", "b"]))
 
 
 def test_standardise_by_hand() -> None:
     values = np.array([[[1, 5]], [[3, 5]]], dtype=np.float16)  # (rows, layers, dim)
-    scaled, mean, std = features.standardise(values)
+    scaled, mean, std = data.standardise(values)
     np.testing.assert_allclose(scaled, [[[-1, 0]], [[1, 0]]])
     np.testing.assert_allclose((mean, std), ([[2, 5]], [[1, 1]]))
     assert scaled.dtype == mean.dtype == std.dtype == np.float32
-    other, *statistics = features.standardise(np.array([[[4.0, 6.0]]]), mean, std)
+    other, *statistics = data.standardise(np.array([[[4.0, 6.0]]]), mean, std)
     np.testing.assert_allclose(other, [[[2, 1]]])
     np.testing.assert_array_equal(statistics, (mean, std))
 
 
 def test_standardise_knows_a_constant_that_float_cannot_hold_exactly() -> None:
-    scaled, _, std = features.standardise(np.full((1000, 1), 0.1))
+    scaled, _, std = data.standardise(np.full((1000, 1), 0.1))
     assert (std == 1).all()
     assert np.abs(scaled).max() < 1e-6
 
 
 def test_standardise_refuses_half_or_other_statistics() -> None:
     with pytest.raises(ValueError, match="together"):
-        features.standardise(np.ones((2, 3)), mean=np.zeros(3))
+        data.standardise(np.ones((2, 3)), mean=np.zeros(3))
     with pytest.raises(ValueError, match="do not fit rows of the shape \\(3,\\)"):
-        features.standardise(np.ones((2, 3)), np.zeros(4), np.ones(4))
+        data.standardise(np.ones((2, 3)), np.zeros(4), np.ones(4))
 
 
 def test_select_layers_and_columns() -> None:
     values = np.arange(24).reshape(2, 3, 4)
-    found = features.select(tiny(["a", "b"], values), layers=[9, 3], columns=slice(1, 3))
+    found = data.select(tiny(["a", "b"], values), layers=[9, 3], columns=slice(1, 3))
     np.testing.assert_array_equal(found.values, values[:, [2, 0], 1:3])
     assert found.encoder == {"name": "fake", "layers": [9, 3], "columns": [1, 2]}
-    again = features.select(found, columns=[1])
+    again = data.select(found, columns=[1])
     assert again.encoder["columns"] == [2]
     np.testing.assert_array_equal(again.values, values[:, [2, 0], 2:3])
     with pytest.raises(ValueError, match="fake: no layer 7"):
-        features.select(found, layers=[7])
+        data.select(found, layers=[7])

@@ -21,9 +21,8 @@ from nbclient import NotebookClient
 
 from mer_utils import figures, figures_data, figures_labels, plotting
 from mer_utils.clustering import LabelClusters
-from mer_utils.datasets import Dataset
+from mer_utils.data import ANTONYMS, VOCABULARIES, Antonym, Dataset, names
 from mer_utils.labels import LabelEmbeddings
-from mer_utils.vocabulary import ANTONYMS, VOCABULARIES, Antonym, names
 
 mpl.use("Agg")
 

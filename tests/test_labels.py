@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.io import arff
 
 from mer_utils import labels, storage
+from mer_utils.data import ANTONYMS, DEFINITIONS, Antonym, names
 from mer_utils.labels import (
     DEFAULT_MODEL,
     STYLES,
@@ -32,7 +33,6 @@ from mer_utils.labels import (
     select,
     similarity,
 )
-from mer_utils.vocabulary import ANTONYMS, DEFINITIONS, Antonym, names
 
 EMOTIFY = names("emotify")
 

@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from mer_utils import evaluation, methods, musicnn, protocol, tables
+from mer_utils import data, evaluation, methods, musicnn, protocol, tables
+from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.methods import Labelled, Method
+from mer_utils.methods import Method
 from mer_utils.models import load_model
 from mer_utils.testing import MOODS, mood_dataset
 from mer_utils.training import TrainingSettings
 
 
 @pytest.fixture(scope="module")
-def data() -> dict[str, Labelled]:
+def parts() -> dict[str, Labelled]:
     return {name: mood_dataset(name) for name in MOODS}
 
 
@@ -48,13 +49,13 @@ def auc(model, part: Labelled) -> float:
     ],
     ids=lambda m: m.name,
 )
-def test_unseen_words_are_predicted(data, method):
-    model, _ = methods.fit(method, [data["one"], data["two"]], progress=False)
-    assert auc(model, data["three"]) > 0.6  # 60 tracks: random scores reach .58 in 2.5 % of draws
+def test_unseen_words_are_predicted(parts, method):
+    model, _ = methods.fit(method, [parts["one"], parts["two"]], progress=False)
+    assert auc(model, parts["three"]) > 0.6  # 60 tracks: random scores reach .58 in 2.5 % of draws
     shuffled, _ = methods.fit(
-        method, [data["one"], data["two"]], shuffle_labels=True, progress=False
+        method, [parts["one"], parts["two"]], shuffle_labels=True, progress=False
     )
-    assert auc(shuffled, data["three"]) < auc(model, data["three"])
+    assert auc(shuffled, parts["three"]) < auc(model, parts["three"])
 
 
 def test_ridge_aims_by_hand():
@@ -109,9 +110,9 @@ def longer(part: Labelled, times: int) -> Labelled:
 
 
 @pytest.mark.parametrize("own_statistics", [False, True])
-def test_a_long_track_counts_once_or_by_its_segments(data, own_statistics):
+def test_a_long_track_counts_once_or_by_its_segments(parts, own_statistics):
     space = LabelSpace(centre=True)
-    target, scores = data["three"], {}
+    target, scores = parts["three"], {}
     for weighting in ("tracks", "segments"):
         method = Method(
             "ridge",
@@ -122,7 +123,7 @@ def test_a_long_track_counts_once_or_by_its_segments(data, own_statistics):
             weighting=weighting,
         )
         for times in (1, 10):
-            training = [longer(data["one"], times), data["two"]]
+            training = [longer(parts["one"], times), parts["two"]]
             model, _ = methods.fit(method, training, progress=False)
             scores[weighting, times] = methods.target_scores(model, method, target, training)
     np.testing.assert_allclose(scores["tracks", 10], scores["tracks", 1], atol=1e-5)
@@ -147,20 +148,20 @@ def test_weights_by_hand_are_what_features_are_standardised_by():
         torch.testing.assert_close(made.weight @ made.values[:, 0].square(), torch.ones(8))
 
 
-def test_calibration_changes_no_ranking_within_a_label(data):
+def test_calibration_changes_no_ranking_within_a_label(parts):
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
-    training = [data["one"], data["two"]]
+    training = [parts["one"], parts["two"]]
     model, _ = methods.fit(method, training, progress=False)
-    plain = methods.target_scores(model, method, data["three"], training)
+    plain = methods.target_scores(model, method, parts["three"], training)
     calibrated = replace(method, calibrated=True)
-    other = methods.target_scores(model, calibrated, data["three"], training)
+    other = methods.target_scores(model, calibrated, parts["three"], training)
     np.testing.assert_array_equal(plain.argsort(0), other.argsort(0))
     assert np.abs(other.mean()) < 0.5
     assert not np.allclose(plain, other)
 
 
-def test_soft_clusters_lie_between_labels_and_centres(data):
-    training = [data["one"], data["two"]]
+def test_soft_clusters_lie_between_labels_and_centres(parts):
+    training = [parts["one"], parts["two"]]
     clustering = {"method": "agglomerative", "n_clusters": 4}
     aims = {}
     for aim in methods.AIMS:
@@ -174,12 +175,12 @@ def test_soft_clusters_lie_between_labels_and_centres(data):
     assert torch.equal(nearest, own)
 
 
-def test_tag_bridge_by_hand(data):
+def test_tag_bridge_by_hand(parts):
     with pytest.raises(ValueError, match="needs features that begin with musicnn's tags"):
-        methods.fit(methods.tag_bridge(), [data["one"]], progress=False)
+        methods.fit(methods.tag_bridge(), [parts["one"]], progress=False)
     random = np.random.default_rng(0)
     values = random.normal(size=(120, 1, 60)).astype(np.float32)
-    part = data["one"]
+    part = parts["one"]
     tagged = replace(
         part, features=replace(part.features, values=values, encoder={"columns": ["tags", "cues"]})
     )
@@ -189,24 +190,24 @@ def test_tag_bridge_by_hand(data):
     np.testing.assert_allclose(model.project(tagged.features).numpy(), expected, atol=1e-4)
 
 
-def test_own_statistics_undo_a_shift(data):
+def test_own_statistics_undo_a_shift(parts):
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
-    model, _ = methods.fit(method, [data["one"]], progress=False)
+    model, _ = methods.fit(method, [parts["one"]], progress=False)
     shifted = mood_dataset("three", shift=5.0)
     one = model.scores(shifted.features, shifted.dataset.labels, own_statistics=True)
-    two = model.scores(data["three"].features, data["three"].dataset.labels, own_statistics=True)
+    two = model.scores(parts["three"].features, parts["three"].dataset.labels, own_statistics=True)
     np.testing.assert_allclose(one, two, atol=1e-3)
 
 
 def test_validation_tracks_are_whole_groups_or_the_official_split():
     dataset = mood_dataset("one").dataset
-    train, validation = methods.usable_tracks(dataset, 0.2, seed=3)
+    train, validation = data.usable_tracks(dataset, 0.2, seed=3)
     assert (train ^ validation).all()
     groups = dataset.tracks["group"]
     assert not set(groups[train]) & set(groups[validation])
     alone = replace(dataset, tracks=dataset.tracks.assign(group="x"))
     with pytest.raises(ValueError, match="one group"):
-        methods.usable_tracks(alone, 0.2, seed=3)
+        data.usable_tracks(alone, 0.2, seed=3)
 
 
 def with_splits(dataset, splits: list, groups: list | None = None):
@@ -217,12 +218,12 @@ def with_splits(dataset, splits: list, groups: list | None = None):
 def test_an_official_split_is_kept_and_its_test_part_never_used():
     dataset = mood_dataset("one").dataset  # groups of three
     official = with_splits(dataset, ["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
-    train, validation = methods.usable_tracks(official, 0.2, seed=3)
+    train, validation = data.usable_tracks(official, 0.2, seed=3)
     assert train.nonzero()[0].tolist() == list(range(40))
     assert validation.nonzero()[0].tolist() == list(range(40, 50))
     without = with_splits(dataset, ["train"] * 45 + ["test"] * 15)
     for seed in range(5):
-        train, validation = methods.usable_tracks(without, 0.2, seed)
+        train, validation = data.usable_tracks(without, 0.2, seed)
         assert (train | validation).nonzero()[0].tolist() == list(range(45))
         assert (train.sum(), validation.sum()) == (36, 9)
     test = methods.prepare(Method("m"), [Labelled(without, mood_dataset("one").features)])[0][0]
@@ -233,7 +234,7 @@ def test_tracks_without_a_split_go_with_their_group_and_else_train():
     dataset = mood_dataset("one", tracks=8).dataset
     splits = ["train", None, "validation", None, "test", None, "test", None]
     known = with_splits(dataset, splits, ["a", "a", "b", "b", "c", "c", "d", "e"])
-    train, validation = methods.usable_tracks(known, 0.2, seed=0)
+    train, validation = data.usable_tracks(known, 0.2, seed=0)
     assert train.nonzero()[0].tolist() == [0, 1, 7]
     assert validation.nonzero()[0].tolist() == [2, 3]
 
@@ -242,18 +243,18 @@ def test_tracks_without_a_split_go_with_their_group_and_else_train():
 def test_nothing_left_to_train_on_is_an_error(splits):
     dataset = with_splits(mood_dataset("one", tracks=8).dataset, splits)
     with pytest.raises(ValueError, match="one: no track to train on"):
-        methods.usable_tracks(dataset, 0.2, seed=0)
+        data.usable_tracks(dataset, 0.2, seed=0)
 
 
-def test_labels_are_clustered_by_ones_own_definitions(data):
+def test_labels_are_clustered_by_ones_own_definitions(parts):
     pairs = {"happy": "x", "sad": "x", "calm": "y", "angry": "y"}
     texts = {"x": "Music of the sea.", "y": "A tax form."}
     space = LabelSpace("definition", definitions={k: texts[v] for k, v in pairs.items()})
     clustering = {"method": "agglomerative", "n_clusters": 2}
     method = Method("own", space=space, aim="clusters", clustering=clustering)
-    names = {tuple(sorted(cluster)) for cluster in methods.cluster_names(method, [data["one"]])}
+    names = {tuple(sorted(cluster)) for cluster in methods.cluster_names(method, [parts["one"]])}
     assert names == {("one: happy", "one: sad"), ("one: angry", "one: calm")}
-    own = methods.prepare(method, [data["one"]])[0][0]
+    own = methods.prepare(method, [parts["one"]])[0][0]
     torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
 
 
@@ -267,18 +268,18 @@ def test_shuffling_deals_the_same_label_sets():
     assert any((other[:4] != targets[:4]).any() for other in drawn)
 
 
-def test_features_that_do_not_fit_are_refused(data):
-    wide = replace(data["two"].features, values=np.zeros((120, 1, 9), np.float32))
+def test_features_that_do_not_fit_are_refused(parts):
+    wide = replace(parts["two"].features, values=np.zeros((120, 1, 9), np.float32))
     with pytest.raises(ValueError, match=r"different shapes.*\(1, 8\).*\(1, 9\)"):
-        methods.fit(Method("m"), [data["one"], replace(data["two"], features=wide)])
+        methods.fit(Method("m"), [parts["one"], replace(parts["two"], features=wide)])
 
 
-def test_model_is_read_back_and_refuses_what_does_not_fit(data, tmp_path):
+def test_model_is_read_back_and_refuses_what_does_not_fit(parts, tmp_path):
     method = Method("mlp", projector="mlp", training=quick())
-    model, _ = methods.fit(method, [data["one"]], progress=False)
+    model, _ = methods.fit(method, [parts["one"]], progress=False)
     model.save(tmp_path)
     again = load_model(tmp_path)
-    part = data["three"]
+    part = parts["three"]
     before = model.scores(part.features, part.dataset.labels)
     np.testing.assert_allclose(again.scores(part.features, part.dataset.labels), before, atol=1e-6)
     assert again.space == method.space
@@ -295,8 +296,8 @@ def test_model_is_read_back_and_refuses_what_does_not_fit(data, tmp_path):
         load_model(tmp_path)
 
 
-def test_label_folds_share_neither_labels_nor_groups(data):
-    folds = protocol.label_folds(data["one"], folds=2, seed=0)
+def test_label_folds_share_neither_labels_nor_groups(parts):
+    folds = protocol.label_folds(parts["one"], folds=2, seed=0)
     assert len(folds) == 4
     for inside, outside in folds:
         assert not set(inside.dataset.labels) & set(outside.dataset.labels)
@@ -306,33 +307,33 @@ def test_label_folds_share_neither_labels_nor_groups(data):
             assert set(part.features.track) == set(part.dataset.tracks.index)
 
 
-def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(data):
-    part = data["one"]
+def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
+    part = parts["one"]
     assert protocol.k_of(part.dataset) == 1  # the mean number of labels a track
     named = replace(part, dataset=replace(part.dataset, name="emotify"))
     assert protocol.k_of(named.dataset) == 1
     said = replace(part, dataset=replace(part.dataset, top_k=3))
     assert protocol.k_of(said.dataset) == 3
     everything = np.ones(len(part.dataset), dtype=bool)
-    assert protocol.k_of(protocol.restricted(said, ["sad", "calm"], everything).dataset) == 2
+    assert protocol.k_of(data.restricted(said, ["sad", "calm"], everything).dataset) == 2
 
 
-def test_selection_finds_the_method_that_works_without_the_target(data):
+def test_selection_finds_the_method_that_works_without_the_target(parts):
     good = Method("good", projector="ridge", space=LabelSpace(centre=True), penalty=1.0)
     # a single direction cannot hold two-dimensional moods
     space = LabelSpace(centre=True, directions="antonym-pca", components=1)
     poor = Method("poor", projector="ridge", space=space, penalty=1.0)
-    best, table = protocol.select([poor, good], [data["one"], data["two"]], progress=False)
+    best, table = protocol.select([poor, good], [parts["one"], parts["two"]], progress=False)
     assert best is good
     assert table["method"].tolist() == ["good", "poor"]
 
 
-def test_study_keeps_everything_and_goes_on_where_it_was(data, tmp_path):
+def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     compared = [
         Method("mlp", projector="mlp", training=quick()),
         Method("ridge λ", projector="ridge", space=LabelSpace(centre=True)),
     ]
-    arguments = (data, compared, tmp_path)
+    arguments = (parts, compared, tmp_path)
     outcomes = protocol.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=1)
     assert [(o.method.name, len(o.scores), len(o.shuffled)) for o in outcomes] == [
         ("mlp", 2, 1),
@@ -349,7 +350,7 @@ def test_study_keeps_everything_and_goes_on_where_it_was(data, tmp_path):
     np.testing.assert_allclose(np.load(removed), before, atol=1e-5)
     for path, stamp in made.items():
         assert path == removed or path.stat().st_mtime_ns == stamp
-    table = tables.results_table(again, data, resamples=50)
+    table = tables.results_table(again, parts, resamples=50)
     roc_auc = table[table["metric"] == "song_roc_auc"].set_index("method")
     assert (roc_auc["value"] > 0.75).all()
     assert (roc_auc["low"] < roc_auc["value"]).all()
@@ -358,8 +359,8 @@ def test_study_keeps_everything_and_goes_on_where_it_was(data, tmp_path):
     assert roc_auc["shuffled"].notna().all()
 
 
-def test_a_change_in_the_data_is_another_study(data):
-    part = data["one"]
+def test_a_change_in_the_data_is_another_study(parts):
+    part = parts["one"]
     table = part.dataset.tracks.copy()
     table["labels"] = [("sad",), *table["labels"][1:]]
     changed = Labelled(replace(part.dataset, tracks=table), part.features)
@@ -390,9 +391,9 @@ def test_a_change_in_the_data_is_another_study(data):
         (lambda d: Method("m", weighting="seconds"), "seconds"),
     ],
 )
-def test_errors(data, call, message):
+def test_errors(parts, call, message):
     with pytest.raises(ValueError, match=message):
-        call(data)
+        call(parts)
 
 
 @pytest.mark.parametrize("approach", methods.APPROACHES)
@@ -422,7 +423,7 @@ def test_unknown_approach_lists_the_others():
         methods.by_name("magic", LabelSpace(), quick(), ["one"])
 
 
-def test_shuffled_training_only_of_what_trains(data, tmp_path):
+def test_shuffled_training_only_of_what_trains(parts, tmp_path):
     tags = {
         name: replace(
             part,
@@ -432,7 +433,7 @@ def test_shuffled_training_only_of_what_trains(data, tmp_path):
                 encoder={"columns": ["tags", "rest"], "blocks": [50, 10]},
             ),
         )
-        for name, part in data.items()
+        for name, part in parts.items()
     }
     found = protocol.run_study(tags, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1)
     assert [(len(o.scores), len(o.shuffled)) for o in found] == [(1, 0)]
@@ -440,16 +441,16 @@ def test_shuffled_training_only_of_what_trains(data, tmp_path):
     assert "shuffled" not in table or table["shuffled"].isna().all()
 
 
-def test_seed_decides_a_network(data):
+def test_seed_decides_a_network(parts):
     method = Method("mlp", projector="mlp", training=quick())
-    models = [methods.fit(method, [data["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]
-    projected = [model.project(data["three"].features) for model in models]
+    models = [methods.fit(method, [parts["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]
+    projected = [model.project(parts["three"].features) for model in models]
     assert torch.equal(projected[0], projected[1])
     assert not torch.allclose(projected[0], projected[2])
 
 
-def test_a_dataset_too_small_for_a_ceiling_has_none(data, monkeypatch):
-    part = data["one"]
+def test_a_dataset_too_small_for_a_ceiling_has_none(parts, monkeypatch):
+    part = parts["one"]
     scores = np.full(part.dataset.targets().shape, np.nan)
     scores[:, 0] = 0.5  # only one label could be learned
     monkeypatch.setattr(tables, "supervised_scores", lambda _: scores)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from mer_utils import methods, paper, protocol, tables
+from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.methods import Labelled
 from mer_utils.testing import MOODS, mood_dataset
 from mer_utils.training import TrainingSettings
 

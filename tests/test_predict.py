@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from mer_utils import cli, methods, predict, profiles, release, storage
-from mer_utils.features import Features
+from mer_utils.data import Features
 from mer_utils.models import Model
 from mer_utils.predict import Reference
 from mer_utils.projector import RidgeProjector

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_utils import encoders, evaluation, musicnn, probes, testing
-from mer_utils.datasets import Dataset
-from mer_utils.features import Features
+from mer_utils.data import Dataset, Features
 
 TRACKS, GROUP_SIZE = 60, 3
 GROUPS = [f"artist {i // GROUP_SIZE}" for i in range(TRACKS)]

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mer_utils import evaluation, protocol, tables
-from mer_utils.methods import Labelled, Method
+from mer_utils.data import Labelled
+from mer_utils.methods import Method
 from mer_utils.testing import mood_dataset
 from mer_utils.training import TrainingSettings
 

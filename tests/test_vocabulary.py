@@ -5,15 +5,8 @@ from collections import Counter
 
 import pytest
 
-from mer_utils import vocabulary
-from mer_utils.vocabulary import (
-    ANTONYMS,
-    AXES,
-    DEFINITIONS,
-    POLE_DEFINITIONS,
-    VOCABULARIES,
-    names,
-)
+from mer_utils import data
+from mer_utils.data import ANTONYMS, AXES, DEFINITIONS, POLE_DEFINITIONS, VOCABULARIES, names
 
 SIZES = {"mtg-jamendo": 56, "cal500": 18, "emotify": 9, "emotions": 6}
 ALL_NAMES = {name for key in VOCABULARIES for name in names(key)}
@@ -89,4 +82,4 @@ def test_mtg_tags(mtg_root):
     for part in ("train", "validation", "test"):
         (path,) = mtg_root.glob(f"**/split-0/autotagging_moodtheme-{part}.tsv")
         found |= set(re.findall(r"mood/theme---\w+", path.read_text(encoding="utf-8")))
-    assert found == {label.official for label in vocabulary.VOCABULARIES["mtg-jamendo"]}
+    assert found == {label.official for label in data.VOCABULARIES["mtg-jamendo"]}
