@@ -1,0 +1,59 @@
+"""How large the package is and how it hangs together: python benchmarks/structure.py
+
+Lines, modules, rooms (a folder or a module at the top), layers (the longest way down through the
+imports of rooms), arrows (imports between rooms) and circles; then the modules above 500 lines.
+Imports inside functions count, those for type checking alone too.
+"""
+
+import ast
+from pathlib import Path
+
+import networkx
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGE = PROJECT / "mer_utils"
+LONGEST = 500  # lines that a module may have
+
+
+def imported(path: Path) -> set[str]:
+    """The places of the package that a module imports, without the package's name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
+            base = node.module.split(".")[1:]
+            found |= {".".join([*base, name.name]) for name in node.names}
+    return found
+
+
+def main() -> None:
+    modules = {
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules.items()}
+    rooms = {name.partition(".")[0] for name in modules} - {"__init__"}
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(rooms)
+    for name, path in modules.items():
+        room = name.partition(".")[0]
+        if room not in rooms:
+            continue
+        to = {place.partition(".")[0] for place in imported(path)}
+        graph.add_edges_from((room, other) for other in to & rooms if other != room)
+    circles = [
+        sorted(part) for part in networkx.strongly_connected_components(graph) if len(part) > 1
+    ]
+    condensed = networkx.condensation(graph)
+    tests = sum(len(path.read_text().splitlines()) for path in (PROJECT / "tests").rglob("*.py"))
+    print(f"lines     {sum(lines.values()):,} (tests {tests:,})")
+    print(f"modules   {len(modules)} in {len(rooms)} rooms")
+    print(f"layers    {networkx.dag_longest_path_length(condensed) + 1}")
+    print(f"arrows    {graph.number_of_edges()}")
+    print(f"circles   {circles or 'none'}")
+    for name, count in sorted(lines.items(), key=lambda item: -item[1]):
+        if count > LONGEST:
+            print(f"above {LONGEST}: {name} {count}")
+
+
+if __name__ == "__main__":
+    main()
