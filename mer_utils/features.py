@@ -48,12 +48,11 @@ from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, audio, code, storage
 from mer_utils.audio import AudioError
-from mer_utils.data.types import Dataset
+from mer_utils.data.types import Dataset, Features, Layer, layer_positions
 from mer_utils.progress import progress_bar
 
 if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of features need none
     from mer_utils.encoders import Encoder
-from mer_utils.data.types import Features, Layer, layer_positions
 
 # The code that features pass through, beside the encoder's own (mer_utils.code): decoding, cutting,
 # gathering and rounding, not how work is resumed and handed out.

@@ -157,12 +157,7 @@ def on_test_part(
 
 def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:
     """The dataset with some of its segments (bool mask), and the tracks that they are of."""
-    features = replace(
-        part.features,
-        values=part.features.values[mask],
-        track=part.features.track[mask],
-        start=part.features.start[mask],
-    )
+    features = part.features.only(mask)
     tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
     if len(tracks["group"].unique()) == 1:  # a small part of a small dataset: tracks are resampled
         tracks = tracks.assign(group=tracks.index)

@@ -19,8 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from mer_utils import cues, demo_corpus, features, mert, musicnn
-from mer_utils.data import cal500, emotify, mtg_jamendo, mulan, types
-from mer_utils.data.types import Dataset, Features, Labelled
+from mer_utils.data.cal500 import load_cal500
+from mer_utils.data.emotify import load_emotify
+from mer_utils.data.mtg_jamendo import load_mtg_jamendo
+from mer_utils.data.mulan import load_mulan
+from mer_utils.data.types import Dataset, Features, Labelled, select
 from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash
 
@@ -206,9 +209,9 @@ def load_dataset(name: str, size: int | None = None) -> Dataset:
     if name in demo_corpus.DEMO_DATASETS:
         return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
     loaders = {
-        "mtg-jamendo": mtg_jamendo.load_mtg_jamendo,
-        "cal500": cal500.load_cal500,
-        "emotify": emotify.load_emotify,
+        "mtg-jamendo": load_mtg_jamendo,
+        "cal500": load_cal500,
+        "emotify": load_emotify,
     }
     return _with_audio(_FOLDERS[name], loaders[name])
 
@@ -236,7 +239,7 @@ def load_labelled(
     if profile.name == "mulan":
         files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
         folder = data_folder("mulan")
-        return {n: Labelled(*mulan.load_mulan(folder / files[n])) for n in profile.datasets}
+        return {n: Labelled(*load_mulan(folder / files[n])) for n in profile.datasets}
     encoder = load_encoder(profile.encoder, checkpoint=checkpoint or None, layers=profile.layers)
     labelled = {}
     for name, dataset in load_datasets(profile).items():
@@ -254,7 +257,7 @@ def projector_input(extracted: Features) -> Features:
     """
     name = extracted.encoder.get("name")
     if name == "musicnn":
-        return types.select(extracted, columns=musicnn.PARTS["penultimate"])
+        return select(extracted, columns=musicnn.PARTS["penultimate"])
     if name == "musicnn+cues":
         values, blocks = cues.projector_input(extracted.values)
         encoder = extracted.encoder | {"columns": list(cues.INPUT), "blocks": blocks}

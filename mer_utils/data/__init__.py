@@ -18,12 +18,10 @@ from mer_utils.data.emotify import load_emotify
 from mer_utils.data.folder import load_folder
 from mer_utils.data.mtg_jamendo import load_mtg_jamendo
 from mer_utils.data.mulan import load_mulan
-from mer_utils.data.reading import read_csv, read_text
 from mer_utils.data.types import (
     Dataset,
     Features,
     Labelled,
-    Layer,
     describe,
     group_split,
     pool_tracks,

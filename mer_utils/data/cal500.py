@@ -62,7 +62,7 @@ def load_cal500(
             mellow", whose hyphen its pattern does not match. Here all 18 words count.
     threshold: for "soft" a share, above 0 to 1 (default 0.5); for "listeners" a mean rating
         (default 4, on the survey's scale). No meaning for "hard".
-    audio: "require" or "skip"; see the module.
+    audio: "require" or "skip"; see `mer_utils.data`.
     audio_root: the folder of the mp3s, if it is not root/CAL500_32kps.
     Returns "cal500": track ids are the song names; split None; group = artist (the song's name up
     to the first hyphen).

@@ -47,7 +47,7 @@ def load_emotify(
         rule of arXiv 2410.11522); or a share above 0 to 1: the emotions that at least this share
         of the track's listeners chose (perhaps none).
     group: "track": every track on its own; "genre": the four genres, for splits by genre.
-    audio: "require" or "skip"; see the module.
+    audio: "require" or "skip"; see `mer_utils.data`.
     audio_root: the folder that holds the genres, if it is not root/emotifymusic.
     Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).

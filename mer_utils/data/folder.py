@@ -38,7 +38,7 @@ def load_folder(
         group: what must not be split (artist, album); empty or no such column: every track alone.
     labels: the vocabulary, in order; by default all labels that occur, sorted.
     name: the dataset's name; by default the CSV's name without its ending.
-    audio: "require" or "skip"; see the module.
+    audio: "require" or "skip"; see `mer_utils.data`.
     Raises ValueError or FileNotFoundError, naming the file, for a missing or unknown column, a path
     that occurs twice, a label outside a given vocabulary, another split.
     """

@@ -43,7 +43,7 @@ def load_mtg_jamendo(
 
     root: the clone of the repository, or a folder laid out like it.
     split_number: which official split, 0 to 4.
-    audio: "require" or "skip"; see the module.
+    audio: "require" or "skip"; see `mer_utils.data`.
     audio_root: the folder that holds 00 ... 99, if it is not root/audio.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.

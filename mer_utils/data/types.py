@@ -220,6 +220,15 @@ class Features:
             )
         return rows
 
+    def only(self, segments: np.ndarray) -> "Features":
+        """Some of the segments: a bool mask (segments,) or row numbers."""
+        return replace(
+            self,
+            values=self.values[segments],
+            track=self.track[segments],
+            start=self.start[segments],
+        )
+
 
 def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
     """Average each track's segments.
@@ -394,11 +403,5 @@ def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Lab
     table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
     top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
     dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
-    rows = np.isin(part.features.track, table.index.to_numpy())
-    features = replace(
-        part.features,
-        values=part.features.values[rows],
-        track=part.features.track[rows],
-        start=part.features.start[rows],
-    )
-    return Labelled(dataset, features)
+    segments = np.isin(part.features.track, table.index.to_numpy())
+    return Labelled(dataset, part.features.only(segments))
