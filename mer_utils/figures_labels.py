@@ -47,8 +47,8 @@ from mer_utils.plotting import (
 )
 
 if TYPE_CHECKING:
-    from mer_utils.clustering import LabelClusters
-    from mer_utils.labels import LabelEmbeddings
+    from mer_utils.labels.clustering import LabelClusters
+    from mer_utils.labels.embeddings import LabelEmbeddings
 
 
 def _cosine_distances(vectors: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mer_utils import storage
 from mer_utils.data.types import Features
-from mer_utils.labels import LabelSpace, weights_hash
+from mer_utils.labels.language_model import weights_hash
+from mer_utils.labels.space import LabelSpace
 from mer_utils.projector import ROWS, Projector, build_projector
 from mer_utils.training import project
 

@@ -23,7 +23,7 @@ from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import DEFINITIONS
 from mer_utils.encoders import Encoder, load_encoder
 from mer_utils.features import code_hash
-from mer_utils.labels import clean_name, embed_labels
+from mer_utils.labels.embeddings import clean_name, embed_labels
 from mer_utils.models import Model, load_model
 from mer_utils.profiles import projector_input
 from mer_utils.training import project

@@ -21,7 +21,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, evaluation, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
-from mer_utils.labels import weights_hash
+from mer_utils.labels.language_model import weights_hash
 from mer_utils.methods import Method, fit, method_settings, target_scores, with_chosen_clustering
 from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
@@ -30,11 +30,11 @@ from mer_utils.progress import progress_bar
 # What changes there makes the kept results of these methods anew, and no others.
 PASSES = ("protocol.Task.run", "methods.fit", "methods.target_scores", "methods.Method")
 PASSES += ("data.types.Labelled",)
-PASSES += ("data.types.Dataset", "data.types.Features", "labels.LabelSpace")
+PASSES += ("data.types.Dataset", "data.types.Features", "labels.space.LabelSpace")
 NETWORKS = ("methods.train", "methods.build_projector", "methods.seeded")
 RIDGES = ("methods.fit_ridge_to", "projector.RidgeProjector")
 TAGS = ("methods.bridge_tags",)
-CLUSTERS = ("clustering", "methods.cluster_training_labels", "methods.aim_at_clusters")
+CLUSTERS = ("labels.clustering", "methods.cluster_training_labels", "methods.aim_at_clusters")
 CLUSTERS += ("methods.cluster_names",)
 
 

@@ -16,17 +16,20 @@ from scipy.spatial.distance import pdist
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from sklearn.metrics import adjusted_rand_score
 
-from mer_utils import clustering, labels, storage
-from mer_utils.clustering import (
+from mer_utils import labels, storage
+from mer_utils.data import names
+from mer_utils.labels import (
     DECIDING,
     LabelClusters,
+    LabelEmbeddings,
+    LabelSpace,
     NotConvergedError,
     choose_setting,
     cluster_labels,
+    clustering,
+    embed_labels,
     sweep_settings,
 )
-from mer_utils.data import names
-from mer_utils.labels import LabelEmbeddings, LabelSpace, embed_labels
 
 # Settings that find the two groups and the outlier of `eight_labels`.
 FITTING = {
@@ -498,8 +501,8 @@ def test_labels_cluster_in_an_affective_space_too():
 @pytest.mark.parametrize("method", ["hdbscan", "agglomerative"])
 def test_save_and_load(tmp_path, eight_labels, method):
     original = cluster_labels(eight_labels, method, **FITTING[method])
-    clustering.save(original, tmp_path)
-    found = clustering.load(tmp_path)
+    labels.save_clusters(original, tmp_path)
+    found = labels.load_clusters(tmp_path)
     for name in ("labels", "names", "method", "settings", "datasets"):
         assert getattr(found, name) == getattr(original, name)
     np.testing.assert_array_equal(found.assignment, original.assignment)
@@ -512,16 +515,16 @@ def test_save_and_load(tmp_path, eight_labels, method):
 
 def test_settings_of_numpy_types_are_saved(tmp_path, eight_labels):
     found = cluster_labels(eight_labels, bandwidth=np.float32(0.5))
-    clustering.save(found, tmp_path)
-    assert clustering.load(tmp_path).settings == {"bandwidth": 0.5}
+    labels.save_clusters(found, tmp_path)
+    assert labels.load_clusters(tmp_path).settings == {"bandwidth": 0.5}
 
 
 def test_load_names_what_is_wrong(tmp_path, eight_labels):
     with pytest.raises(FileNotFoundError, match=r"label_clusters.json is missing"):
-        clustering.load(tmp_path)
-    clustering.save(cluster_labels(eight_labels, bandwidth=0.6), tmp_path)
+        labels.load_clusters(tmp_path)
+    labels.save_clusters(cluster_labels(eight_labels, bandwidth=0.6), tmp_path)
     tensors = storage.read_tensors(tmp_path / "label_clusters.safetensors")
     tensors["assignment"] = torch.zeros(8, dtype=torch.int64)
     storage.write_tensors(tmp_path / "label_clusters.safetensors", tensors)
     with pytest.raises(ValueError, match="delete both and make them again"):
-        clustering.load(tmp_path)
+        labels.load_clusters(tmp_path)

@@ -30,6 +30,7 @@ from mer_utils import (
     storage,
 )
 from mer_utils.data import Dataset
+from mer_utils.labels import language_model
 from mer_utils.methods import Method
 from mer_utils.testing import MOODS, mood_dataset
 from mer_utils.training import TrainingSettings
@@ -217,7 +218,7 @@ def other(*arguments, **named):
         ("methods.prepare", ALL),
         ("protocol.target_scores", ALL),
         ("protocol.Task.run", ALL),
-        ("labels.label_texts", ALL),
+        ("labels.embeddings.label_texts", ALL),
         ("models.Model.scores", ALL),
         ("evaluation.roc_auc", NETWORKS),
         ("evaluation.compare", set()),
@@ -401,8 +402,10 @@ def test_a_songs_kept_features_are_those_of_this_encoder(songs, tmp_path, monkey
 def test_label_vectors_are_those_of_this_code(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "CACHE", tmp_path)
     before = labels.embed_labels(["calm", "wild"]).vectors
-    encode = labels._encode_anew
-    monkeypatch.setattr(labels, "_encode_anew", lambda *a: (np.roll(encode(*a)[0], 1, 1), False))
+    encode = language_model._encode_anew
+    monkeypatch.setattr(
+        language_model, "_encode_anew", lambda *a: (np.roll(encode(*a)[0], 1, 1), False)
+    )
     np.testing.assert_allclose(
         labels.embed_labels(["calm", "wild"]).vectors, np.roll(before, 1, 1), atol=1e-6
     )

@@ -20,9 +20,8 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 
 from mer_utils import figures, figures_data, figures_labels, plotting
-from mer_utils.clustering import LabelClusters
 from mer_utils.data import ANTONYMS, VOCABULARIES, Antonym, Dataset, names
-from mer_utils.labels import LabelEmbeddings
+from mer_utils.labels import LabelClusters, LabelEmbeddings
 
 mpl.use("Agg")
 

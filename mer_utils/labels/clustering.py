@@ -43,7 +43,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
 from mer_utils import code, storage
-from mer_utils.labels import LabelEmbeddings, read_pair
+from mer_utils.labels.embeddings import LabelEmbeddings, read_pair
 from mer_utils.progress import progress_bar
 
 FILE_NAME = "label_clusters"
@@ -253,7 +253,7 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     return {setting: best["value"].iloc[0].item()}
 
 
-def save(clusters: LabelClusters, folder: str | Path, name: str = FILE_NAME) -> None:
+def save_clusters(clusters: LabelClusters, folder: str | Path, name: str = FILE_NAME) -> None:
     """Write clusters as `name`.safetensors and `name`.json into a folder."""
     folder = Path(folder)
     tensors = {
@@ -274,7 +274,7 @@ def save(clusters: LabelClusters, folder: str | Path, name: str = FILE_NAME) -> 
     storage.write_json(folder / f"{name}.json", description)
 
 
-def load(folder: str | Path, name: str = FILE_NAME) -> LabelClusters:
+def load_clusters(folder: str | Path, name: str = FILE_NAME) -> LabelClusters:
     """Read clusters that `save` wrote.
 
     Raises FileNotFoundError if a file is missing, ValueError if the two files do not belong
@@ -543,7 +543,7 @@ def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: Mapping) ->
     """The setting that the rule chooses for these labels, from memory if it was asked before."""
     vectors = np.ascontiguousarray(embeddings.vectors, dtype=np.float32)
     further = json.dumps(dict(fixed), sort_keys=True)
-    rule = code.hash_of(["clustering._sweep", "clustering.choose_setting"])
+    rule = code.hash_of(["labels.clustering._sweep", "labels.clustering.choose_setting"])
     return dict(_remembered_choice(vectors.tobytes(), vectors.shape, method, further, rule))
 
 
