@@ -26,9 +26,9 @@ import pandas as pd
 import soundfile
 import torch
 
-from mer_utils import audio, features, storage, testing
+from mer_utils import sound, storage
 from mer_utils.data import Dataset
-from mer_utils.encoders import Encoder, load_encoder
+from mer_utils.sound import Encoder, audio, features, load_encoder, random_mert
 
 PARTS = ("decode", "encoders", "throughput", "memory")
 
@@ -78,7 +78,7 @@ class Bench:
         self.arguments, self.folder = arguments, folder
         self.device, self.repeats = arguments.device, arguments.repeats
         self.mert = f"mert-v1-{arguments.size}"
-        self.checkpoint = testing.write_mert_checkpoint(folder / "mert", arguments.size)
+        self.checkpoint = random_mert.write_mert_checkpoint(folder / "mert", arguments.size)
         self.files = audio_files(arguments.audio, folder, arguments.tracks)
         self.options = {
             "batch_size": arguments.batch_size,
@@ -135,7 +135,7 @@ class Bench:
                 wall, cpu = timed(lambda b=batches, e=encoder: [e(batch) for batch in b])
                 bare.append(wall), bare_cpu.append(cpu)
                 wall, cpu = timed(
-                    lambda e=encoder, s=store: features.extract(dataset, e, s, **self.options)
+                    lambda e=encoder, s=store: sound.extract(dataset, e, s, **self.options)
                 )
                 whole.append(wall), whole_cpu.append(cpu)
             kind = f"{name}, {settings.get('precision', 'float32')}"
@@ -215,7 +215,7 @@ def peak_memory(
     layers = None if checkpoint is None else (1,)  # the convolutions take the most memory
     torch.set_num_threads(1)
     encoder = load_encoder(name, checkpoint, layers=layers, device=device)
-    features.extract(as_dataset(files), encoder, store, **options)
+    sound.extract(as_dataset(files), encoder, store, **options)
     # Linux; the portable ru_maxrss would begin with the memory of the parent process.
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x)
     return int(line.split()[1]) * 1024

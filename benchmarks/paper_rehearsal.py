@@ -20,8 +20,9 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from mer_utils import audio, data, pipeline, profiles, storage, testing
+from mer_utils import data, pipeline, profiles, storage
 from mer_utils.data import VOCABULARIES
+from mer_utils.sound import audio, random_mert
 
 RATE = 24_000
 HOURS = {"mtg-jamendo": 1095.0, "cal500": 33.0, "emotify": 6.7}  # of the whole datasets
@@ -41,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         assemble(root, real, options.tracks, options.seconds)
-        checkpoint = testing.write_mert_checkpoint(root / "MERT-v1-95M", size="95m")
+        checkpoint = random_mert.write_mert_checkpoint(root / "MERT-v1-95M", size="95m")
         os.environ["MER_DATA"] = str(root)
         profile = profiles.get("paper")
         store = profiles.CACHE / "features"

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mer_utils import audio, evaluation, predict, profiles
+from mer_utils import evaluation, predict, profiles
 from mer_utils.data import Labelled
 from mer_utils.models import Model
+from mer_utils.sound import audio
 
 SECONDS, RATE = 180, 44_100
 WORDS = ["hopeful", "eerie", "ready to dance"]

@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from mer_utils import data, encoders, evaluation, features, methods, profiles, protocol, storage
+from mer_utils import data, evaluation, methods, profiles, protocol, sound, storage
 from mer_utils.data import DEFINITIONS, Labelled
 from mer_utils.labels import clean_name
 from mer_utils.methods import Method
 from mer_utils.report import markdown
+from mer_utils.sound import features
 
 Direction = tuple[str, list[Labelled], Labelled]
 Trial = dict  # of one ridge: its method, target scores, inner ROC-AUC of each label of each fold
@@ -107,11 +108,11 @@ def real_audio(name: str) -> Labelled | None:
     except FileNotFoundError as error:
         print(f"going on without {name}: {error}")
         return None
-    encoder = encoders.load_encoder("musicnn+cues")
+    encoder = sound.load_encoder("musicnn+cues")
     made_by = {"tracks": list(dataset.tracks.index), "code": features.code_hash(encoder)}
     made_by = storage.settings_hash({**made_by, **encoder.settings()})
     store = storage.CACHE / "features" / f"{name}-selection-{made_by}"
-    return Labelled(dataset, profiles.projector_input(features.extract(dataset, encoder, store)))
+    return Labelled(dataset, sound.projector_input(sound.extract(dataset, encoder, store)))
 
 
 def strict(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:

@@ -16,12 +16,12 @@ import pandas as pd
 import yaml
 
 from mer_utils import predict, profiles, runs, storage
-from mer_utils.audio import AudioError
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
-from mer_utils.encoders import Encoder
 from mer_utils.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.progress import progress_bar
+from mer_utils.sound.audio import AudioError
+from mer_utils.sound.encoders import Encoder
 
 
 def parameter(text: str) -> tuple[str, object]:

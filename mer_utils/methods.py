@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils import code, musicnn
+from mer_utils import code
 from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
 from mer_utils.models import Model, statistics
 from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
+from mer_utils.sound import musicnn
 from mer_utils.training import (
     TrainingData,
     TrainingSettings,

@@ -31,10 +31,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mer_utils import audio, cues, evaluation, musicnn
+from mer_utils import evaluation
 from mer_utils.data.types import Dataset, Features, pool_tracks
-from mer_utils.encoders import Encoder
 from mer_utils.progress import progress_bar
+from mer_utils.sound import audio, cues, musicnn
+from mer_utils.sound.encoders import Encoder
 
 PENALTIES = tuple(np.logspace(-1, 6, 15).tolist())
 """Ridge penalties to choose from, for standardised features; each target gets its own."""

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_utils import cues, demo_corpus, features, mert, musicnn
+from mer_utils import demo_corpus
 from mer_utils.data.cal500 import load_cal500
 from mer_utils.data.emotify import load_emotify
 from mer_utils.data.mtg_jamendo import load_mtg_jamendo
 from mer_utils.data.mulan import load_mulan
-from mer_utils.data.types import Dataset, Features, Labelled, select
-from mer_utils.encoders import Encoder, load_encoder
+from mer_utils.data.types import Dataset, Labelled
+from mer_utils.sound import features, mert
+from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
 from mer_utils.storage import CACHE, PROJECT, settings_hash
 
 
@@ -247,22 +248,6 @@ def load_labelled(
         extracted = features.extract(dataset, encoder, store, executor)
         labelled[name] = Labelled(dataset, projector_input(extracted))
     return labelled
-
-
-def projector_input(extracted: Features) -> Features:
-    """The part of the stored features that a projector takes.
-
-    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
-    (`cues.projector_input`); of other encoders, everything.
-    """
-    name = extracted.encoder.get("name")
-    if name == "musicnn":
-        return select(extracted, columns=musicnn.PARTS["penultimate"])
-    if name == "musicnn+cues":
-        values, blocks = cues.projector_input(extracted.values)
-        encoder = extracted.encoder | {"columns": list(cues.INPUT), "blocks": blocks}
-        return replace(extracted, values=values, encoder=encoder)
-    return extracted
 
 
 def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:

@@ -30,6 +30,7 @@ from scipy import signal
 
 from mer_utils import composer
 from mer_utils.composer import Artist, Part, Point, Random, Score, Style
+from mer_utils.sound.audio import loudness
 
 SAMPLE_RATE = 24_000
 PEAK = 0.97
@@ -165,14 +166,6 @@ def render(score: Score, production: Production, random: Random) -> np.ndarray:
     return _master(toned, target, production.drive)
 
 
-def loudness(samples: np.ndarray) -> float:
-    """Root mean square of samples in dB relative to full scale; silence is -120."""
-    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
-
-
-# --- instruments
-
-
 @cache
 def _sound_font() -> bytes:
     return find_sound_font().read_bytes()
@@ -227,9 +220,6 @@ def _play_part(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
     synth.sounds_off()
     synth.generate_simple(SAMPLE_RATE // 10)  # let every voice end before the next part
     return 0.5 * (stereo[:, 0] + stereo[:, 1])  # (samples,)
-
-
-# --- effects
 
 
 def _ducking(score: Score, depth: float, length: int) -> np.ndarray:

@@ -11,8 +11,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import acoustics, audio
+from mer_utils import sound
 from mer_utils.data import Dataset
+from mer_utils.sound import acoustics, audio
 
 RATE = acoustics.SAMPLE_RATE
 SECONDS = np.arange(6 * RATE) / RATE  # (samples,)
@@ -221,5 +222,5 @@ def test_dataset_without_audio_gives_an_empty_table(written):
 def test_unreadable_file_is_named(written, tmp_path):
     (tmp_path / "broken.mp3").write_bytes(b"no music")
     tracks = written.tracks.assign(audio=str(tmp_path / "broken.mp3"))
-    with pytest.raises(audio.AudioError, match=r"broken\.mp3"):
+    with pytest.raises(sound.AudioError, match=r"broken\.mp3"):
         acoustics.measure_dataset(dataclasses.replace(written, tracks=tracks))

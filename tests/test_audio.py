@@ -12,9 +12,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import audio
-from mer_utils.audio import AudioError
+from mer_utils import sound
 from mer_utils.data import Dataset
+from mer_utils.sound import AudioError, audio
 
 
 def tone(sample_rate: int, seconds: float, channels: int = 1, hertz: float = 440) -> np.ndarray:
@@ -270,7 +270,7 @@ def test_what_ffmpeg_cannot_read_is_named(ffmpeg, tmp_path):
     song = tmp_path / "broken.wma"
     song.write_bytes(b"x")
     with pytest.raises(
-        audio.AudioError, match=r"broken\.wma: ffmpeg cannot read it \(Invalid data\)"
+        sound.AudioError, match=r"broken\.wma: ffmpeg cannot read it \(Invalid data\)"
     ):
         audio.read(song, 16_000)
 
@@ -279,5 +279,5 @@ def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     song = tmp_path / "song.m4a"
     song.write_bytes(b"aac")
-    with pytest.raises(audio.AudioError, match=r"install it, or .*ffmpeg -i song\.m4a song\.flac"):
+    with pytest.raises(sound.AudioError, match=r"install it, or .*ffmpeg -i song\.m4a song\.flac"):
         audio.read(song, 16_000)

@@ -12,27 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from moods import MOODS, mood_dataset
 
 from mer_utils import (
-    audio,
     code,
-    cues,
     demo_corpus,
-    encoders,
-    features,
     labels,
-    mert,
     methods,
-    musicnn,
     predict,
     profiles,
     protocol,
+    sound,
     storage,
 )
 from mer_utils.data import Dataset
 from mer_utils.labels import language_model
 from mer_utils.methods import Method
-from mer_utils.testing import MOODS, mood_dataset
+from mer_utils.sound import audio, cues, features, mert, musicnn
 from mer_utils.training import TrainingSettings
 
 PACKAGE = Path(code.__file__).parent
@@ -226,7 +222,7 @@ def other(*arguments, **named):
         ("figures.sweep_curves", set()),
         ("protocol.committee", set()),
         ("methods.paper_methods", set()),
-        ("audio.read", set()),
+        ("sound.audio.read", set()),
     ],
 )
 def test_a_change_makes_new_only_what_passes_through_it(monkeypatch, place, changed):
@@ -238,8 +234,8 @@ def test_a_change_makes_new_only_what_passes_through_it(monkeypatch, place, chan
     assert {name: protocol.code_hash(method) for name, method in METHODS.items()} == before
 
 
-def encoder(network: type, name: str) -> encoders.Encoder:
-    return encoders.Encoder(name, 1.0, object.__new__(network), {})
+def encoder(network: type, name: str) -> sound.Encoder:
+    return sound.Encoder(name, 1.0, object.__new__(network), {})
 
 
 ENCODERS = {
@@ -252,20 +248,20 @@ ENCODERS = {
 @pytest.mark.parametrize(
     ("place", "changed"),
     [
-        ("musicnn.log_mel", {"musicnn", "cues"}),
-        ("musicnn.read_bundle", {"musicnn", "cues"}),
-        ("acoustics.tempo", {"cues"}),
-        ("cues.QUIETEST", {"cues"}),
-        ("mert.Mert.pooled", {"mert"}),
-        ("mert.build_model", {"mert"}),
-        ("audio.segments", set(ENCODERS)),
-        ("features._batches", set(ENCODERS)),
-        ("features._to_half", set(ENCODERS)),
-        ("encoders.Encoder.__call__", set(ENCODERS)),
-        ("features._finalise", set()),
-        ("features._read_record", set()),
-        ("mert.find_checkpoint", set()),
-        ("musicnn.log_tags", set()),
+        ("sound.musicnn.log_mel", {"musicnn", "cues"}),
+        ("sound.musicnn.read_bundle", {"musicnn", "cues"}),
+        ("sound.acoustics.tempo", {"cues"}),
+        ("sound.cues.QUIETEST", {"cues"}),
+        ("sound.mert.Mert.pooled", {"mert"}),
+        ("sound.mert.build_model", {"mert"}),
+        ("sound.audio.segments", set(ENCODERS)),
+        ("sound.features._batches", set(ENCODERS)),
+        ("sound.features._to_half", set(ENCODERS)),
+        ("sound.encoders.Encoder.__call__", set(ENCODERS)),
+        ("sound.features._finalise", set()),
+        ("sound.features._read_record", set()),
+        ("sound.mert.find_checkpoint", set()),
+        ("sound.musicnn.log_tags", set()),
         ("training.train", set()),
     ],
 )
@@ -304,22 +300,21 @@ def imports(module: str) -> set[str]:
             protocol.PASSES,
             {},
         ),
-        (demo_corpus.PASSES, {}),
+        (demo_corpus.PASSES, {"data.types": "tracks are data here"}),
         (labels.PASSES, {"data.vocabulary": "texts are data here"}),
         (
-            (*features.PASSES, encoders.Encoder, cues.MusicnnWithCues, cues.load),
+            (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),
             {
-                "composer": "synthesizer.loudness alone",
                 "data.types": "tracks are data here",
-                "mert": "another encoder",
+                "sound.mert": "another encoder",
             },
         ),
         (
-            (*features.PASSES, encoders.Encoder, mert.Mert, mert.load),
+            (*features.PASSES, sound.Encoder, mert.Mert, mert.load),
             {
                 "data.types": "tracks are data here",
-                "cues": "another encoder",
-                "musicnn": "another encoder",
+                "sound.cues": "another encoder",
+                "sound.musicnn": "another encoder",
             },
         ),
     ],
@@ -367,26 +362,26 @@ def songs(tmp_path) -> Dataset:
 def test_features_of_other_code_are_never_taken_for_these(songs, tmp_path, monkeypatch):
     profile = replace(profiles.get("smoke"), encoder="tone")
     store, named = profiles.feature_store(profile, songs, Tone()), tmp_path / "named"
-    before = features.extract(songs, Tone(), named)
+    before = sound.extract(songs, Tone(), named)
     stamp = (named / "values.npy").stat().st_mtime_ns
-    features.extract(songs, Tone(), named)
+    sound.extract(songs, Tone(), named)
     monkeypatch.setattr(sys.modules[__name__], "level", louder)
     assert profiles.feature_store(profile, songs, Tone()) != store
     with pytest.raises(ValueError, match="code"):
-        features.extract(songs, Tone(), named)
-    after = features.extract(songs, Tone(), tmp_path / "new")
+        sound.extract(songs, Tone(), named)
+    after = sound.extract(songs, Tone(), tmp_path / "new")
     np.testing.assert_allclose(after.values, 2 * before.values, rtol=1e-2)
     monkeypatch.undo()
     assert profiles.feature_store(profile, songs, Tone()) == store
-    features.extract(songs, Tone(), named)
+    sound.extract(songs, Tone(), named)
     assert (named / "values.npy").stat().st_mtime_ns == stamp
 
 
 def test_changed_cutting_makes_other_features(songs, tmp_path, monkeypatch):
-    features.extract(songs, Tone(), tmp_path / "store")
+    sound.extract(songs, Tone(), tmp_path / "store")
     monkeypatch.setattr(audio, "segments", lambda waveform, *_: waveform[None, :4000])
     with pytest.raises(ValueError, match="code"):
-        features.extract(songs, Tone(), tmp_path / "store")
+        sound.extract(songs, Tone(), tmp_path / "store")
 
 
 def test_a_songs_kept_features_are_those_of_this_encoder(songs, tmp_path, monkeypatch):

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moods import MOODS, mood_dataset
 
 from mer_utils import comparisons, demo_corpus, methods, protocol
 from mer_utils.comparisons import affect_correlation, co_occurrence_map
 from mer_utils.data import Dataset, Features, Labelled
 from mer_utils.labels import LabelSpace
 from mer_utils.methods import Method
-from mer_utils.testing import MOODS, mood_dataset
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from mer_utils import acoustics, cues, encoders, musicnn
+from mer_utils import sound
+from mer_utils.sound import acoustics, cues, musicnn
 
 
 @pytest.fixture(scope="module")
-def encoder() -> encoders.Encoder:
-    return encoders.load_encoder("musicnn+cues", device="cpu")
+def encoder() -> sound.Encoder:
+    return sound.load_encoder("musicnn+cues", device="cpu")
 
 
 def tone(seconds: float = 4.0, frequency: float = 440.0) -> np.ndarray:
@@ -21,7 +22,7 @@ def test_columns_are_musicnn_and_the_cues(encoder):
     waveforms = np.stack([tone(), tone(frequency=220.0)])
     values = encoder(waveforms)
     assert values.shape == (2, 1, encoder.dim) == (2, 1, 1763)
-    alone = encoders.load_encoder("musicnn", device="cpu")(waveforms)
+    alone = sound.load_encoder("musicnn", device="cpu")(waveforms)
     np.testing.assert_array_equal(values[..., :1756], alone)
     for row, waveform in zip(values[:, 0], waveforms, strict=True):
         measured = acoustics.measure(waveform, musicnn.SAMPLE_RATE)
@@ -38,7 +39,7 @@ def test_frames_average_to_the_segment(encoder):
 
 
 def test_silence_has_neutral_cues():
-    measured = dict(zip(acoustics.CUES, cues.measure(np.zeros(32_000, np.float32)), strict=True))
+    measured = dict(zip(acoustics.CUES, cues.cue_values(np.zeros(32_000, np.float32)), strict=True))
     assert measured["loudness"] == cues.QUIETEST
     for name, value in cues.NEUTRAL.items():
         assert measured[name] == pytest.approx(value)
@@ -47,7 +48,7 @@ def test_silence_has_neutral_cues():
 
 def test_projector_input_takes_logarithms_of_tags_only():
     values = np.random.default_rng(0).uniform(0.1, 1, size=(3, 1, 1763))
-    chosen, blocks = cues.projector_input(values)
+    chosen, blocks = cues.input_parts(values)
     assert blocks == [50, 200, 7]
     assert chosen.shape == (3, 1, 257)
     np.testing.assert_allclose(chosen[..., :50], np.log(values[..., :50]), atol=1e-5)
@@ -57,4 +58,4 @@ def test_projector_input_takes_logarithms_of_tags_only():
 
 def test_other_layers_are_refused():
     with pytest.raises(ValueError, match="has one layer"):
-        encoders.load_encoder("musicnn+cues", layers=("tags",))
+        sound.load_encoder("musicnn+cues", layers=("tags",))

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from mer_utils import composer, data, demo_corpus, storage, synthesizer
 from mer_utils.composer import STYLES, Point, compose, draw_artist, facts
+from mer_utils.sound import audio
 
 NAMES = tuple(demo_corpus.DEMO_DATASETS)
 SIZE = 14
@@ -248,7 +249,7 @@ def onset_strength(samples) -> float:
 
 
 def test_loudness_moves_with_arousal(corpus, sounds):
-    assert pooled(corpus, sounds, synthesizer.loudness, "arousal") > 0.65
+    assert pooled(corpus, sounds, audio.loudness, "arousal") > 0.65
 
 
 def test_spectral_centroid_moves_with_arousal(corpus, sounds):
@@ -260,9 +261,7 @@ def test_onsets_in_the_sound_move_with_arousal(corpus, sounds):
 
 
 def test_datasets_differ_in_loudness(sounds):
-    level = {
-        name: np.mean([synthesizer.loudness(s) for s in clips]) for name, clips in sounds.items()
-    }
+    level = {name: np.mean([audio.loudness(s) for s in clips]) for name, clips in sounds.items()}
     assert level["demo-emotify"] + 1 < level["demo-mtg"] < level["demo-cal500"] - 0.5
 
 

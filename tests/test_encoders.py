@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mer_utils import encoders, testing
+from mer_utils import sound
+from mer_utils.sound import encoders, random_mert
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,13 +23,13 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return testing.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
+    return random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
 
 
 @pytest.fixture(scope="module", params=["mert-v1-95m", "musicnn"])
 def encoder(request, checkpoint):
     folder = checkpoint if request.param.startswith("mert") else None
-    return encoders.load_encoder(request.param, folder, device="cpu")
+    return sound.load_encoder(request.param, folder, device="cpu")
 
 
 def noise(encoder, batch=2, seconds=1.5):
@@ -39,7 +40,7 @@ def noise(encoder, batch=2, seconds=1.5):
 def test_names():
     assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn", "musicnn+cues")
     with pytest.raises(ValueError, match=r"no encoder 'clap'; there is mert-v1-95m, .*musicnn"):
-        encoders.load_encoder("clap")
+        sound.load_encoder("clap")
 
 
 def test_shapes_and_types(encoder):
@@ -98,43 +99,43 @@ def test_silence_is_encoded(encoder):
 
 
 def test_features_that_are_not_finite_are_an_error(tmp_path):
-    folder = testing.write_mert_checkpoint(tmp_path, file_format="bin")
+    folder = random_mert.write_mert_checkpoint(tmp_path, file_format="bin")
     tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
     tensors["encoder.layers.0.layer_norm.weight"][0] = torch.inf
     torch.save(tensors, folder / "pytorch_model.bin")
-    broken = encoders.load_encoder("mert-v1-95m", folder, device="cpu")
+    broken = sound.load_encoder("mert-v1-95m", folder, device="cpu")
     with pytest.raises(FloatingPointError, match="features that are not finite"):
         broken(noise(broken))
 
 
 def test_layers_given_as_one_value_are_refused(checkpoint):
     with pytest.raises(ValueError, match=r"layers=3; write a sequence"):
-        encoders.load_encoder("mert-v1-95m", checkpoint, 3)
+        sound.load_encoder("mert-v1-95m", checkpoint, 3)
     with pytest.raises(ValueError, match=r"layers='tags'; write a sequence"):
-        encoders.load_encoder("musicnn", layers="tags")
+        sound.load_encoder("musicnn", layers="tags")
 
 
 def test_layers_may_be_numpy_integers(checkpoint):
-    encoder = encoders.load_encoder("mert-v1-95m", checkpoint, np.array([1, 2]), "cpu")
+    encoder = sound.load_encoder("mert-v1-95m", checkpoint, np.array([1, 2]), "cpu")
     assert encoder.layers == (1, 2)
     json.dumps(encoder.settings())
 
 
 def test_devices():
     with pytest.raises(ValueError, match="device 'abacus' is none of PyTorch's"):
-        encoders.load_encoder("musicnn", device="abacus")
+        sound.load_encoder("musicnn", device="abacus")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="finds no GPU here"):
-            encoders.load_encoder("musicnn", device="cuda")
-        assert encoders.load_encoder("musicnn").spec["device"] == "cpu"
+            sound.load_encoder("musicnn", device="cuda")
+        assert sound.load_encoder("musicnn").spec["device"] == "cpu"
 
 
 def test_segment_seconds(checkpoint):
-    encoder = encoders.load_encoder("mert-v1-95m", checkpoint, segment_seconds=5)
+    encoder = sound.load_encoder("mert-v1-95m", checkpoint, segment_seconds=5)
     assert encoder.segment_seconds == encoder.settings()["segment_seconds"] == 5.0
     for wrong in (0, 0.01, float("nan")):
         with pytest.raises(ValueError, match=r"segment_seconds=.*at least 0\.017 s"):
-            encoders.load_encoder("mert-v1-95m", checkpoint, segment_seconds=wrong)
+            sound.load_encoder("mert-v1-95m", checkpoint, segment_seconds=wrong)
 
 
 def test_settings_say_what_decides_the_numbers(encoder, checkpoint, tmp_path):
@@ -148,13 +149,13 @@ def test_settings_say_what_decides_the_numbers(encoder, checkpoint, tmp_path):
 
 def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_path):
     def settings(folder=checkpoint, **arguments):
-        return encoders.load_encoder("mert-v1-95m", folder, device="cpu", **arguments).settings()
+        return sound.load_encoder("mert-v1-95m", folder, device="cpu", **arguments).settings()
 
     ours = settings()
     assert settings() == ours
-    other = testing.write_mert_checkpoint(tmp_path / "seed", seed=1)
+    other = random_mert.write_mert_checkpoint(tmp_path / "seed", seed=1)
     assert settings(other) != ours
-    normalised = testing.write_mert_checkpoint(tmp_path / "norm", do_normalize=True)
+    normalised = random_mert.write_mert_checkpoint(tmp_path / "norm", do_normalize=True)
     assert settings(normalised)["do_normalize"] != ours["do_normalize"]
     assert settings(layers=(1,)) != ours
     assert settings(precision="bfloat16") != ours
@@ -170,7 +171,7 @@ def encode_elsewhere(spec, waveforms):
 def test_a_spec_makes_the_same_encoder_in_another_process(checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.parent)
     relative = checkpoint.relative_to(checkpoint.parent)
-    encoder = encoders.load_encoder("mert-v1-95m", relative, (2, 4), "cpu", precision="bfloat16")
+    encoder = sound.load_encoder("mert-v1-95m", relative, (2, 4), "cpu", precision="bfloat16")
     spec = json.loads(json.dumps(encoder.spec))
     assert spec == encoder.spec
     monkeypatch.chdir("/")

@@ -26,12 +26,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils import audio, data, features, storage
-from mer_utils.audio import AudioError
+from mer_utils import data, sound, storage
 from mer_utils.data import Dataset, Features
+from mer_utils.sound import AudioError, Encoder, audio, features, random_mert
 
 if TYPE_CHECKING:
-    from mer_utils.encoders import Encoder
+    from mer_utils import sound
+    from mer_utils.sound import AudioError, Encoder, audio, features
 
 RATE = 4000
 FINAL = ("manifest.json", "values.npy", "tracks.parquet", "index.parquet")
@@ -99,7 +100,7 @@ def dataset(tmp_path: Path) -> Dataset:
 @pytest.fixture
 def expected(dataset: Dataset, tmp_path: Path) -> dict[str, bytes]:
     """The files of an extraction that nothing interrupts."""
-    features.extract(dataset, FakeEncoder(), tmp_path / "expected", tracks_per_shard=2)
+    sound.extract(dataset, FakeEncoder(), tmp_path / "expected", tracks_per_shard=2)
     return content(tmp_path / "expected")
 
 
@@ -107,7 +108,7 @@ def expected(dataset: Dataset, tmp_path: Path) -> dict[str, bytes]:
 
 
 def test_values_are_those_of_each_segment(dataset: Dataset, tmp_path: Path) -> None:
-    found = features.extract(dataset, FakeEncoder(), tmp_path / "store", batch_size=3)
+    found = sound.extract(dataset, FakeEncoder(), tmp_path / "store", batch_size=3)
     row = 0
     for track, path in dataset.tracks["audio"].items():
         waveform = audio.read(path, RATE)
@@ -124,7 +125,7 @@ def test_values_are_those_of_each_segment(dataset: Dataset, tmp_path: Path) -> N
 def test_a_track_shorter_than_a_segment_is_one_shorter_segment(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "audio", [1.5, 4.0, 1.5])
     encoder = FakeEncoder(segment_seconds=2.0)
-    found = features.extract(dataset, encoder, tmp_path / "store")
+    found = sound.extract(dataset, encoder, tmp_path / "store")
     index = pd.read_parquet(tmp_path / "store" / "index.parquet")
     assert index["track"].tolist() == ["t0", "t1", "t1", "t2"]
     assert index["seconds"].tolist() == [1.5, 2.0, 2.0, 1.5]
@@ -149,25 +150,25 @@ def test_load_maps_only_the_layers_asked_for(expected: dict[str, bytes], tmp_pat
     store = tmp_path / "expected"
     whole = np.load(store / "values.npy")  # (layers, segments, dim)
     for layers, at in [(None, [0, 1, 2]), ([6], [1]), ([3, 9], [0, 2]), ([9, 6, 3], [2, 1, 0])]:
-        found = features.load(store, layers)
+        found = sound.load_features(store, layers)
         assert isinstance(found.values, np.memmap)
         assert not found.values.flags.owndata
         np.testing.assert_array_equal(found.values, whole[at].transpose(1, 0, 2))
         assert found.encoder["layers"] == (layers or [3, 6, 9])
-    irregular = features.load(store, [6, 3, 9])  # a copy
+    irregular = sound.load_features(store, [6, 3, 9])  # a copy
     np.testing.assert_array_equal(irregular.values, whole[[1, 0, 2]].transpose(1, 0, 2))
     with pytest.raises(ValueError, match=r"no layer 4 .* they have \[3, 6, 9\]"):
-        features.load(store, [3, 4])
+        sound.load_features(store, [3, 4])
 
 
 def test_load_refuses_what_is_not_complete_or_damaged(
     expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="no complete features here"):
-        features.load(tmp_path / "nowhere")
+        sound.load_features(tmp_path / "nowhere")
     np.save(tmp_path / "expected" / "values.npy", np.zeros((3, 2, 4), np.float16))
     with pytest.raises(ValueError, match=r"shape \(3, 2, 4\) instead of \(3, 30, 4\)"):
-        features.load(tmp_path / "expected")
+        sound.load_features(tmp_path / "expected")
 
 
 @given(lengths=st.lists(st.integers(1, 3), max_size=30), batch_size=st.integers(1, 5))
@@ -188,8 +189,8 @@ def test_batches_have_one_length_and_lose_nothing(lengths: list[int], batch_size
 
 def test_a_second_run_does_nothing(dataset: Dataset, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    first = features.extract(dataset, FakeEncoder(), store)
-    again = features.extract(dataset, FakeEncoder(before=pytest.fail), store)
+    first = sound.extract(dataset, FakeEncoder(), store)
+    again = sound.extract(dataset, FakeEncoder(before=pytest.fail), store)
     np.testing.assert_array_equal(first.values, again.values)
 
 
@@ -215,10 +216,10 @@ def test_stopped_before_any_move_it_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(storage.os, "replace", interrupting)
         with pytest.raises(KeyboardInterrupt):
-            features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
+            sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     with pytest.raises(ValueError, match="no complete features"):
-        features.load(store)
-    features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
+        sound.load_features(store)
+    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
 
 
@@ -233,13 +234,13 @@ def test_only_missing_shards_are_done(
     options = {"tracks_per_shard": 2, "batch_size": 1}
     store = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, stopping(), store, **options)
+        sound.extract(dataset, stopping(), store, **options)
     assert len(list(store.glob("shards/*"))) == 1  # of 4 segments; the next has 6
     (store / "shards" / "00000.safetensors").write_bytes(b"cut by a full disk")
     with pytest.raises(KeyboardInterrupt):  # the damaged shard is done again
-        features.extract(dataset, stopping(), store, **options)
+        sound.extract(dataset, stopping(), store, **options)
     calls = count()
-    found = features.extract(dataset, FakeEncoder(before=lambda: next(calls)), store, **options)
+    found = sound.extract(dataset, FakeEncoder(before=lambda: next(calls)), store, **options)
     assert next(calls) == len(found) - 4
 
 
@@ -247,7 +248,7 @@ def test_only_missing_shards_are_done(
 def forkserver() -> BaseContext:
     """Processes that are forked from one that has imported what they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mer_utils.encoders", "mer_utils.features", "test_features"])
+    context.set_forkserver_preload(["mer_utils.sound", "test_features"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11 does not pass it on
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -257,7 +258,7 @@ def forkserver() -> BaseContext:
 
 def _extract(dataset: Dataset, store: Path, begun: Event) -> None:
     begun.set()
-    features.extract(dataset, FakeEncoder(seconds=0.03), store, tracks_per_shard=2)
+    sound.extract(dataset, FakeEncoder(seconds=0.03), store, tracks_per_shard=2)
 
 
 def test_killed_at_random_moments_it_gives_the_same_bytes(
@@ -283,7 +284,7 @@ def test_killed_at_random_moments_it_gives_the_same_bytes(
         assert child.exitcode == -signal.SIGKILL
         counts.append(shards())
     assert any(0 < count < 6 for count in counts), "never killed in the middle"
-    features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
+    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
 
 
@@ -310,7 +311,7 @@ def test_threads_give_the_same_bytes(
     dataset: Dataset, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     with ThreadPoolExecutor(3) as pool:
-        features.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
     assert content(tmp_path / "store") == expected
 
 
@@ -318,7 +319,7 @@ def test_processes_give_the_same_bytes(
     forkserver: BaseContext, dataset: Dataset, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     with ProcessPoolExecutor(2, mp_context=forkserver) as pool:
-        features.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
     assert content(tmp_path / "store") == expected
 
 
@@ -335,8 +336,8 @@ def test_a_pool_that_dies_is_a_clear_error_and_can_be_resumed(
         ProcessPoolExecutor(1, mp_context=forkserver) as pool,
         pytest.raises(RuntimeError, match=r"shard 0000\d .* finished shards are kept"),
     ):
-        features.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
-    features.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
+        sound.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
+    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
 
 
@@ -372,7 +373,7 @@ def test_dask_completes_though_a_worker_is_killed(
     killer = threading.Thread(target=kill_one)
     killer.start()
     executor = cluster.get_executor()
-    features.extract(dataset, FakeEncoder(seconds=0.2), store, executor, tracks_per_shard=2)
+    sound.extract(dataset, FakeEncoder(seconds=0.2), store, executor, tracks_per_shard=2)
     killer.join()
     assert killed[0][1] < 6  # in the middle: not all shards were there
     assert killed[0][0] not in cluster.run(os.getpid).values()
@@ -390,9 +391,9 @@ def test_dask_looks_again_at_a_repaired_file(cluster, tmp_path: Path) -> None:
     submit = executor.submit
     executor.submit = lambda *call: kept.append(submit(*call)) or kept[-1]
     with pytest.raises(AudioError, match="1 of 2 tracks"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "store", executor)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "store", executor)
     path.write_bytes(good)
-    assert len(features.extract(dataset, FakeEncoder(), tmp_path / "store", executor)) == 4
+    assert len(sound.extract(dataset, FakeEncoder(), tmp_path / "store", executor)) == 4
 
 
 # ----------------------------------------------------------------------------------- real encoders
@@ -417,15 +418,15 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module", params=["musicnn", "mert-v1-95m"])
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """The trained musicnn, and a small random MERT."""
-    from mer_utils import encoders, testing  # slow to import, and dask's workers import this file
+    from mer_utils import sound
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the forkserver
     checkpoint = None
     if request.param != "musicnn":
-        checkpoint = testing.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
+        checkpoint = random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
     layers = ("all",) if checkpoint is None else (1, 3)
-    yield encoders.load_encoder(
+    yield sound.load_encoder(
         request.param, checkpoint, layers=layers, segment_seconds=2.0, device="cpu"
     )
     torch.set_num_threads(threads)
@@ -434,7 +435,7 @@ def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_real_encoders_give_the_same_bytes_everywhere(
     encoder: "Encoder", tones: Dataset, forkserver: BaseContext, tmp_path: Path
 ) -> None:
-    found = features.extract(tones, encoder, tmp_path / "here", tracks_per_shard=1)
+    found = sound.extract(tones, encoder, tmp_path / "here", tracks_per_shard=1)
     assert found.track.tolist() == ["a", "b", "b", "b", "c", "c"]
     assert found.encoder["name"] == encoder.name
     for row, (track, start) in enumerate(zip(found.track, found.start, strict=True)):
@@ -447,15 +448,15 @@ def test_real_encoders_give_the_same_bytes_everywhere(
         ("processes", ProcessPoolExecutor(1, mp_context=forkserver)),
     ]:
         with pool:
-            features.extract(tones, encoder, tmp_path / name, pool, tracks_per_shard=1)
+            sound.extract(tones, encoder, tmp_path / name, pool, tracks_per_shard=1)
         assert content(tmp_path / name) == content(tmp_path / "here")
 
 
 def test_the_batch_size_changes_rounding_at_most(
     encoder: "Encoder", tones: Dataset, tmp_path: Path
 ) -> None:
-    one = features.extract(tones, encoder, tmp_path / "one", batch_size=1)
-    four = features.extract(tones, encoder, tmp_path / "four", batch_size=4)
+    one = sound.extract(tones, encoder, tmp_path / "one", batch_size=1)
+    four = sound.extract(tones, encoder, tmp_path / "four", batch_size=4)
     np.testing.assert_allclose(one.values, four.values, rtol=2e-3, atol=1e-4)
 
 
@@ -465,7 +466,7 @@ def test_the_batch_size_changes_rounding_at_most(
 def test_another_setting_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, FakeEncoder(before=interrupt), store)
+        sound.extract(dataset, FakeEncoder(before=interrupt), store)
     fewer = replace(dataset, tracks=dataset.tracks.iloc[1:])
     for other, encoder, options, message in [
         (dataset, FakeEncoder(gain=2.0), {}, "encoder.gain is 1.0 there and 2.0 now"),
@@ -476,7 +477,7 @@ def test_another_setting_is_refused(dataset: Dataset, tmp_path: Path) -> None:
         (replace(dataset, name="other"), FakeEncoder(), {}, "dataset is 'noise' there"),
     ]:
         with pytest.raises(ValueError, match="made with other settings") as error:
-            features.extract(other, encoder, store, **options)
+            sound.extract(other, encoder, store, **options)
         assert message in str(error.value)
         assert str(store) in str(error.value)
 
@@ -486,12 +487,12 @@ def test_other_versions_matter_only_until_the_store_is_complete(
 ) -> None:
     begun, complete = tmp_path / "begun", tmp_path / "complete"
     with pytest.raises(KeyboardInterrupt):
-        features.extract(dataset, FakeEncoder(before=interrupt), begun)
-    features.extract(dataset, FakeEncoder(), complete)
+        sound.extract(dataset, FakeEncoder(before=interrupt), begun)
+    sound.extract(dataset, FakeEncoder(), complete)
     monkeypatch.setattr(features, "version", lambda package: "99")
     with pytest.raises(ValueError, match=r"versions\.numpy is .* there and '99' now"):
-        features.extract(dataset, FakeEncoder(), begun)
-    features.extract(dataset, FakeEncoder(), complete, batch_size=2)
+        sound.extract(dataset, FakeEncoder(), begun)
+    sound.extract(dataset, FakeEncoder(), complete, batch_size=2)
 
 
 def test_a_worker_with_another_encoder_is_refused(dataset: Dataset, tmp_path: Path) -> None:
@@ -508,21 +509,21 @@ def test_a_worker_with_another_encoder_is_refused(dataset: Dataset, tmp_path: Pa
         ThreadPoolExecutor(1) as pool,
         pytest.raises(RuntimeError, match=r"encoder\.weights_sha256 is 'a' there and 'b' now"),
     ):
-        features.extract(dataset, Changing(), tmp_path / "store", pool)
+        sound.extract(dataset, Changing(), tmp_path / "store", pool)
 
 
 def test_a_folder_of_something_else_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not empty, and no feature store"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "audio")
+        sound.extract(dataset, FakeEncoder(), tmp_path / "audio")
 
 
 def test_arguments_are_checked(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_error"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "s", on_error="ignore")
+        sound.extract(dataset, FakeEncoder(), tmp_path / "s", on_error="ignore")
     with pytest.raises(ValueError, match="at least 1"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "s", tracks_per_shard=0)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "s", tracks_per_shard=0)
     with pytest.raises(ValueError, match="at least 1"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "s", batch_size=0)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "s", batch_size=0)
 
 
 def test_forked_processes_are_refused(dataset: Dataset, tmp_path: Path) -> None:
@@ -530,12 +531,12 @@ def test_forked_processes_are_refused(dataset: Dataset, tmp_path: Path) -> None:
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool,
         pytest.raises(ValueError, match=r'mp_context=multiprocessing\.get_context\("spawn"\)'),
     ):
-        features.extract(dataset, FakeEncoder(), tmp_path / "store", pool)
+        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool)
 
 
 def test_values_that_float16_cannot_hold_are_an_error(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"fake: layer 3 has values up to .*65504"):
-        features.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
+        sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
 
 
 # ------------------------------------------------------------------------------------- bad audio
@@ -553,9 +554,7 @@ def broken(dataset: Dataset) -> Dataset:
 def test_bad_audio_is_one_error_at_the_end(broken: Dataset, tmp_path: Path, threads: int) -> None:
     store = tmp_path / "store"
     with ThreadPoolExecutor(threads or 1) as pool, pytest.raises(AudioError) as error:
-        features.extract(
-            broken, FakeEncoder(), store, pool if threads else None, tracks_per_shard=2
-        )
+        sound.extract(broken, FakeEncoder(), store, pool if threads else None, tracks_per_shard=2)
     assert "2 of 11 tracks could not be read" in str(error.value)
     for track in ("t2", "t7"):
         assert f"{track}: {broken.tracks.loc[track, 'audio']}" in str(error.value)
@@ -566,7 +565,7 @@ def test_bad_audio_is_one_error_at_the_end(broken: Dataset, tmp_path: Path, thre
 def test_a_repaired_file_costs_only_its_shard(broken: Dataset, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with pytest.raises(AudioError):
-        features.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
+        sound.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
     before = {path.name: path.stat().st_mtime_ns for path in store.glob("shards/*")}
     for track in ("t2", "t7"):
         soundfile.write(broken.tracks.loc[track, "audio"], np.ones(2 * RATE) / 2, RATE)
@@ -579,7 +578,7 @@ def test_a_repaired_file_costs_only_its_shard(broken: Dataset, tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "write_tensors", spy)
-        found = features.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
+        found = sound.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
     assert written == ["00001.safetensors", "00003.safetensors"]
     assert set(written) < set(before)
     assert found.track.tolist().count("t2") == 2
@@ -588,16 +587,16 @@ def test_a_repaired_file_costs_only_its_shard(broken: Dataset, tmp_path: Path) -
 def test_skipped_tracks_are_told_and_recorded(broken: Dataset, tmp_path: Path) -> None:
     store = tmp_path / "store"
     with pytest.raises(AudioError):
-        features.extract(broken, FakeEncoder(), store)
+        sound.extract(broken, FakeEncoder(), store)
     with pytest.warns(UserWarning, match="2 of 11 tracks could not be read"):
-        found = features.extract(broken, FakeEncoder(), store, on_error="skip")
+        found = sound.extract(broken, FakeEncoder(), store, on_error="skip")
     assert set(broken.tracks.index) - set(found.track) == {"t2", "t7"}
     tracks = pd.read_parquet(store / "tracks.parquet").set_index("track")
     assert tracks.loc["t2", "segments"] == 0
     assert "not readable as audio" in tracks.loc["t2", "error"]
     assert tracks["error"].notna().sum() == 2
     with pytest.raises(AudioError, match="2 of 11"):  # also when there is nothing left to do
-        features.extract(broken, FakeEncoder(), store)
+        sound.extract(broken, FakeEncoder(), store)
     with pytest.raises(
         ValueError, match="2 of 11 tracks have no features, first: \\['t2', 't7'\\]"
     ):
@@ -610,9 +609,9 @@ def test_missing_audio_is_told_before_any_work(dataset: Dataset, tmp_path: Path)
     Path(tracks.loc["t5", "audio"]).unlink()
     partial = replace(dataset, tracks=tracks)
     with pytest.raises(AudioError, match="2 of 11 tracks have no audio file, first: t1"):
-        features.extract(partial, FakeEncoder(before=pytest.fail), tmp_path / "store")
+        sound.extract(partial, FakeEncoder(before=pytest.fail), tmp_path / "store")
     with pytest.warns(UserWarning, match="2 of 11"):
-        found = features.extract(partial, FakeEncoder(), tmp_path / "store", on_error="skip")
+        found = sound.extract(partial, FakeEncoder(), tmp_path / "store", on_error="skip")
     assert set(tracks.index) - set(found.track) == {"t1", "t5"}
 
 
@@ -620,24 +619,24 @@ def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path: Path) -> None:
     dataset, encoder = make_dataset(tmp_path / "audio", [1.2, 3.0]), FakeEncoder()
     encoder.minimum_samples = 5000
     with pytest.raises(AudioError, match=r"t0: .* 4800 samples at 4000 Hz, but fake needs"):
-        features.extract(dataset, encoder, tmp_path / "store")
+        sound.extract(dataset, encoder, tmp_path / "store")
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "audio", [2.0])
     Path(dataset.tracks["audio"].iloc[0]).write_bytes(b"")
     with pytest.raises(AudioError, match="none of the 1 tracks"):
-        features.extract(dataset, FakeEncoder(), tmp_path / "store", on_error="skip")
+        sound.extract(dataset, FakeEncoder(), tmp_path / "store", on_error="skip")
 
 
 def test_changed_audio_is_noticed(dataset: Dataset, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    features.extract(dataset, FakeEncoder(), store)
+    sound.extract(dataset, FakeEncoder(), store)
     Path(dataset.tracks.loc["t0", "audio"]).unlink()  # deleting audio afterwards is fine
-    features.extract(dataset, FakeEncoder(), store)
+    sound.extract(dataset, FakeEncoder(), store)
     soundfile.write(dataset.tracks.loc["t3", "audio"], np.zeros(RATE), RATE)
     with pytest.raises(ValueError, match=r"the audio of 1 tracks is not what .* first: t3"):
-        features.extract(dataset, FakeEncoder(), store)
+        sound.extract(dataset, FakeEncoder(), store)
 
 
 def test_a_worker_that_sees_other_files_is_an_error(dataset: Dataset) -> None:
@@ -675,7 +674,7 @@ def test_decoding_runs_ahead_and_no_further(
 
     monkeypatch.setattr(audio, "read", counting)
     encoder = Waiting()
-    features.extract(dataset, encoder, tmp_path / "store", batch_size=1, decode_threads=1)
+    sound.extract(dataset, encoder, tmp_path / "store", batch_size=1, decode_threads=1)
     assert len(begun) == len(dataset)
     assert encoder.most <= 4  # the one in work, one being decoded, two waiting
 
@@ -684,7 +683,7 @@ def test_memory_does_not_grow_with_the_number_of_tracks(tmp_path: Path) -> None:
     def peak(tracks: int) -> int:
         dataset = make_dataset(tmp_path / f"audio{tracks}", [100.0] * tracks)  # 1.6 MB each
         tracemalloc.start()
-        features.extract(dataset, FakeEncoder(), tmp_path / f"store{tracks}", tracks_per_shard=2)
+        sound.extract(dataset, FakeEncoder(), tmp_path / f"store{tracks}", tracks_per_shard=2)
         try:
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Wav2Vec2FeatureExtractor
 
-from mer_utils import encoders, mert, testing
+from mer_utils import sound
+from mer_utils.sound import mert, random_mert
 from mer_utils.storage import read_json, read_tensors, write_json, write_tensors
 
 RATE = 24_000
@@ -30,7 +31,7 @@ def one_thread():
 
 
 def load(folder, layers=None, **settings):
-    return encoders.load_encoder("mert-v1-95m", folder, layers, "cpu", **settings)
+    return sound.load_encoder("mert-v1-95m", folder, layers, "cpu", **settings)
 
 
 def noise(batch=2, seconds=0.5, seed=0):
@@ -40,12 +41,12 @@ def noise(batch=2, seconds=0.5, seed=0):
 
 @pytest.fixture(scope="module")
 def norm_after(tmp_path_factory):
-    return testing.write_mert_checkpoint(tmp_path_factory.mktemp("after"))
+    return random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("after"))
 
 
 @pytest.fixture(scope="module")
 def norm_before(tmp_path_factory):
-    return testing.write_mert_checkpoint(tmp_path_factory.mktemp("before"), norm_before=True)
+    return random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("before"), norm_before=True)
 
 
 # ---- an independent computation, from the files, in float64 --------------------------------------
@@ -176,7 +177,7 @@ def reference_states(folder: Path, waveform: np.ndarray) -> np.ndarray:
 def test_every_state_is_that_of_an_independent_computation(
     tmp_path, before, weight_norm, prefix, file_format
 ):
-    folder = testing.write_mert_checkpoint(
+    folder = random_mert.write_mert_checkpoint(
         tmp_path, "small", before, weight_norm, prefix, file_format, seed=7
     )
     encoder, waveforms = load(folder), noise()
@@ -244,7 +245,7 @@ def test_bfloat16_is_close_and_comes_back_as_float32(norm_after, norm_before):
 
 
 def test_normalisation_is_that_of_the_processor(tmp_path, norm_after):
-    folder = testing.write_mert_checkpoint(tmp_path, do_normalize=True)
+    folder = random_mert.write_mert_checkpoint(tmp_path, do_normalize=True)
     waveforms = noise() * 1e-3 + 1e-4  # so quiet that the group norm does not make it up
     processor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     prepared = processor(list(waveforms), sampling_rate=RATE, return_tensors="np").input_values
@@ -298,7 +299,9 @@ def test_the_papers_segment_and_the_shortest_waveform(norm_after):
 )
 def test_published_sizes(size, tensors, numbers):
     before = size == "330m"
-    shapes = testing.mert_tensor_shapes(testing.mert_config(size, do_stable_layer_norm=before))
+    shapes = random_mert.mert_tensor_shapes(
+        random_mert.mert_config(size, do_stable_layer_norm=before)
+    )
     assert len(shapes) == tensors
     assert sum(map(math.prod, shapes.values())) == numbers
 
@@ -335,9 +338,9 @@ def test_other_models_are_refused(tmp_path, norm_after):
     with pytest.raises(ValueError, match="model_type is 'wav2vec2'"):
         load(copy(norm_after, tmp_path, config={"model_type": "wav2vec2"}))
     with pytest.raises(ValueError, match="load it as 'mert-v1-330m'"):
-        load(copy(norm_after, tmp_path, testing.mert_config("330m")))
+        load(copy(norm_after, tmp_path, random_mert.mert_config("330m")))
     with pytest.raises(ValueError, match=r"config\.json: HubertModel cannot be configured"):
-        load(copy(norm_after, tmp_path, testing.mert_config(hidden_size="wide")))
+        load(copy(norm_after, tmp_path, random_mert.mert_config(hidden_size="wide")))
 
 
 def test_the_processor_must_say_what_it_does(tmp_path, norm_after):
@@ -390,7 +393,7 @@ def test_weights_that_are_not_only_tensors_are_refused(tmp_path, norm_after, con
 
 
 def test_safetensors_that_are_cut_short(tmp_path):
-    folder = testing.write_mert_checkpoint(tmp_path, file_format="safetensors")
+    folder = random_mert.write_mert_checkpoint(tmp_path, file_format="safetensors")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"model\.safetensors: cannot be read as tensors only"):
@@ -412,9 +415,9 @@ def hub_cache(tmp_path, monkeypatch):
 
 def test_no_weights(hub_cache):
     with pytest.raises(FileNotFoundError, match=WHERE):
-        encoders.load_encoder("mert-v1-95m")
+        sound.load_encoder("mert-v1-95m")
     with pytest.raises(FileNotFoundError, match=r"m-a-p/MERT-v1-330M .*CC-BY-NC-4\.0"):
-        encoders.load_encoder("mert-v1-330m")
+        sound.load_encoder("mert-v1-330m")
 
 
 def test_no_folder_and_a_folder_that_lacks_files(tmp_path, norm_after):
@@ -443,7 +446,7 @@ def put_in_cache(folder, cache, repository, revision):
 def test_what_was_downloaded_before_is_found_without_a_network(hub_cache, norm_after):
     published = mert.PUBLISHED["mert-v1-95m"]
     put_in_cache(norm_after, hub_cache, published.repository, published.revision)
-    encoder = encoders.load_encoder("mert-v1-95m", device="cpu")
+    encoder = sound.load_encoder("mert-v1-95m", device="cpu")
     np.testing.assert_array_equal(encoder(noise()), load(norm_after)(noise()))
     other = put_in_cache(norm_after, hub_cache, "somebody/mert", "1" * 40)
     (other / "preprocessor_config.json").unlink()
@@ -464,7 +467,7 @@ def test_only_the_files_that_are_needed_are_downloaded_at_the_pinned_commit(
         huggingface_hub, "file_exists", lambda repository, file, revision: file.endswith(".bin")
     )
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    encoders.load_encoder("mert-v1-95m", device="cpu")
+    sound.load_encoder("mert-v1-95m", device="cpu")
     published = mert.PUBLISHED["mert-v1-95m"]
     assert asked == [
         (published.repository, file, published.revision)
@@ -472,4 +475,4 @@ def test_only_the_files_that_are_needed_are_downloaded_at_the_pinned_commit(
     ]
     monkeypatch.setattr(huggingface_hub, "file_exists", lambda repository, file, revision: False)
     with pytest.raises(FileNotFoundError, match=r"has neither model\.safetensors nor"):
-        encoders.load_encoder("mert-v1-95m", device="cpu")
+        sound.load_encoder("mert-v1-95m", device="cpu")

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moods import MOODS, mood_dataset
 
-from mer_utils import data, evaluation, methods, musicnn, protocol, tables
+from mer_utils import data, evaluation, methods, protocol, tables
 from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
 from mer_utils.methods import Method
 from mer_utils.models import load_model
-from mer_utils.testing import MOODS, mood_dataset
+from mer_utils.sound import musicnn
 from mer_utils.training import TrainingSettings
 
 

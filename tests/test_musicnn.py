@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mer_utils import demo_corpus, encoders, musicnn
+from mer_utils import demo_corpus, sound
+from mer_utils.sound import musicnn
 
 RATE = 16_000
 
@@ -74,7 +75,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def encoder():
-    return encoders.load_encoder("musicnn", device="cpu")
+    return sound.load_encoder("musicnn", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
 
 @pytest.mark.parametrize(("layer", "dim"), [("tags", 50), ("penultimate", 200), ("pooled", 1506)])
 def test_one_layer_is_its_columns_of_all(encoder, layer, dim):
-    one = encoders.load_encoder("musicnn", layers=(layer,), device="cpu")
+    one = sound.load_encoder("musicnn", layers=(layer,), device="cpu")
     assert (one.layers, one.dim) == ((layer,), dim)
     clip = tones()[None, : 3 * RATE]
     np.testing.assert_array_equal(one(clip), encoder(clip)[..., musicnn.PARTS[layer]])
@@ -176,7 +177,7 @@ def test_one_layer_is_its_columns_of_all(encoder, layer, dim):
 @pytest.mark.parametrize("layers", [(), ("tags", "pooled"), ("logits",), (3,)])
 def test_other_layers_are_refused(layers):
     with pytest.raises(ValueError, match=r"exactly one of .*musicnn\.PARTS"):
-        encoders.load_encoder("musicnn", layers=layers)
+        sound.load_encoder("musicnn", layers=layers)
 
 
 def test_tags_are_those_of_the_wheel():
@@ -214,10 +215,10 @@ def test_files_with_another_hash_are_refused(tmp_path):
     damaged[1000] ^= 1
     (tmp_path / musicnn.DATA).write_bytes(damaged)
     with pytest.raises(ValueError, match="has the SHA-256"):
-        encoders.load_encoder("musicnn", tmp_path)
+        sound.load_encoder("musicnn", tmp_path)
     (tmp_path / musicnn.DATA).unlink()
     with pytest.raises(FileNotFoundError, match=r"no \.data.*no-deps\.txt"):
-        encoders.load_encoder("musicnn", tmp_path)
+        sound.load_encoder("musicnn", tmp_path)
 
 
 def test_without_the_wheel(monkeypatch):
@@ -226,7 +227,7 @@ def test_without_the_wheel(monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", missing)
     with pytest.raises(FileNotFoundError, match=r"not installed: pip install --no-deps"):
-        encoders.load_encoder("musicnn")
+        sound.load_encoder("musicnn")
 
 
 def test_another_file_is_no_index(tmp_path):
@@ -238,9 +239,9 @@ def test_another_file_is_no_index(tmp_path):
 
 def test_float32_only_and_no_revision():
     with pytest.raises(ValueError, match="float32 only"):
-        encoders.load_encoder("musicnn", precision="bfloat16")
+        sound.load_encoder("musicnn", precision="bfloat16")
     with pytest.raises(ValueError, match="leave revision= out"):
-        encoders.load_encoder("musicnn", revision="0" * 40)
+        sound.load_encoder("musicnn", revision="0" * 40)
 
 
 # ---- music ---------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from moods import MOODS, mood_dataset
 
 from mer_utils import methods, paper, protocol, tables
 from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.testing import MOODS, mood_dataset
 from mer_utils.training import TrainingSettings
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import encoders, evaluation, musicnn, probes, testing
+from mer_utils import evaluation, probes, sound
 from mer_utils.data import Dataset, Features
+from mer_utils.sound import musicnn, random_mert
 
 TRACKS, GROUP_SIZE = 60, 3
 GROUPS = [f"artist {i // GROUP_SIZE}" for i in range(TRACKS)]
@@ -253,8 +254,8 @@ def test_compare_poolings_wants_the_same_layers(layers, points):
 
 @pytest.fixture(scope="module")
 def mert(tmp_path_factory):
-    folder = testing.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
-    return encoders.load_encoder("mert-v1-95m", folder, device="cpu", segment_seconds=1.0)
+    folder = random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))
+    return sound.load_encoder("mert-v1-95m", folder, device="cpu", segment_seconds=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from moods import mood_dataset
 
 from mer_utils import evaluation, protocol, tables
 from mer_utils.data import Labelled
 from mer_utils.methods import Method
-from mer_utils.testing import mood_dataset
 from mer_utils.training import TrainingSettings
 
 

@@ -1,7 +1,7 @@
 """musicnn and measured cues side by side: what a network hears, and what can be measured.
 
 The encoder `musicnn+cues`: after the 1,756 columns of musicnn's layer "all" stand the seven cues
-of `mer_utils.acoustics` (loudness, tempo, activity, brightness, register, mode, roughness), the
+of `sound.acoustics` (loudness, tempo, activity, brightness, register, mode, roughness), the
 ones that the literature finds to carry emotion (Gabrielsson & Lindström 2010; Eerola, Friberg &
 Bresin 2013). musicnn was trained to tell genres and instruments apart; of tempo and of major and
 minor it keeps little.
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mer_utils import acoustics, musicnn
-from mer_utils.musicnn import Musicnn
+from mer_utils.sound import acoustics, musicnn
+from mer_utils.sound.musicnn import Musicnn
 
 NEUTRAL: Mapping[str, float] = {
     "tempo": 110.0,
@@ -73,7 +73,7 @@ class MusicnnWithCues:
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to (1, windows, dim); the cues are those of the segment in every window."""
         heard = self.network.frames(waveform)  # (1, windows, 1756)
-        measured = torch.from_numpy(measure(waveform.cpu().numpy())).to(heard)  # (cues,)
+        measured = torch.from_numpy(cue_values(waveform.cpu().numpy())).to(heard)  # (cues,)
         return torch.cat([heard, measured.expand(1, heard.shape[1], -1)], dim=2)
 
 
@@ -92,7 +92,7 @@ def load(
     return MusicnnWithCues(musicnn.load(checkpoint, ("all",), device, precision))
 
 
-def measure(waveform: np.ndarray) -> np.ndarray:
+def cue_values(waveform: np.ndarray) -> np.ndarray:
     """The cues of one segment in the order of `acoustics.CUES`: (samples,) to (7,) float32."""
     with np.errstate(divide="ignore", invalid="ignore"):  # near silence some cues are 0 / 0
         measured = acoustics.measure(waveform, musicnn.SAMPLE_RATE)
@@ -101,7 +101,7 @@ def measure(waveform: np.ndarray) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-def projector_input(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
+def input_parts(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """What a projector takes of the layer: the tags' logarithms, the penultimate layer, the cues.
 
     values: (segments, 1, 1763).

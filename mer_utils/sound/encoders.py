@@ -1,7 +1,7 @@
 """Audio encoders: from waveforms to features averaged over the time of a segment.
 
-There are four: `mert-v1-95m` and `mert-v1-330m` (`mer_utils.mert`), `musicnn`
-(`mer_utils.musicnn`), and `musicnn+cues`, which adds measured musical cues (`mer_utils.cues`). Each
+There are four: `mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicnn`
+(`sound.musicnn`), and `musicnn+cues`, which adds measured musical cues (`sound.cues`). Each
 module knows its network; here is what all of them have in common.
 
 Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
@@ -13,14 +13,15 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mer_utils import cues, mert, musicnn
+from mer_utils.data.types import Features, select
+from mer_utils.sound import cues, mert, musicnn
 
 NAMES = (*mert.PUBLISHED, "musicnn", "musicnn+cues")
 """The encoders that `load_encoder` knows."""
@@ -246,3 +247,19 @@ def _exact_convolutions(device: torch.device) -> Iterator[None]:
     )
     with _CONVOLUTION_FLAGS, flags:
         yield
+
+
+def projector_input(extracted: Features) -> Features:
+    """The part of the stored features that a projector takes.
+
+    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
+    (`cues.projector_input`); of other encoders, everything.
+    """
+    name = extracted.encoder.get("name")
+    if name == "musicnn":
+        return select(extracted, columns=musicnn.PARTS["penultimate"])
+    if name == "musicnn+cues":
+        values, blocks = cues.input_parts(extracted.values)
+        encoder = extracted.encoder | {"columns": list(cues.INPUT), "blocks": blocks}
+        return replace(extracted, values=values, encoder=encoder)
+    return extracted

@@ -1,6 +1,4 @@
-"""Small things to test with: datasets whose features tell the mood, MERT checkpoints of noise.
-
-MERT checkpoints with random weights, in the files and names of the published ones.
+"""MERT checkpoints with random weights, in the files and names of the published ones.
 
 For tests, for looking at the architecture (notebook 03) and for timing at full size: no weights
 can be downloaded on a closed network, and random ones cost the same time. Their features mean
@@ -13,11 +11,8 @@ the class that reads them, so that a test of the one is a test of the other.
 from math import prod, sqrt
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 
-from mer_utils.data.types import Dataset, Features, Labelled
 from mer_utils.storage import replacing, write_json, write_tensors
 
 SIZES = {
@@ -191,43 +186,3 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
         else:
             tensors[name] = 0.1 * values
     return tensors
-
-
-MOODS: dict[str, dict[str, tuple[int, int]]] = {
-    "one": {"happy": (1, 1), "calm": (1, -1), "angry": (-1, 1), "sad": (-1, -1)},
-    "two": {"joyful": (1, 1), "relaxed": (1, -1), "furious": (-1, 1), "sorrowful": (-1, -1)},
-    "three": {"cheerful": (1, 1), "peaceful": (1, -1), "aggressive": (-1, 1), "gloomy": (-1, -1)},
-}
-"""Three vocabularies; for each label whether such music sounds pleasant, and lively."""
-
-
-def mood_dataset(name: str, tracks: int = 60, shift: float = 0.0) -> Labelled:
-    """A labelled dataset of made-up features: two segments a track, 8 columns.
-
-    The first two columns say whether the track is pleasant and lively, six are noise.
-
-    name: of MOODS; shift: added to every feature.
-    """
-    random = np.random.default_rng(sum(map(ord, name)))
-    moods = MOODS[name]
-    chosen = [list(moods)[i % 4] for i in range(tracks)]
-    points = np.array([moods[label] for label in chosen], dtype=float)
-    values = np.concatenate([points, np.zeros((tracks, 6))], axis=1).repeat(2, axis=0)
-    values = values + 0.6 * random.normal(size=values.shape) + shift
-    ids = [f"{name}-{i}" for i in range(tracks)]
-    table = pd.DataFrame(
-        {
-            "audio": None,
-            "labels": [(label,) for label in chosen],
-            "split": None,
-            "group": [f"artist {i // 3}" for i in range(tracks)],
-        },
-        index=pd.Index(ids, name="track"),
-    )
-    features = Features(
-        values[:, None, :].astype(np.float32),
-        np.repeat(ids, 2),
-        np.tile([0.0, 10.0], tracks),
-        {"name": "made-up", "layers": [0]},
-    )
-    return Labelled(Dataset(name, tuple(moods), table), features)

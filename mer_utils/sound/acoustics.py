@@ -17,10 +17,10 @@ import pandas as pd
 from scipy import signal
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from mer_utils import audio
 from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
-from mer_utils.synthesizer import loudness
+from mer_utils.sound import audio
+from mer_utils.sound.audio import loudness
 
 SAMPLE_RATE = 24_000  # at which datasets are measured, so that their numbers can be compared
 MINIMUM_SECONDS = 1.0

@@ -242,3 +242,8 @@ def _decode_piped(path: Path) -> np.ndarray:
         waveform = _mono(path, file)
     feeder.join()
     return waveform
+
+
+def loudness(samples: np.ndarray) -> float:
+    """Root mean square of samples in dB relative to full scale; silence is -120."""
+    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))

@@ -46,19 +46,23 @@ import soundfile
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mer_utils import __version__, audio, code, storage
-from mer_utils.audio import AudioError
+from mer_utils import __version__, code, storage
 from mer_utils.data.types import Dataset, Features, Layer, layer_positions
 from mer_utils.progress import progress_bar
+from mer_utils.sound import audio
+from mer_utils.sound.audio import AudioError
+from mer_utils.sound.encoders import Encoder, load_cached
 
 if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of features need none
-    from mer_utils.encoders import Encoder
+    from mer_utils.sound import audio
+    from mer_utils.sound.audio import AudioError
+    from mer_utils.sound.encoders import Encoder
 
 # The code that features pass through, beside the encoder's own (mer_utils.code): decoding, cutting,
 # gathering and rounding, not how work is resumed and handed out.
-PASSES = ("features._encode", "audio.read")
+PASSES = ("sound.features._encode", "sound.audio.read")
 # of what loads an encoder: finding its files, which are known by hash
-LEFT_OUT = ("mert.find_checkpoint", "musicnn._checkpoint_files")
+LEFT_OUT = ("sound.mert.find_checkpoint", "sound.musicnn._checkpoint_files")
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = (
@@ -74,7 +78,7 @@ _ROUNDING = (
 # ------------------------------------------------------------------------------------- Reading
 
 
-def load(store: str | Path, layers: Sequence[Layer] | None = None) -> Features:
+def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> Features:
     """Open a store that `extract` has completed, without reading the values into memory.
 
     store: the folder.
@@ -131,8 +135,8 @@ def code_hash(encoder: "Encoder", passes: Sequence[str] = PASSES) -> str:
     passes: places (`code.reached`) of the code beside the encoder's own.
     """
     network = getattr(encoder, "network", encoder)
-    load = getattr(inspect.getmodule(type(network)), "load", None)
-    own = [type(encoder), type(network), *([load] if load else [])]
+    load_features = getattr(inspect.getmodule(type(network)), "load", None)
+    own = [type(encoder), type(network), *([load_features] if load_features else [])]
     return code.hash_of([*passes, *own], LEFT_OUT)
 
 
@@ -193,7 +197,7 @@ def extract(
             shutil.rmtree(store / "shards", ignore_errors=True)
     _claim(store, manifest)
     _check_tracks(dataset.name, shards, store, on_error)
-    return load(store)
+    return load_features(store)
 
 
 def _is_complete(store: Path) -> bool:
@@ -264,7 +268,6 @@ class _Carrier:
 
 
 def _unpack(spec: dict) -> _Carrier:
-    from mer_utils.encoders import load_cached
 
     return _Carrier(load_cached(spec))
 
