@@ -19,7 +19,7 @@ import soundfile
 
 from mer_utils import evaluation, predict, profiles
 from mer_utils.data import Labelled
-from mer_utils.models import Model
+from mer_utils.projector import Model
 from mer_utils.sound import audio
 
 SECONDS, RATE = 180, 44_100

@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from mer_utils import data, evaluation, methods, profiles, protocol, sound, storage
+from mer_utils import data, evaluation, profiles, projector, protocol, sound, storage
 from mer_utils.data import DEFINITIONS, Labelled
 from mer_utils.labels import clean_name
-from mer_utils.methods import Method
+from mer_utils.projector import Method, methods
 from mer_utils.report import markdown
 from mer_utils.sound import features
 
@@ -163,7 +163,7 @@ def candidates(parts: Sequence[Labelled]) -> list[Method]:
 
 def tried(method: Method, training: Sequence[Labelled], target: Labelled) -> Trial:
     """Scores of one ridge on the target, (tracks, labels), and its inner ROC-AUC in each fold."""
-    model, _ = methods.fit(method, training, progress=False)
+    model, _ = projector.fit(method, training, progress=False)
     scores = methods.target_scores(model, method, target, training)
     index = target.features.track_index(target.dataset)
     songs = evaluation.track_scores(scores, index, len(target.dataset))
@@ -175,7 +175,7 @@ def tried(method: Method, training: Sequence[Labelled], target: Labelled) -> Tri
         folds = [([a], b) for a, b in protocol.label_folds(training[0], count, 0)]
     inner = []
     for inside, outside in folds:
-        fitted, _ = methods.fit(method, inside, progress=False)
+        fitted, _ = projector.fit(method, inside, progress=False)
         found = protocol.track_scores(fitted, outside, method)
         inner.append(evaluation.roc_auc(found, outside.dataset.targets()))
     return {"method": method, "scores": songs, "inner": inner}
@@ -290,7 +290,7 @@ def report(
     """
     means = fixed.mean(axis=1)
     reference = fixed.loc[means.idxmax()]
-    default = methods.default_ridge()
+    default = projector.default_ridge()
     named = [m.name for m in methods.ridge_grid() if replace(m, name="ridge") == default]
     target_of = {name: name.split("→")[1] for name in fixed}
     held_out = {}  # the setting that is best for the *other* targets: what one could have known

@@ -23,7 +23,7 @@ from mer_utils.data.types import Features, Labelled, restricted
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import DEFAULT_MODEL, unit_rows
 from mer_utils.labels.space import LabelSpace
-from mer_utils.methods import (
+from mer_utils.projector.methods import (
     COMPONENTS,
     Method,
     default_ridge,
@@ -32,10 +32,10 @@ from mer_utils.methods import (
     prepare,
     with_label_vectors,
 )
-from mer_utils.projector import fit_ridge
+from mer_utils.projector.ridge import fit_ridge
+from mer_utils.projector.training import TrainingSettings
 from mer_utils.protocol import Outcome, k_of, track_scores
 from mer_utils.tables import compare_all, project_part, results_table
-from mer_utils.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
 """Kinds of label spaces, each in every text style."""

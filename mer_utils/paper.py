@@ -12,7 +12,12 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data.types import Labelled
-from mer_utils.methods import PAPER_QUANTILES, Method, cluster_training_labels, paper_methods
+from mer_utils.projector.methods import (
+    PAPER_QUANTILES,
+    Method,
+    cluster_training_labels,
+    paper_methods,
+)
 from mer_utils.protocol import Outcome
 
 # macro-F1 by metric, target and method; alignment with the λ that is best on the target

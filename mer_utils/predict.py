@@ -22,11 +22,11 @@ from mer_utils import storage
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import DEFINITIONS
 from mer_utils.labels.embeddings import clean_name, embed_labels
-from mer_utils.models import Model, load_model
+from mer_utils.projector.model import Model, load_model
+from mer_utils.projector.training import project
 from mer_utils.sound import audio, musicnn
 from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
 from mer_utils.sound.features import code_hash
-from mer_utils.training import project
 
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far

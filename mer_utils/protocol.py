@@ -22,25 +22,44 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from mer_utils import code, evaluation, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.language_model import weights_hash
-from mer_utils.methods import Method, fit, method_settings, target_scores, with_chosen_clustering
-from mer_utils.models import FORMAT, Model
 from mer_utils.progress import progress_bar
+from mer_utils.projector.methods import (
+    Method,
+    fit,
+    method_settings,
+    target_scores,
+    with_chosen_clustering,
+)
+from mer_utils.projector.model import FORMAT, Model
 
 # The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
 # What changes there makes the kept results of these methods anew, and no others.
-PASSES = ("protocol.Task.run", "methods.fit", "methods.target_scores", "methods.Method")
+PASSES = (
+    "protocol.Task.run",
+    "projector.methods.fit",
+    "projector.methods.target_scores",
+    "projector.methods.Method",
+)
 PASSES += ("data.types.Labelled",)
 PASSES += ("data.types.Dataset", "data.types.Features", "labels.space.LabelSpace")
-NETWORKS = ("methods.train", "methods.build_projector", "methods.seeded")
-RIDGES = ("methods.fit_ridge_to", "projector.RidgeProjector")
-TAGS = ("methods.bridge_tags",)
-CLUSTERS = ("labels.clustering", "methods.cluster_training_labels", "methods.aim_at_clusters")
-CLUSTERS += ("methods.cluster_names",)
+NETWORKS = (
+    "projector.methods.train",
+    "projector.methods.build_projector",
+    "projector.methods.seeded",
+)
+RIDGES = ("projector.methods.fit_ridge_to", "projector.networks.RidgeProjector")
+TAGS = ("projector.methods.bridge_tags",)
+CLUSTERS = (
+    "labels.clustering",
+    "projector.methods.cluster_training_labels",
+    "projector.methods.aim_at_clusters",
+)
+CLUSTERS += ("projector.methods.cluster_names",)
 
 
 def code_hash(method: Method) -> str:
     """Hash of the code that a method's results pass through."""
-    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "methods.fit_ridge_to")}
+    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "projector.methods.fit_ridge_to")}
     leave_out = others.get(method.projector, (*RIDGES, *TAGS))
     own = (type(method), type(method.space))  # perhaps the user's
     return code.hash_of([*PASSES, *own], leave_out + (() if method.needs_clusters else CLUSTERS))

@@ -16,9 +16,9 @@ import pandas as pd
 
 from mer_utils import storage
 from mer_utils.data.types import Labelled
-from mer_utils.methods import Method, fit
-from mer_utils.models import Model
 from mer_utils.predict import FAR, REFERENCE_FILES, Reference, neighbour_distance, track_means
+from mer_utils.projector.methods import Method, fit
+from mer_utils.projector.model import Model
 from mer_utils.report import markdown
 from mer_utils.tables import readable
 

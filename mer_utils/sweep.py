@@ -31,9 +31,9 @@ from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, evaluation, figures, notebooks, pages, profiles, storage
-from mer_utils.methods import APPROACHES
 from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
+from mer_utils.projector.methods import APPROACHES
 from mer_utils.protocol import slug
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs

@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mer_utils import evaluation, losses
+from mer_utils import evaluation
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
-from mer_utils.methods import cluster_training_labels
-from mer_utils.models import load_model
 from mer_utils.paper import REPORTED
+from mer_utils.projector import losses
+from mer_utils.projector.methods import cluster_training_labels
+from mer_utils.projector.model import load_model
+from mer_utils.projector.training import draw_label
 from mer_utils.protocol import Outcome, k_of
-from mer_utils.training import draw_label
 
 METRICS = {
     "segment_macro_f1": "segment macro-F1 at k",

@@ -14,22 +14,11 @@ import pytest
 import soundfile
 from moods import MOODS, mood_dataset
 
-from mer_utils import (
-    code,
-    demo_corpus,
-    labels,
-    methods,
-    predict,
-    profiles,
-    protocol,
-    sound,
-    storage,
-)
+from mer_utils import code, demo_corpus, labels, predict, profiles, protocol, sound, storage
 from mer_utils.data import Dataset
 from mer_utils.labels import language_model
-from mer_utils.methods import Method
+from mer_utils.projector import Method, TrainingSettings, methods
 from mer_utils.sound import audio, cues, features, mert, musicnn
-from mer_utils.training import TrainingSettings
 
 PACKAGE = Path(code.__file__).parent
 
@@ -200,28 +189,28 @@ def other(*arguments, **named):
 @pytest.mark.parametrize(
     ("place", "changed"),
     [
-        ("training.triplet_loss", NETWORKS),
-        ("losses.triplet_loss", NETWORKS),
-        ("losses.cluster_cosines", NETWORKS),
-        ("training.train", NETWORKS),
-        ("methods.train", NETWORKS),
-        ("projector.MLPProjector._project", NETWORKS),
-        ("methods.cluster_labels", {"aligned"}),
-        ("methods.SOFTNESS", {"aligned"}),
-        ("methods.fit_ridge", {"ridge"}),
-        ("projector.RidgeProjector._project", {"ridge", "tags"}),
-        ("methods.bridge_tags", {"tags"}),
-        ("methods.prepare", ALL),
+        ("projector.training.triplet_loss", NETWORKS),
+        ("projector.losses.triplet_loss", NETWORKS),
+        ("projector.losses.cluster_cosines", NETWORKS),
+        ("projector.training.train", NETWORKS),
+        ("projector.methods.train", NETWORKS),
+        ("projector.networks.MLPProjector._project", NETWORKS),
+        ("projector.methods.cluster_labels", {"aligned"}),
+        ("projector.methods.SOFTNESS", {"aligned"}),
+        ("projector.methods.fit_ridge", {"ridge"}),
+        ("projector.networks.RidgeProjector._project", {"ridge", "tags"}),
+        ("projector.methods.bridge_tags", {"tags"}),
+        ("projector.methods.prepare", ALL),
         ("protocol.target_scores", ALL),
         ("protocol.Task.run", ALL),
         ("labels.embeddings.label_texts", ALL),
-        ("models.Model.scores", ALL),
+        ("projector.model.Model.scores", ALL),
         ("evaluation.roc_auc", NETWORKS),
         ("evaluation.compare", set()),
         ("tables.results_table", set()),
         ("figures.sweep_curves", set()),
         ("protocol.committee", set()),
-        ("methods.paper_methods", set()),
+        ("projector.methods.paper_methods", set()),
         ("sound.audio.read", set()),
     ],
 )
@@ -262,7 +251,7 @@ ENCODERS = {
         ("sound.features._read_record", set()),
         ("sound.mert.find_checkpoint", set()),
         ("sound.musicnn.log_tags", set()),
-        ("training.train", set()),
+        ("projector.training.train", set()),
     ],
 )
 def test_features_pass_through_what_decides_values(monkeypatch, place, changed):
@@ -301,7 +290,7 @@ def imports(module: str) -> set[str]:
             {},
         ),
         (demo_corpus.PASSES, {"data.types": "tracks are data here"}),
-        (labels.PASSES, {"data.vocabulary": "texts are data here"}),
+        (language_model.PASSES, {}),
         (
             (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),
             {
@@ -435,7 +424,9 @@ def study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.nda
 
 def test_a_replaced_loss_gives_new_networks_and_the_same_ridges(tmp_path, monkeypatch):
     before, written = study(tmp_path)
-    monkeypatch.setattr("mer_utils.training.triplet_loss", lambda a, p, n, m: (n * a - p).mean())
+    monkeypatch.setattr(
+        "mer_utils.projector.training.triplet_loss", lambda a, p, n, m: (n * a - p).mean()
+    )
     after, more = study(tmp_path)
     assert not np.allclose(before[0], after[0])
     np.testing.assert_array_equal(before[2], after[2])
@@ -464,7 +455,7 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from mer_utils import losses, projector, training
+from mer_utils.projector import losses, networks, training
 sys.path.insert(0, sys.argv[2])
 from test_code import study
 
@@ -495,10 +486,10 @@ if __name__ == "__main__":
     same, _ = study(folder, jobs=2)
     assert np.array_equal(same, before)
     marker.unlink()
-    original, projector.MLPProjector._project = projector.MLPProjector._project, halved
+    original, networks.MLPProjector._project = networks.MLPProjector._project, halved
     changed, _ = study(folder, jobs=2)
     assert not np.allclose(changed[0], before[0]) and not marker.exists(), "left in a worker"
-    projector.MLPProjector._project = original
+    networks.MLPProjector._project = original
     handed, written = study(folder, negated, jobs=2)
     assert marker.exists() and not np.allclose(handed[0], before[0])
     assert study(folder, negated, jobs=2)[1] == written
@@ -521,7 +512,7 @@ def test_a_worker_with_other_code_refuses(monkeypatch):
     """What pickles as a name arrives as the worker's own."""
     run = code.portable(str, protocol.PASSES)
     run()
-    monkeypatch.setattr("mer_utils.losses.triplet_loss", other)
+    monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", other)
     with pytest.raises(RuntimeError, match=r"losses\.triplet_loss"):
         run()
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import comparisons, demo_corpus, methods, protocol
+from mer_utils import comparisons, demo_corpus, projector, protocol
 from mer_utils.comparisons import affect_correlation, co_occurrence_map
 from mer_utils.data import Dataset, Features, Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.methods import Method
+from mer_utils.projector import Method, methods
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_each_step_of_the_path_changes_what_it_says():
 
 def test_alignment_path_begins_with_the_papers_own_row():
     steps = comparisons.ablation_path(["one", "two"])
-    row = methods.paper_methods(["one", "two"], [1.0])[2]
+    row = projector.paper_methods(["one", "two"], [1.0])[2]
     assert replace(steps[1], name=row.name) == row
 
 

@@ -637,7 +637,7 @@ def test_a_missing_package_is_named_with_its_mend(monkeypatch):
 def test_workers_import_neither_torch_nor_pretty_midi():
     """What a worker process imports stays light: it starts in under a second."""
     program = (
-        "import sys, mer_utils.synthesizer as s; s._load_synth(); "
+        "import sys, mer_utils.corpus.synthesizer as s; s._load_synth(); "
         "print(sorted({'torch', 'pandas', 'pretty_midi'} & set(sys.modules)))"
     )
     found = subprocess.run(

@@ -174,8 +174,8 @@ def test_a_text_that_the_model_cuts_is_named():
 
 def test_default_model_is_the_official_one():
     weights = labels.language_model_folder() / "model.safetensors"
-    assert storage.file_hash(weights) == labels.DEFAULT_MODEL_SHA256
-    assert labels.DEFAULT_MODEL_SHA256.startswith("53aa51172d142c89")
+    assert storage.file_hash(weights) == language_model.DEFAULT_MODEL_SHA256
+    assert language_model.DEFAULT_MODEL_SHA256.startswith("53aa51172d142c89")
     assert labels.language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == weights.parent
 
 

@@ -5,12 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils.losses import (
-    alignment_loss,
-    cluster_cosines,
-    contrastive_loss,
-    triplet_loss,
-)
+from mer_utils.projector import alignment_loss, cluster_cosines, contrastive_loss, triplet_loss
 
 
 def test_triplet_by_hand():

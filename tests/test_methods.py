@@ -8,13 +8,11 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import data, evaluation, methods, protocol, tables
+from mer_utils import data, evaluation, projector, protocol, tables
 from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.methods import Method
-from mer_utils.models import load_model
+from mer_utils.projector import Method, TrainingSettings, load_model, methods, ridge
 from mer_utils.sound import musicnn
-from mer_utils.training import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +49,9 @@ def auc(model, part: Labelled) -> float:
     ids=lambda m: m.name,
 )
 def test_unseen_words_are_predicted(parts, method):
-    model, _ = methods.fit(method, [parts["one"], parts["two"]], progress=False)
+    model, _ = projector.fit(method, [parts["one"], parts["two"]], progress=False)
     assert auc(model, parts["three"]) > 0.6  # 60 tracks: random scores reach .58 in 2.5 % of draws
-    shuffled, _ = methods.fit(
+    shuffled, _ = projector.fit(
         method, [parts["one"], parts["two"]], shuffle_labels=True, progress=False
     )
     assert auc(shuffled, parts["three"]) < auc(model, parts["three"])
@@ -62,7 +60,7 @@ def test_unseen_words_are_predicted(parts, method):
 def test_ridge_aims_by_hand():
     part = mood_dataset("one", tracks=12)
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True), penalty=0.5)
-    model, history = methods.fit(method, [part], progress=False)
+    model, history = projector.fit(method, [part], progress=False)
     values = part.features.values[:, 0].astype(np.float64)
     x = (values - values.mean(0)) / values.std(0)
     targets = part.dataset.targets().astype(float)
@@ -79,12 +77,12 @@ def test_ridge_aims_by_hand():
 
 def test_label_penalty_by_hand():
     vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # two labels that mean the same
-    smoother = methods.label_smoother(vectors, 3.0)
+    smoother = ridge.label_smoother(vectors, 3.0)
     # EᵀE = diag(2, 1), so (EᵀE + 3)⁻¹ = diag(1/5, 1/4): the twins count less than twice
     torch.testing.assert_close(smoother, torch.diag(torch.tensor([1 / 5, 1 / 4])))
-    torch.testing.assert_close(methods.label_smoother(vectors, None), torch.eye(2))
+    torch.testing.assert_close(ridge.label_smoother(vectors, None), torch.eye(2))
     with pytest.raises(ValueError, match="label penalty is 0"):
-        methods.label_smoother(vectors, 0)
+        ridge.label_smoother(vectors, 0)
 
 
 def test_calibration_by_hand():
@@ -125,7 +123,7 @@ def test_a_long_track_counts_once_or_by_its_segments(parts, own_statistics):
         )
         for times in (1, 10):
             training = [longer(parts["one"], times), parts["two"]]
-            model, _ = methods.fit(method, training, progress=False)
+            model, _ = projector.fit(method, training, progress=False)
             scores[weighting, times] = methods.target_scores(model, method, target, training)
     np.testing.assert_allclose(scores["tracks", 10], scores["tracks", 1], atol=1e-5)
     np.testing.assert_allclose(scores["segments", 1], scores["tracks", 1], atol=1e-5)
@@ -152,7 +150,7 @@ def test_weights_by_hand_are_what_features_are_standardised_by():
 def test_calibration_changes_no_ranking_within_a_label(parts):
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
     training = [parts["one"], parts["two"]]
-    model, _ = methods.fit(method, training, progress=False)
+    model, _ = projector.fit(method, training, progress=False)
     plain = methods.target_scores(model, method, parts["three"], training)
     calibrated = replace(method, calibrated=True)
     other = methods.target_scores(model, calibrated, parts["three"], training)
@@ -178,14 +176,14 @@ def test_soft_clusters_lie_between_labels_and_centres(parts):
 
 def test_tag_bridge_by_hand(parts):
     with pytest.raises(ValueError, match="needs features that begin with musicnn's tags"):
-        methods.fit(methods.tag_bridge(), [parts["one"]], progress=False)
+        projector.fit(methods.tag_bridge(), [parts["one"]], progress=False)
     random = np.random.default_rng(0)
     values = random.normal(size=(120, 1, 60)).astype(np.float32)
     part = parts["one"]
     tagged = replace(
         part, features=replace(part.features, values=values, encoder={"columns": ["tags", "cues"]})
     )
-    model, _ = methods.fit(methods.tag_bridge(), [tagged], progress=False)
+    model, _ = projector.fit(methods.tag_bridge(), [tagged], progress=False)
     z = (values[:, 0] - values[:, 0].mean(0)) / values[:, 0].std(0)
     expected = z[:, :50] @ model.space.vectors(musicnn.TAGS)
     np.testing.assert_allclose(model.project(tagged.features).numpy(), expected, atol=1e-4)
@@ -193,7 +191,7 @@ def test_tag_bridge_by_hand(parts):
 
 def test_own_statistics_undo_a_shift(parts):
     method = Method("ridge", projector="ridge", space=LabelSpace(centre=True))
-    model, _ = methods.fit(method, [parts["one"]], progress=False)
+    model, _ = projector.fit(method, [parts["one"]], progress=False)
     shifted = mood_dataset("three", shift=5.0)
     one = model.scores(shifted.features, shifted.dataset.labels, own_statistics=True)
     two = model.scores(parts["three"].features, parts["three"].dataset.labels, own_statistics=True)
@@ -272,12 +270,12 @@ def test_shuffling_deals_the_same_label_sets():
 def test_features_that_do_not_fit_are_refused(parts):
     wide = replace(parts["two"].features, values=np.zeros((120, 1, 9), np.float32))
     with pytest.raises(ValueError, match=r"different shapes.*\(1, 8\).*\(1, 9\)"):
-        methods.fit(Method("m"), [parts["one"], replace(parts["two"], features=wide)])
+        projector.fit(Method("m"), [parts["one"], replace(parts["two"], features=wide)])
 
 
 def test_model_is_read_back_and_refuses_what_does_not_fit(parts, tmp_path):
     method = Method("mlp", projector="mlp", training=quick())
-    model, _ = methods.fit(method, [parts["one"]], progress=False)
+    model, _ = projector.fit(method, [parts["one"]], progress=False)
     model.save(tmp_path)
     again = load_model(tmp_path)
     part = parts["three"]
@@ -397,12 +395,12 @@ def test_errors(parts, call, message):
         call(parts)
 
 
-@pytest.mark.parametrize("approach", methods.APPROACHES)
+@pytest.mark.parametrize("approach", projector.APPROACHES)
 def test_an_approach_by_name(approach):
     space = LabelSpace("prompt", directions="axes", centre=True)
     clustering = {"method": "hdbscan"}
     names = ["one", "two"]
-    method = methods.by_name(approach, space, quick(), names, clustering, 32, 2.5, "push", 7.0)
+    method = projector.by_name(approach, space, quick(), names, clustering, 32, 2.5, "push", 7.0)
     paper = approach in ("baseline 1", "baseline 2", "alignment")
     assert method.calibrated != paper
     if approach == "tag bridge":
@@ -421,7 +419,7 @@ def test_an_approach_by_name(approach):
 
 def test_unknown_approach_lists_the_others():
     with pytest.raises(ValueError, match=r"no approach 'magic'; there are baseline 1, .*ridge"):
-        methods.by_name("magic", LabelSpace(), quick(), ["one"])
+        projector.by_name("magic", LabelSpace(), quick(), ["one"])
 
 
 def test_shuffled_training_only_of_what_trains(parts, tmp_path):
@@ -444,7 +442,7 @@ def test_shuffled_training_only_of_what_trains(parts, tmp_path):
 
 def test_seed_decides_a_network(parts):
     method = Method("mlp", projector="mlp", training=quick())
-    models = [methods.fit(method, [parts["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]
+    models = [projector.fit(method, [parts["one"]], seed, progress=False)[0] for seed in (0, 0, 1)]
     projected = [model.project(parts["three"].features) for model in models]
     assert torch.equal(projected[0], projected[1])
     assert not torch.allclose(projected[0], projected[2])

@@ -11,10 +11,10 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import methods, paper, protocol, tables
+from mer_utils import paper, projector, protocol, tables
 from mer_utils.data import Labelled
 from mer_utils.labels import LabelSpace
-from mer_utils.training import TrainingSettings
+from mer_utils.projector import TrainingSettings, methods
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +31,7 @@ def defined(**settings) -> LabelSpace:
 
 
 def test_rows_are_those_of_the_paper():
-    rows = methods.paper_methods(["cal500", "mtg-jamendo"], (0.5, 2.5), ("contrast", "push"))
+    rows = projector.paper_methods(["cal500", "mtg-jamendo"], (0.5, 2.5), ("contrast", "push"))
     assert [row.name for row in rows] == [
         "baseline 1 (labels)",
         "baseline 2 (clusters)",
@@ -57,7 +57,7 @@ def test_rows_are_those_of_the_paper():
     ],
 )
 def test_quantile_goes_with_the_training_datasets(training, quantile):
-    row = methods.paper_methods(training)[1]
+    row = projector.paper_methods(training)[1]
     assert row.clustering == {"method": "mean_shift", "quantile": quantile}
 
 
@@ -65,7 +65,7 @@ def test_alignment_trains_on_label_vectors_and_its_own_clusters(data):
     training = [data["one"], data["two"]]
     changes = {"clustering": {"method": "agglomerative", "n_clusters": 4}}
     space = LabelSpace("name")
-    rows = methods.paper_methods(["one", "two"], (1.0,), space=space, **changes)
+    rows = projector.paper_methods(["one", "two"], (1.0,), space=space, **changes)
     for row in (rows[0], rows[2]):
         for part in methods.prepare(row, training)[0]:
             assert torch.equal(part.target_vectors, part.label_vectors)
@@ -77,7 +77,7 @@ def test_alignment_trains_on_label_vectors_and_its_own_clusters(data):
 
 def test_departures_are_named(data):
     narrow = {"projector_settings": {"width": 128}}
-    row = methods.paper_methods(["one", "two"], space=defined(), **narrow)[2]
+    row = projector.paper_methods(["one", "two"], space=defined(), **narrow)[2]
     found = paper.departures(row, [data["one"], data["two"]])
     of_data = {"label texts", "encoder", "datasets", "clusters"}
     assert {*paper.ALWAYS, *of_data, "width"} == set(found.index)
@@ -85,7 +85,7 @@ def test_departures_are_named(data):
 
 
 def test_nothing_that_is_changed_goes_without_a_name(data):
-    row = methods.paper_methods(["one", "two"], space=defined())[2]
+    row = projector.paper_methods(["one", "two"], space=defined())[2]
     settings = {"loss": "contrastive", "epochs": 2, "patience": 1, "learning_rate": 1e-2}
     settings |= {"margin": 0.1, "negatives": 1}
     fields = {"projector": "mlp", "weighting": "tracks", "calibrated": True}
@@ -113,7 +113,7 @@ def test_the_papers_own_setting_departs_only_where_its_code_errs(data, tmp_path)
     labels = [label for part in training for label in part.dataset.labels]
     file = tmp_path / "vectors.npz"
     np.savez(file, x_labels=np.array(labels), x_vectors=defined().vectors(labels))
-    rows = methods.paper_methods(["mtg-jamendo", "emotify"], space=defined(file=str(file)))
+    rows = projector.paper_methods(["mtg-jamendo", "emotify"], space=defined(file=str(file)))
     found = paper.departures(rows[2], training)
     assert set(found.index) == {*paper.ALWAYS, "clusters"}
     assert found.loc["clusters", "here"].startswith("8 of 8")  # no neighbour is asked for

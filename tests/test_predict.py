@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from mer_utils import cli, methods, predict, profiles, release, storage
+from mer_utils import cli, predict, profiles, release, storage
 from mer_utils.data import Features
-from mer_utils.models import Model
 from mer_utils.predict import Reference
-from mer_utils.projector import RidgeProjector
+from mer_utils.projector import Model, methods
+from mer_utils.projector.networks import RidgeProjector
 
 LABELS = ("sad", "joyful", "ready to fight")
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from mer_utils import projector
-from mer_utils.losses import triplet_loss
-from mer_utils.projector import KINDS, build_projector, fit_ridge
+from mer_utils.projector import build_projector, fit_ridge, ridge, triplet_loss
+from mer_utils.projector.networks import KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,7 +106,7 @@ def test_ridge_in_parts_is_the_same_ridge(monkeypatch):
     torch.manual_seed(0)
     values, targets, weights = torch.randn(50, 2, 6), torch.randn(50, 3), torch.rand(50)
     whole = fit_ridge(values, targets, 2.0, weights)
-    monkeypatch.setattr(projector, "ROWS", 7)
+    monkeypatch.setattr(ridge, "ROWS", 7)
     parts = fit_ridge(values, targets, 2.0, weights)
     torch.testing.assert_close(parts.weight, whole.weight)
     torch.testing.assert_close(parts.offset, whole.offset)

@@ -9,8 +9,7 @@ from moods import mood_dataset
 
 from mer_utils import evaluation, protocol, tables
 from mer_utils.data import Labelled
-from mer_utils.methods import Method
-from mer_utils.training import TrainingSettings
+from mer_utils.projector import Method, TrainingSettings
 
 
 @pytest.fixture(scope="module")

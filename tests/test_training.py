@@ -6,17 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils.projector import build_projector
-from mer_utils.training import (
-    TrainingData,
-    TrainingSettings,
+from mer_utils.projector import TrainingData, TrainingSettings, build_projector, train
+from mer_utils.projector.training import (
     cycle,
     draw_label,
     draw_negatives,
     mean_vectors,
     seeded,
     segment_weights,
-    train,
 )
 
 

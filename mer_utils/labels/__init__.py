@@ -36,8 +36,6 @@ from mer_utils.labels.embeddings import (
 )
 from mer_utils.labels.language_model import (
     DEFAULT_MODEL,
-    DEFAULT_MODEL_SHA256,
-    PASSES,
     language_model_folder,
     load_language_model,
 )

@@ -17,8 +17,9 @@ from mer_utils import storage
 from mer_utils.data.types import Features
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector import ROWS, Projector, build_projector
-from mer_utils.training import project
+from mer_utils.projector.networks import Projector, build_projector
+from mer_utils.projector.ridge import ROWS
+from mer_utils.projector.training import project
 
 FORMAT = 4
 CONFIG = ("projector", "label_space", "label_model_sha256", "encoder", "weights_sha256")

@@ -23,10 +23,10 @@ from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.models import Model, statistics
-from mer_utils.projector import RidgeProjector, build_projector, cosines, fit_ridge
-from mer_utils.sound import musicnn
-from mer_utils.training import (
+from mer_utils.projector.model import Model, statistics
+from mer_utils.projector.networks import RidgeProjector, build_projector, cosines
+from mer_utils.projector.ridge import fit_ridge, label_smoother
+from mer_utils.projector.training import (
     TrainingData,
     TrainingSettings,
     Weighting,
@@ -34,6 +34,7 @@ from mer_utils.training import (
     segment_weights,
     train,
 )
+from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters", "soft clusters")
 CLOSED_FORMS = ("ridge", "tags")
@@ -489,20 +490,6 @@ def fit_ridge_to(
     if length > 0:
         projector.weight /= length
     return projector
-
-
-def label_smoother(vectors: Tensor, penalty: float | None) -> Tensor:
-    """(EᵀE + β·I)⁻¹ over all training labels E (labels, d) of unit length: (d, d).
-
-    Romera-Paredes & Torr 2015, the second penalty; the identity if there is none.
-    """
-    identity = torch.eye(vectors.shape[1], dtype=torch.float64)
-    if penalty is None:
-        return identity.float()
-    if penalty <= 0:
-        raise ValueError(f"the label penalty is {penalty}; it must be above 0, or None")
-    gram = vectors.T.double() @ vectors.double()  # (d, d)
-    return torch.linalg.inv(gram + penalty * identity).float()
 
 
 def bridge_tags(method: Method, encoder: dict, layers: int, dim: int) -> RidgeProjector:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from mer_utils import evaluation
-from mer_utils.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
 from mer_utils.progress import progress_bar
-from mer_utils.projector import Projector
+from mer_utils.projector.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
+from mer_utils.projector.networks import Projector
 
 Loss = Literal["triplet", "contrastive"]
 Weighting = Literal["tracks", "segments"]
