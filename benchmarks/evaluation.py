@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mer_utils import evaluation
+from mer_utils import evaluation, metrics
 
 
 def timed(what: str, work: Callable[[], object], repeats: int = 3) -> None:
@@ -39,18 +39,18 @@ def main() -> None:
     targets[0] = True
     track_index = np.repeat(np.arange(options.tracks), options.segments)
     scores = rng.standard_normal((len(track_index), options.labels), dtype=np.float32)
-    songs = evaluation.track_scores(scores, track_index)
-    weights = evaluation.resampling_counts(options.tracks, options.resamples)
+    songs = metrics.track_scores(scores, track_index)
+    weights = metrics.resampling_counts(options.tracks, options.resamples)
     k, resamples = options.k, options.resamples
     print(f"{options.tracks} tracks × {options.segments} segments × {options.labels} labels")
     timed("vote", lambda: evaluation.vote(scores, track_index, k))
-    timed("mean over segments", lambda: evaluation.track_scores(scores, track_index))
-    timed(f"ROC-AUC, {resamples} draws", lambda: evaluation.roc_auc(songs, targets, weights))
+    timed("mean over segments", lambda: metrics.track_scores(scores, track_index))
+    timed(f"ROC-AUC, {resamples} draws", lambda: metrics.roc_auc(songs, targets, weights))
     timed(
         f"average precision, {resamples} draws",
-        lambda: evaluation.average_precision(songs, targets, weights),
+        lambda: metrics.average_precision(songs, targets, weights),
     )
-    timed("random top-k, 200 draws", lambda: evaluation.random_top_k(targets, k))
+    timed("random top-k, 200 draws", lambda: metrics.random_top_k(targets, k))
     timed(
         f"evaluate, songs, {resamples} draws",
         lambda: evaluation.evaluate(songs, targets, k, resamples=resamples),

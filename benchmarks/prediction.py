@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mer_utils import evaluation, predict, profiles
+from mer_utils import metrics, predict, profiles
 from mer_utils.data import Labelled
 from mer_utils.projector import Model
 from mer_utils.sound import audio
@@ -83,12 +83,12 @@ def warned_songs(model: Model, reference: predict.Reference, part: Labelled) -> 
         "are heard contradictorily": predict.part_agreement(model, reference, inputs) < usual,
     }
     scores = model.scores(part.features, part.dataset.labels)
-    songs = evaluation.track_scores(scores, index, len(part.dataset))
+    songs = metrics.track_scores(scores, index, len(part.dataset))
     targets = part.dataset.targets()
     for name, warned in warnings.items():
         print(f"{warned.sum()} of {len(warned)} clips of Emotify {name}; song ROC-AUC ", end="")
         found = [
-            np.nanmean(evaluation.roc_auc(songs[rows], targets[rows])) for rows in (warned, ~warned)
+            np.nanmean(metrics.roc_auc(songs[rows], targets[rows])) for rows in (warned, ~warned)
         ]
         print(f"{found[0]:.3f} among those, {found[1]:.3f} among the others")
 

@@ -23,11 +23,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from mer_utils import data, evaluation, profiles, projector, protocol, sound, storage
+from mer_utils import data, metrics, profiles, projector, sound, storage
 from mer_utils.data import DEFINITIONS, Labelled
+from mer_utils.evaluation import study
+from mer_utils.evaluation.tables import markdown
 from mer_utils.labels import clean_name
 from mer_utils.projector import Method, methods
-from mer_utils.report import markdown
 from mer_utils.sound import features
 
 Direction = tuple[str, list[Labelled], Labelled]
@@ -166,18 +167,18 @@ def tried(method: Method, training: Sequence[Labelled], target: Labelled) -> Tri
     model, _ = projector.fit(method, training, progress=False)
     scores = methods.target_scores(model, method, target, training)
     index = target.features.track_index(target.dataset)
-    songs = evaluation.track_scores(scores, index, len(target.dataset))
+    songs = metrics.track_scores(scores, index, len(target.dataset))
     if len(training) > 1:
         others = [strict([p for p in training if p is not part], part) for part in training]
         folds = [(inside, part) for inside, part in zip(others, training, strict=True) if inside]
     else:
         count = 3 if len(training[0].dataset.labels) >= 9 else 2
-        folds = [([a], b) for a, b in protocol.label_folds(training[0], count, 0)]
+        folds = [([a], b) for a, b in study.label_folds(training[0], count, 0)]
     inner = []
     for inside, outside in folds:
         fitted, _ = projector.fit(method, inside, progress=False)
-        found = protocol.track_scores(fitted, outside, method)
-        inner.append(evaluation.roc_auc(found, outside.dataset.targets()))
+        found = study.model_scores(fitted, outside, method)
+        inner.append(metrics.roc_auc(found, outside.dataset.targets()))
     return {"method": method, "scores": songs, "inner": inner}
 
 
@@ -270,10 +271,8 @@ def main() -> None:
         grid = candidates([*training, target])
         work = (delayed(tried)(method, training, target) for method in grid)
         trials = Parallel(n_jobs=options.jobs)(work)
-        score = {m: np.nanmean(evaluation.roc_auc(s, targets)) for m, s in rules(trials).items()}
-        each = {
-            t["method"].name: np.nanmean(evaluation.roc_auc(t["scores"], targets)) for t in trials
-        }
+        score = {m: np.nanmean(metrics.roc_auc(s, targets)) for m, s in rules(trials).items()}
+        each = {t["method"].name: np.nanmean(metrics.roc_auc(t["scores"], targets)) for t in trials}
         rows[name], fixed[name] = score, each
         sizes[name] = f"{len(targets)}, {int(targets.any(0).sum())}"
         print(f"{name:32} best of 36 {max(each.values()):.3f}", end="")

@@ -598,8 +598,8 @@ def affect_map(
 def label_spaces(table: pd.DataFrame) -> Figure:
     """How affective each label space is, against what a ridge in it predicts; a panel a target.
 
-    table: from `comparisons.label_space_table`: target, kind, style, affect_correlation, roc_auc,
-        pairs. Rows without a roc_auc become marks on the lower edge.
+    table: from `evaluation.comparisons.label_space_table`: target, kind, style, affect_correlation,
+        roc_auc, pairs. Rows without a roc_auc become marks on the lower edge.
     """
     needed = ["target", "kind", "style", "affect_correlation", "roc_auc", "pairs"]
     require_columns(table, needed, "label_spaces", "it comes from comparisons.label_space_table")
@@ -659,9 +659,9 @@ _SETTING_NAMES = {
 def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float] | float) -> Figure:
     """What each value of a clustering setting gives, and the one that was chosen.
 
-    sweep: from `clustering.sweep_settings`, one method and setting: value, labels, clusters,
+    sweep: from `labels.sweep_settings`, one method and setting: value, labels, clusters,
         largest, silhouette, stability, stability_low.
-    chosen: from `clustering.choose_setting`, or the value alone.
+    chosen: from `labels.choose_setting`, or the value alone.
     Returns three panels over the setting: number of clusters with the size of the largest, mean
     silhouette, stability. Where one cluster holds more than half of the labels (behind the cliff)
     the ground is grey.

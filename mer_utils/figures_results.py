@@ -59,7 +59,7 @@ METRIC_NAMES = {
 def training_curves(histories: Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]) -> Figure:
     """Losses and validation score over the epochs of one or more trainings.
 
-    histories: by method, the table of `training.train` (epoch, triplet, alignment, validation) or
+    histories: by method, the table of `projector.train` (epoch, triplet, alignment, validation) or
         one a seed.
     Returns panels for the triplet loss, the alignment loss (if there is one) and the validation
     score. Thin: single seeds; thick: their mean over the epochs that all have; a dot: the best
@@ -127,9 +127,9 @@ def _training_keys(runs: Mapping[str, Sequence], looks: Mapping[str, tuple[str, 
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
-    table: method, within, between (mean cosines, −1 to 1), as `tables.cluster_cosine_table` gives
-        them; with a column target one panel each. Several rows a method, such as seeds, are
-        averaged, and a small dot shows each.
+    table: method, within, between (mean cosines, −1 to 1), as
+        `evaluation.tables.cluster_cosine_table` gives them; with a column target one panel each.
+        Several rows a method, such as seeds, are averaged, and a small dot shows each.
     Returns horizontal bars, with the difference of the two in figures.
     """
     require_columns(table, ["method", "within", "between"], "cluster_cosine_bars")
@@ -322,10 +322,10 @@ def results(
 ) -> Figure:
     """One metric of every method on every target, with 95 % intervals and both kinds of chance.
 
-    table: from `tables.results_table`: target, method, transductive, metric, value, low, high,
-        chance, chance_low, chance_high, tracks, labels; shuffled, shuffled_low, shuffled_high (the
-        same method trained on shuffled labels) where they are known; rows of
-        `tables.reference_table` (reference is true) become vertical lines.
+    table: from `evaluation.tables.results_table`: target, method, transductive, metric, value, low,
+        high, chance, chance_low, chance_high, tracks, labels; shuffled, shuffled_low, shuffled_high
+        (the same method trained on shuffled labels) where they are known; rows of
+        `evaluation.tables.reference_table` (reference is true) become vertical lines.
     metric: a value of the column metric.
     references: more vertical lines: by target a mapping name → value, as paper.REPORTED[metric], or
         one mapping for all targets.
@@ -455,7 +455,8 @@ def _result_keys(rows: pd.DataFrame) -> list:
 def ablation_path(table: pd.DataFrame) -> Figure:
     """A score along a path of changes, a panel a target; filled where a step is beyond luck.
 
-    table: from `comparisons.path_table`: target, step, value, low, high, p_holm, tracks, labels.
+    table: from `evaluation.comparisons.path_table`: target, step, value, low, high, p_holm, tracks,
+        labels.
     """
     columns = ["target", "step", "value", "low", "high", "p_holm", "tracks", "labels"]
     require_columns(table, columns, "ablation_path")
@@ -492,8 +493,9 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     """How well each label is found, with 95 % intervals, best first; one panel a target.
 
-    table: from `tables.per_label_table` or `evaluation.per_label`: label (a column or the index),
-        tracks, positives, the metric and its _low and _high; target, if there are several; method,
+    table: from `evaluation.tables.per_label_table` or `metrics.per_label_scores`: label (a column
+        or the index), tracks, positives, the metric and its _low and _high; target, if there are
+        several; method,
         if there are several: three a target at most, labels sorted by the first.
     metric: "roc_auc" (chance is .5) or "average_precision" (chance differs from label to label:
         average_precision_chance).
@@ -610,7 +612,8 @@ def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -
 def learning_curve(table: pd.DataFrame) -> Figure:
     """A score against the number of training tracks, with its range over draws of these tracks.
 
-    table: from `comparisons.learning_curve`: target, training_tracks, value, low, high, draws.
+    table: from `evaluation.comparisons.learning_curve_outcomes`: target, training_tracks, value,
+        low, high, draws.
     """
     columns = ["target", "training_tracks", "value", "low", "high", "draws", "tracks"]
     require_columns(table, columns, "learning_curve")

@@ -98,7 +98,7 @@ def model_folder(path: str | Path) -> Path:
 def load(path: str | Path) -> tuple[Model, Reference]:
     """A released model and its reference set.
 
-    path: its folder, or a run folder. Errors as in `models.load_model`.
+    path: its folder, or a run folder. Errors as in `projector.load_model`.
     """
     folder = model_folder(path)
     model = load_model(folder)  # first: it checks the reference set's files too
@@ -115,7 +115,7 @@ def load(path: str | Path) -> tuple[Model, Reference]:
 def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
     """The audio encoder that a model was trained with.
 
-    checkpoint: folder with its weights, if it needs one; errors as in `encoders.load_encoder`.
+    checkpoint: folder with its weights, if it needs one; errors as in `sound.load_encoder`.
     """
     made = model.encoder
     layers = None if made["name"].startswith("musicnn") else tuple(made["layers"])

@@ -235,7 +235,7 @@ def load_labelled(
     """The profile's datasets with their features, extracted if they are not there yet.
 
     checkpoint: folder with the encoder's weights, for an encoder that needs one.
-    executor: for the extraction, as in `features.extract`.
+    executor: for the extraction, as in `sound.extract`.
     """
     if profile.name == "mulan":
         files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}

@@ -16,11 +16,10 @@ import pandas as pd
 
 from mer_utils import storage
 from mer_utils.data.types import Labelled
+from mer_utils.evaluation.tables import markdown, readable
 from mer_utils.predict import FAR, REFERENCE_FILES, Reference, neighbour_distance, track_means
 from mer_utils.projector.methods import Method, fit
 from mer_utils.projector.model import Model
-from mer_utils.report import markdown
-from mer_utils.tables import readable
 
 MOST_TRACKS = 5000  # in the reference set; drawn at random from more
 
@@ -50,7 +49,8 @@ def release(
 ) -> Path:
     """Train a method on all datasets and write the model's folder.
 
-    results: a table of `tables.results_table`, for the card; scored_as: the method's name in it.
+    results: a table of `evaluation.tables.results_table`, for the card; scored_as: the method's
+        name in it.
     Returns the folder.
     """
     folder, training = Path(folder), list(data.values())

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mer_utils import storage, tables
+from mer_utils import storage
+from mer_utils.evaluation import tables
+from mer_utils.evaluation.tables import markdown
 from mer_utils.profiles import PROJECT
 from mer_utils.runs import Run
 
@@ -126,17 +128,6 @@ TABLES: dict[str, Render] = {
     "limits": _limits,
     "learning_curve": _learning_curve,
 }
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table of text as a Markdown table; the index makes the first columns."""
-    flat = table.reset_index()
-    names = [str(name) for name in table.index.names]
-    flat.columns = [n if n != "None" else "" for n in names] + [str(c) for c in table.columns]
-    lines = [list(flat.columns), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
 
 
 def update_readme(

@@ -30,11 +30,11 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
-from mer_utils import code, evaluation, figures, notebooks, pages, profiles, storage
+from mer_utils import code, figures, metrics, notebooks, pages, profiles, storage
+from mer_utils.evaluation.study import slug
 from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.projector.methods import APPROACHES
-from mer_utils.protocol import slug
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile", "fixed", "grid"}
@@ -360,7 +360,7 @@ def comparisons(
     """Every configuration against the best of its target, on the same resampled tracks.
 
     The scores of all seeds of a configuration are compared together. p is corrected over all rows
-    of the table (`evaluation.holm`). The best is chosen by the same scores, so that a difference
+    of the table (`metrics.holm`). The best is chosen by the same scores, so that a difference
     from it is a little too large: read "not different" as it stands, "different" with care near
     .05.
     """
@@ -379,7 +379,7 @@ def comparisons(
         for key, found in of_target.items():
             if key == best:
                 continue
-            table = evaluation.compare(
+            table = metrics.compare(
                 [one["scores"] for one in found],
                 [one["scores"] for one in of_target[best]],
                 found[0]["targets"],
@@ -394,7 +394,7 @@ def comparisons(
             row = {"target": target, **names, "best": against}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=evaluation.holm(table["p"])) if len(table) else table
+    return table.assign(p_holm=metrics.holm(table["p"])) if len(table) else table
 
 
 def _scores(cell: Cell) -> dict[str, np.ndarray]:
@@ -404,7 +404,7 @@ def _scores(cell: Cell) -> dict[str, np.ndarray]:
 
 def _mean_metric(found: Sequence[dict], metric: str) -> float:
     values = [
-        evaluation.metric_values(one["scores"], one["targets"], int(one["k"]), one["track_index"])
+        metrics.metric_values(one["scores"], one["targets"], int(one["k"]), one["track_index"])
         for one in found
     ]
     return float(np.mean([value[metric] for value in values]))

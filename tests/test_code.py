@@ -14,8 +14,9 @@ import pytest
 import soundfile
 from moods import MOODS, mood_dataset
 
-from mer_utils import code, demo_corpus, labels, predict, profiles, protocol, sound, storage
+from mer_utils import code, demo_corpus, evaluation, labels, predict, profiles, sound, storage
 from mer_utils.data import Dataset
+from mer_utils.evaluation import study
 from mer_utils.labels import language_model
 from mer_utils.projector import Method, TrainingSettings, methods
 from mer_utils.sound import audio, cues, features, mert, musicnn
@@ -201,26 +202,26 @@ def other(*arguments, **named):
         ("projector.networks.RidgeProjector._project", {"ridge", "tags"}),
         ("projector.methods.bridge_tags", {"tags"}),
         ("projector.methods.prepare", ALL),
-        ("protocol.target_scores", ALL),
-        ("protocol.Task.run", ALL),
+        ("evaluation.study.target_scores", ALL),
+        ("evaluation.study.Task.run", ALL),
         ("labels.embeddings.label_texts", ALL),
         ("projector.model.Model.scores", ALL),
-        ("evaluation.roc_auc", NETWORKS),
-        ("evaluation.compare", set()),
-        ("tables.results_table", set()),
+        ("metrics.roc_auc", NETWORKS),
+        ("metrics.compare", set()),
+        ("evaluation.tables.results_table", set()),
         ("figures.sweep_curves", set()),
-        ("protocol.committee", set()),
+        ("evaluation.study.committee", set()),
         ("projector.methods.paper_methods", set()),
         ("sound.audio.read", set()),
     ],
 )
 def test_a_change_makes_new_only_what_passes_through_it(monkeypatch, place, changed):
-    before = {name: protocol.code_hash(method) for name, method in METHODS.items()}
+    before = {name: study.code_hash(method) for name, method in METHODS.items()}
     monkeypatch.setattr(f"mer_utils.{place}", other)
-    after = {name: protocol.code_hash(method) for name, method in METHODS.items()}
+    after = {name: study.code_hash(method) for name, method in METHODS.items()}
     assert {name for name in METHODS if after[name] != before[name]} == changed
     monkeypatch.undo()
-    assert {name: protocol.code_hash(method) for name, method in METHODS.items()} == before
+    assert {name: study.code_hash(method) for name, method in METHODS.items()} == before
 
 
 def encoder(network: type, name: str) -> sound.Encoder:
@@ -286,7 +287,7 @@ def imports(module: str) -> set[str]:
     ("things", "apart"),
     [
         (
-            protocol.PASSES,
+            study.PASSES,
             {},
         ),
         (demo_corpus.PASSES, {"data.types": "tracks are data here"}),
@@ -408,7 +409,7 @@ def test_a_changed_composer_or_studio_is_another_corpus(monkeypatch, place):
 # --- A study
 
 
-def study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.ndarray, dict]:
+def small_study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.ndarray, dict]:
     """Scores of two small networks and a ridge, and when each result was written."""
     data = {name: mood_dataset(name, 24) for name in MOODS}
     settings = TrainingSettings(epochs=2, batch_size=64, learning_rate=3e-3, loss=loss)
@@ -417,22 +418,22 @@ def study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.nda
         Method("ridge", projector="ridge", training=settings),
     ]
     named = {"seeds": 2, "targets": ["three"], "jobs": jobs, "progress": False}
-    network, ridge = protocol.run_study(data, compared, folder, **named)
+    network, ridge = evaluation.run_study(data, compared, folder, **named)
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("scores.npy")}
     return np.stack([*network.scores, *ridge.scores]), written
 
 
 def test_a_replaced_loss_gives_new_networks_and_the_same_ridges(tmp_path, monkeypatch):
-    before, written = study(tmp_path)
+    before, written = small_study(tmp_path)
     monkeypatch.setattr(
         "mer_utils.projector.training.triplet_loss", lambda a, p, n, m: (n * a - p).mean()
     )
-    after, more = study(tmp_path)
+    after, more = small_study(tmp_path)
     assert not np.allclose(before[0], after[0])
     np.testing.assert_array_equal(before[2], after[2])
     assert len(more) == len(written) + 2
     monkeypatch.undo()
-    again, same = study(tmp_path)
+    again, same = small_study(tmp_path)
     np.testing.assert_array_equal(again, before)
     assert same == more
 
@@ -441,10 +442,10 @@ def test_a_loss_of_ones_own_is_called_and_recorded(tmp_path):
     def mine(anchor, positive, negative, margin):
         return (anchor * (negative - positive)).sum(1).mean()
 
-    before, _ = study(tmp_path)
-    after, written = study(tmp_path, mine)
+    before, _ = small_study(tmp_path)
+    after, written = small_study(tmp_path, mine)
     assert not np.allclose(before[0], after[0])
-    assert study(tmp_path, mine)[1] == written
+    assert small_study(tmp_path, mine)[1] == written
     records = [storage.read_json(p.with_name("made_by.json")) for p in written]
     losses = [record["method"]["training"]["loss"] for record in records]
     assert sum(isinstance(loss, dict) and "mine" in loss["name"] for loss in losses) == 3
@@ -457,7 +458,7 @@ import numpy as np
 import torch
 from mer_utils.projector import losses, networks, training
 sys.path.insert(0, sys.argv[2])
-from test_code import study
+from test_code import small_study
 
 STRENGTH = -1.0
 folder, marker = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
@@ -470,29 +471,29 @@ def halved(self, values):
     return self.network(values.flatten(1)) / 2 + 1
 
 if __name__ == "__main__":
-    before, written = study(folder, jobs=2)
+    before, written = small_study(folder, jobs=2)
     assert len(written) == 3 and not marker.exists()
-    assert study(folder, jobs=2)[1] == written, "a rerun recomputes nothing"
+    assert small_study(folder, jobs=2)[1] == written, "a rerun recomputes nothing"
 
     original, training.triplet_loss = training.triplet_loss, negated
-    after, more = study(folder, jobs=2)
+    after, more = small_study(folder, jobs=2)
     assert marker.exists(), "the user's function was not called"
     assert not np.allclose(before[0], after[0]) and np.array_equal(before[2], after[2])
-    assert len(more) == 5 and study(folder, jobs=2)[1] == more
+    assert len(more) == 5 and small_study(folder, jobs=2)[1] == more
     STRENGTH = -2.0
-    assert len(study(folder, jobs=2)[1]) == 7, "a constant of the user's counts"
+    assert len(small_study(folder, jobs=2)[1]) == 7, "a constant of the user's counts"
 
     training.triplet_loss = original
-    same, _ = study(folder, jobs=2)
+    same, _ = small_study(folder, jobs=2)
     assert np.array_equal(same, before)
     marker.unlink()
     original, networks.MLPProjector._project = networks.MLPProjector._project, halved
-    changed, _ = study(folder, jobs=2)
+    changed, _ = small_study(folder, jobs=2)
     assert not np.allclose(changed[0], before[0]) and not marker.exists(), "left in a worker"
     networks.MLPProjector._project = original
-    handed, written = study(folder, negated, jobs=2)
+    handed, written = small_study(folder, negated, jobs=2)
     assert marker.exists() and not np.allclose(handed[0], before[0])
-    assert study(folder, negated, jobs=2)[1] == written
+    assert small_study(folder, negated, jobs=2)[1] == written
 """
 
 
@@ -510,7 +511,7 @@ def test_workers_call_what_stands_in_the_notebook(tmp_path):
 
 def test_a_worker_with_other_code_refuses(monkeypatch):
     """What pickles as a name arrives as the worker's own."""
-    run = code.portable(str, protocol.PASSES)
+    run = code.portable(str, study.PASSES)
     run()
     monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", other)
     with pytest.raises(RuntimeError, match=r"losses\.triplet_loss"):
@@ -519,7 +520,7 @@ def test_a_worker_with_other_code_refuses(monkeypatch):
 
 def test_what_was_handed_over_is_taken_out_again(monkeypatch):
     monkeypatch.setattr(methods, "SOFTNESS", 0.5)
-    run = code.portable(lambda: methods.SOFTNESS, protocol.PASSES)
+    run = code.portable(lambda: methods.SOFTNESS, study.PASSES)
     monkeypatch.undo()
     assert run() == 0.5
     assert methods.SOFTNESS != 0.5

@@ -8,9 +8,10 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import comparisons, demo_corpus, projector, protocol
-from mer_utils.comparisons import affect_correlation, co_occurrence_map
+from mer_utils import demo_corpus, evaluation, projector
 from mer_utils.data import Dataset, Features, Labelled
+from mer_utils.evaluation import comparisons
+from mer_utils.evaluation.comparisons import affect_correlation, co_occurrence_map
 from mer_utils.labels import LabelSpace
 from mer_utils.projector import Method, methods
 
@@ -129,9 +130,9 @@ def test_keep_parts_by_hand(data):
         comparisons.keep_parts(data["one"], ("mood",))
 
 
-def outcome(part: Labelled, scores: np.ndarray) -> protocol.Outcome:
+def outcome(part: Labelled, scores: np.ndarray) -> evaluation.Outcome:
     rows = scores[part.features.track_index(part.dataset)]
-    return protocol.Outcome(part.name, Method("made up"), [rows], [], [], [])
+    return evaluation.Outcome(part.name, Method("made up"), [rows], [], [], [])
 
 
 def test_agreement_by_hand(data):
@@ -222,7 +223,7 @@ def test_some_groups_takes_whole_groups(data):
 
 
 def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
-    table = comparisons.learning_curve(data, {"three": ridge}, [0.25, 1.0], draws=3)
+    table = comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.25, 1.0], draws=3)
     assert table["draws"].tolist() == [3, 1]
     assert (table["low"] <= table["value"]).all()
     assert (table["value"] <= table["high"]).all()
@@ -231,14 +232,14 @@ def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
     whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as it is"]
     assert table["value"].iloc[1] == pytest.approx(whole)
     with pytest.raises(ValueError, match="above 0 and at most 1"):
-        comparisons.learning_curve(data, {"three": ridge}, [0.0, 1.0])
+        comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.0, 1.0])
 
 
 # --- from the paper's method to ours
 
 
 def test_each_step_of_the_path_changes_what_it_says():
-    steps = comparisons.ablation_path(["one", "two"], weight=2.5, variant="push")
+    steps = comparisons.ablation_path_outcomes(["one", "two"], weight=2.5, variant="push")
     before, after = steps[:-1], steps[1:]
     changed = [
         {
@@ -260,13 +261,13 @@ def test_each_step_of_the_path_changes_what_it_says():
 
 
 def test_alignment_path_begins_with_the_papers_own_row():
-    steps = comparisons.ablation_path(["one", "two"])
+    steps = comparisons.ablation_path_outcomes(["one", "two"])
     row = projector.paper_methods(["one", "two"], [1.0])[2]
     assert replace(steps[1], name=row.name) == row
 
 
 def test_projections_by_dataset_by_hand(data, monkeypatch):
-    outcome = protocol.Outcome("three", Method("m"), [], [], [], [])
+    outcome = evaluation.Outcome("three", Method("m"), [], [], [], [])
     at = {"one": [[1.0, 0.0], [0.0, 2.0]], "two": [[-3.0, 0.0], [-1.0, 0.0]]}
     monkeypatch.setattr(comparisons, "project_part", lambda _, part: torch.tensor(at[part.name]))
     (row,) = comparisons.dataset_split_table([outcome], data).to_dict("records")

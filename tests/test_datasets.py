@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import data, protocol
+from mer_utils import data, evaluation
 from mer_utils.data import VOCABULARIES, Dataset, names
 from mer_utils.storage import file_hash
 
@@ -517,7 +517,7 @@ def test_a_csv_called_emotify_is_not_emotify(tmp_path):
     with pytest.warns(UserWarning, match="3 of 3"):
         dataset = data.load_folder(table, audio="skip")
     assert dataset.name == "emotify"
-    assert protocol.k_of(dataset) == 1
+    assert evaluation.k_of(dataset) == 1
 
 
 @pytest.mark.parametrize("top_k", [0, 3, 1.5])

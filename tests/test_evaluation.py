@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
-from sklearn import metrics
+from sklearn import metrics as sklearn_metrics
 
-from mer_utils import evaluation
+from mer_utils import evaluation, metrics
 
 EMOTIFY_LABELS = 9
 MANY = settings(max_examples=60, deadline=None)
@@ -54,7 +54,7 @@ def test_top_k_takes_the_highest_and_of_equal_ones_the_earlier(problem, data):
     for row, values in enumerate(scores):
         order = sorted(range(len(values)), key=lambda label: (-values[label], label))
         expected[row, order[:k]] = True
-    np.testing.assert_array_equal(evaluation.top_k(scores, k), expected)
+    np.testing.assert_array_equal(metrics.top_k(scores, k), expected)
 
 
 def test_vote_by_hand():
@@ -63,7 +63,7 @@ def test_vote_by_hand():
     similarities = np.array([[9, 8, 1, 0], [9, 0, 8, 1], [0, 1, 9, 8], [0, 5, 1, 6]], dtype=float)
     track_index = np.array([0, 0, 0, 1])
     np.testing.assert_array_equal(
-        evaluation.count_votes(similarities, track_index, 2), [[2, 1, 2, 1], [0, 1, 0, 1]]
+        metrics.count_votes(similarities, track_index, 2), [[2, 1, 2, 1], [0, 1, 0, 1]]
     )
     np.testing.assert_array_equal(
         evaluation.vote(similarities, track_index, 2),
@@ -76,8 +76,8 @@ def test_the_vote_beats_the_mean():
     similarities = np.array([[0.2, 0.1], [0.2, 0.1], [0.0, 1.0]])
     track_index = np.zeros(3, dtype=int)
     np.testing.assert_array_equal(evaluation.vote(similarities, track_index, 1), [[True, False]])
-    means = evaluation.track_scores(similarities, track_index)
-    np.testing.assert_array_equal(evaluation.top_k(means, 1), [[False, True]])
+    means = metrics.track_scores(similarities, track_index)
+    np.testing.assert_array_equal(metrics.top_k(means, 1), [[False, True]])
 
 
 def test_equal_votes_go_to_the_higher_mean_then_to_the_earlier_label():
@@ -121,7 +121,7 @@ def test_vote_equals_a_plain_loop_in_any_order_of_segments(seed):
 
 def test_track_scores_are_means_of_interleaved_segments():
     scores = np.array([[1.0, 0.0], [5.0, 1.0], [3.0, 4.0]], dtype=np.float32)
-    means = evaluation.track_scores(scores, np.array([1, 0, 1]))
+    means = metrics.track_scores(scores, np.array([1, 0, 1]))
     np.testing.assert_array_equal(means, [[5, 1], [2, 2]])
     assert means.dtype == np.float64
 
@@ -133,36 +133,40 @@ def test_track_scores_are_means_of_interleaved_segments():
 @given(problems())
 def test_roc_auc_equals_scikit_learn(problem):
     scores, targets, weights = problem
-    values = evaluation.roc_auc(scores, targets, weights)
-    plain = evaluation.roc_auc(scores, targets)
+    values = metrics.roc_auc(scores, targets, weights)
+    plain = metrics.roc_auc(scores, targets)
     for label in range(targets.shape[1]):
         target, score = targets[:, label], scores[:, label]
         for draw, weight in enumerate(weights):
             if (weight * target).sum() == 0 or (weight * ~target).sum() == 0:
                 assert np.isnan(values[draw, label])
             else:
-                expected = metrics.roc_auc_score(target, score, sample_weight=weight)
+                expected = sklearn_metrics.roc_auc_score(target, score, sample_weight=weight)
                 assert values[draw, label] == pytest.approx(expected, abs=1e-12)
         if 0 < target.sum() < len(target):
-            assert plain[label] == pytest.approx(metrics.roc_auc_score(target, score), abs=1e-12)
+            assert plain[label] == pytest.approx(
+                sklearn_metrics.roc_auc_score(target, score), abs=1e-12
+            )
 
 
 @MANY
 @given(problems())
 def test_average_precision_equals_scikit_learn(problem):
     scores, targets, weights = problem
-    values = evaluation.average_precision(scores, targets, weights)
-    plain = evaluation.average_precision(scores, targets)
+    values = metrics.average_precision(scores, targets, weights)
+    plain = metrics.average_precision(scores, targets)
     for label in range(targets.shape[1]):
         target, score = targets[:, label], scores[:, label]
         for draw, weight in enumerate(weights):
             if (weight * target).sum() == 0:
                 assert np.isnan(values[draw, label])
             else:
-                expected = metrics.average_precision_score(target, score, sample_weight=weight)
+                expected = sklearn_metrics.average_precision_score(
+                    target, score, sample_weight=weight
+                )
                 assert values[draw, label] == pytest.approx(expected, abs=1e-12)
         if target.any():
-            expected = metrics.average_precision_score(target, score)
+            expected = sklearn_metrics.average_precision_score(target, score)
             assert plain[label] == pytest.approx(expected, abs=1e-12)
 
 
@@ -171,7 +175,7 @@ def test_average_precision_equals_scikit_learn(problem):
 def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
     scores, targets, weights = problem
     predicted = scores > 0
-    values = evaluation.macro_f1(predicted, targets, weights)
+    values = metrics.macro_f1(predicted, targets, weights)
     for draw, weight in enumerate(weights):
         present = np.flatnonzero(weight @ targets)
         if not len(present):
@@ -180,7 +184,7 @@ def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
         # Label by label: scikit-learn takes a single column for classes "no" and "yes".
         expected = np.mean(
             [
-                metrics.f1_score(
+                sklearn_metrics.f1_score(
                     targets[:, label], predicted[:, label], sample_weight=weight, zero_division=0
                 )
                 for label in present
@@ -195,7 +199,7 @@ def test_a_weight_is_a_repetition(problem):
     scores, targets, weights = problem
     weights = weights[0].astype(int) + 1
     repeated = np.repeat(np.arange(len(scores)), weights)
-    for metric in (evaluation.roc_auc, evaluation.average_precision):
+    for metric in (metrics.roc_auc, metrics.average_precision):
         np.testing.assert_allclose(
             metric(scores, targets, weights), metric(scores[repeated], targets[repeated])
         )
@@ -206,7 +210,7 @@ def test_a_weight_is_a_repetition(problem):
 def test_the_order_of_tracks_does_not_matter(problem, seed):
     scores, targets, _ = problem
     order = np.random.default_rng(seed).permutation(len(scores))
-    for metric in (evaluation.roc_auc, evaluation.average_precision):
+    for metric in (metrics.roc_auc, metrics.average_precision):
         np.testing.assert_allclose(
             metric(scores[order], targets[order]), metric(scores, targets), rtol=1e-12
         )
@@ -216,16 +220,16 @@ def test_roc_auc_and_average_precision_by_hand():
     scores = np.array([[4.0], [3.0], [3.0], [1.0]])
     targets = np.array([[True], [False], [True], [False]])
     # Pairs: 4 beats both, 3 ties with 3 and beats 1 → 3.5 of 4.
-    assert evaluation.roc_auc(scores, targets)[0] == 3.5 / 4
+    assert metrics.roc_auc(scores, targets)[0] == 3.5 / 4
     # Half the recall at precision 1, the other half at the threshold 3 with precision 2/3.
-    assert evaluation.average_precision(scores, targets)[0] == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics.average_precision(scores, targets)[0] == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_never_predicted_is_0_but_without_positives_is_left_out():
     targets = np.array([[True, True, False], [True, False, False]])
     predicted = np.array([[True, False, True], [True, False, False]])
-    np.testing.assert_array_equal(evaluation.f1(predicted, targets), [1, 0, np.nan])
-    assert evaluation.macro_f1(predicted, targets) == 0.5
+    np.testing.assert_array_equal(metrics.f1(predicted, targets), [1, 0, np.nan])
+    assert metrics.macro_f1(predicted, targets) == 0.5
 
 
 # --- Tables ---
@@ -234,13 +238,13 @@ def test_never_predicted_is_0_but_without_positives_is_left_out():
 def test_evaluate_by_segments(simulated):
     scores, targets, track_index = simulated
     table = evaluation.evaluate(scores, targets, 2, track_index, resamples=300)
-    assert tuple(table.index) == evaluation.METRICS
-    songs = evaluation.track_scores(scores, track_index)
+    assert tuple(table.index) == metrics.METRICS
+    songs = metrics.track_scores(scores, track_index)
     expected = [
-        metrics.f1_score(targets[track_index], evaluation.top_k(scores, 2), average="macro"),
-        metrics.f1_score(targets, evaluation.vote(scores, track_index, 2), average="macro"),
-        metrics.roc_auc_score(targets, songs, average="macro"),
-        metrics.average_precision_score(targets, songs, average="macro"),
+        sklearn_metrics.f1_score(targets[track_index], metrics.top_k(scores, 2), average="macro"),
+        sklearn_metrics.f1_score(targets, evaluation.vote(scores, track_index, 2), average="macro"),
+        sklearn_metrics.roc_auc_score(targets, songs, average="macro"),
+        sklearn_metrics.average_precision_score(targets, songs, average="macro"),
     ]
     np.testing.assert_allclose(table["value"], expected, rtol=1e-12)
     assert (table["low"] < table["value"]).all()
@@ -253,7 +257,7 @@ def test_evaluate_by_segments(simulated):
     assert table["labels_left_out"].eq("").all()
     assert table["k"].tolist() == [2, 2, pd.NA, pd.NA]
     np.testing.assert_array_equal(
-        evaluation.metric_values(scores, targets, 2, track_index), table["value"]
+        metrics.metric_values(scores, targets, 2, track_index), table["value"]
     )
 
 
@@ -273,11 +277,13 @@ def test_segments_follow_their_track_in_every_draw(simulated):
     scores, targets, track_index = simulated
     table = evaluation.evaluate(scores, targets, 2, track_index, resamples=40, seed=7)
     segments = [np.flatnonzero(track_index == track) for track in range(60)]
-    predicted = evaluation.top_k(scores, 2)
+    predicted = metrics.top_k(scores, 2)
     draws = []
-    for counts in evaluation.resampling_counts(60, 40, seed=7):
+    for counts in metrics.resampling_counts(60, 40, seed=7):
         rows = np.concatenate([np.tile(segments[t], n) for t, n in enumerate(counts)])
-        draws.append(metrics.f1_score(targets[track_index[rows]], predicted[rows], average="macro"))
+        draws.append(
+            sklearn_metrics.f1_score(targets[track_index[rows]], predicted[rows], average="macro")
+        )
     value = table.loc["segment_macro_f1", "value"]
     error = np.sqrt(np.var(draws, ddof=1) * 60 / 59)
     expected = value + stats.t.ppf([0.025, 0.975], 59) * error
@@ -286,16 +292,16 @@ def test_segments_follow_their_track_in_every_draw(simulated):
 
 def test_evaluate_by_tracks_has_no_segment_row(simulated):
     scores, targets, track_index = simulated
-    songs = evaluation.track_scores(scores, track_index)
+    songs = metrics.track_scores(scores, track_index)
     table = evaluation.evaluate(songs, targets, 3, resamples=20)
-    assert tuple(table.index) == evaluation.METRICS[1:]
-    expected = metrics.f1_score(targets, evaluation.top_k(songs, 3), average="macro")
+    assert tuple(table.index) == metrics.METRICS[1:]
+    expected = sklearn_metrics.f1_score(targets, metrics.top_k(songs, 3), average="macro")
     assert table.loc["song_macro_f1", "value"] == pytest.approx(expected)
 
 
 def test_one_segment_a_track_gives_equal_segment_and_song_scores(simulated):
     scores, targets, track_index = simulated
-    songs = evaluation.track_scores(scores, track_index)
+    songs = metrics.track_scores(scores, track_index)
     table = evaluation.evaluate(songs, targets, 2, np.arange(60), resamples=30)
     alone = evaluation.evaluate(songs, targets, 2, resamples=30)
     pd.testing.assert_frame_equal(table.loc[alone.index], alone)
@@ -320,9 +326,9 @@ def test_labels_without_positives_or_negatives_are_named_and_left_out():
     assert table["labels"].tolist() == [3, 2, 3]
     kept = [0, 3]
     assert table.loc["song_roc_auc", "value"] == pytest.approx(
-        metrics.roc_auc_score(targets[:, kept], scores[:, kept])
+        sklearn_metrics.roc_auc_score(targets[:, kept], scores[:, kept])
     )
-    by_label = evaluation.per_label(scores, targets, names, resamples=50)
+    by_label = metrics.per_label_scores(scores, targets, names, resamples=50)
     assert by_label["positives"].tolist() == targets.sum(axis=0).tolist()
     assert by_label["roc_auc"].isna().tolist() == [False, True, True, False]
     assert by_label["average_precision_low"].isna().tolist() == [False, True, False, False]
@@ -337,7 +343,7 @@ def test_a_draw_that_loses_a_label_leaves_it_out():
     targets = np.array([[True, True], [True, False], [False, False]])
     scores = np.array([[1.0, 1.0], [0.5, 0.0], [0.0, 0.5]])
     weights = np.array([[1, 1, 1], [0, 2, 1]])  # the second draw has no positive of label 1
-    values = evaluation.macro_f1(evaluation.top_k(scores, 1), targets, weights)
+    values = metrics.macro_f1(metrics.top_k(scores, 1), targets, weights)
     # Top-1 gives label 0 to the first two tracks and label 1 to the third.
     np.testing.assert_allclose(values, [0.5, 1.0])
 
@@ -348,8 +354,8 @@ def test_average_precision_interval_holds_the_value_where_plain_percentiles_do_n
     scores = rng.standard_normal((2000, 40)) + 0.5 * targets
     table = evaluation.evaluate(scores, targets, 2, resamples=100, chance_draws=2)
     row = table.loc["song_average_precision"]
-    weights = evaluation.resampling_counts(2000, 100)
-    draws = np.nanmean(evaluation.average_precision(scores, targets, weights), axis=1)
+    weights = metrics.resampling_counts(2000, 100)
+    draws = np.nanmean(metrics.average_precision(scores, targets, weights), axis=1)
     assert np.percentile(draws, 2.5) > row["value"]  # a copied track lifts its own precision
     assert row["low"] < row["value"] < row["high"]
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * draws.std(), rel=0.02)
@@ -400,22 +406,22 @@ def test_standard_error_and_degrees_of_freedom_by_hand():
     # Seeds: variance 9 of three → 3 with 2. Together 6.125² / (3.125²/4 + 3²/2) = 5.405.
     draws, seeds = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0.0, 3.0, 6.0])
     half = stats.t.ppf(0.975, 6.125**2 / (3.125**2 / 4 + 3**2 / 2)) * np.sqrt(6.125)
-    low, high, p = evaluation._student(half, draws, np.arange(5), seeds)
+    low, high, p = metrics._student(half, draws, np.arange(5), seeds)
     np.testing.assert_allclose([low, high, p], [0, 2 * half, 0.05], atol=1e-12)
     # One seed: tracks alone. Draws without a value are left out.
-    low, *_ = evaluation._student(0.0, np.append(draws, np.nan), np.arange(5), seeds[:1])
+    low, *_ = metrics._student(0.0, np.append(draws, np.nan), np.arange(5), seeds[:1])
     assert low == pytest.approx(-stats.t.ppf(0.975, 4) * np.sqrt(3.125))
 
 
 def test_a_group_is_drawn_whole(simulated):
     scores, targets, track_index = simulated
     groups = [f"artist {track // 6}" for track in range(60)]
-    counts = evaluation.resampling_counts(60, 50, groups=groups)
+    counts = metrics.resampling_counts(60, 50, groups=groups)
     by_artist = counts.reshape(50, 10, 6)
     assert (by_artist == by_artist[:, :, :1]).all()
     assert (by_artist[:, :, 0].sum(axis=1) == 10).all()
     # Tracks that are copies of one another tell no more than one of them.
-    songs = evaluation.track_scores(scores, track_index)
+    songs = metrics.track_scores(scores, track_index)
     one = {"resamples": 400, "chance_draws": 1}
     once = evaluation.evaluate(songs, targets, 2, **one)
     copies = np.repeat(np.arange(60), 4)
@@ -427,8 +433,8 @@ def test_a_group_is_drawn_whole(simulated):
     )
     np.testing.assert_allclose(copied[["low", "high", "p"]], paired[["low", "high", "p"]])
     names = list("abcdef")
-    by_label = evaluation.per_label(songs, targets, names, resamples=50)["roc_auc_high"]
-    copied = evaluation.per_label(
+    by_label = metrics.per_label_scores(songs, targets, names, resamples=50)["roc_auc_high"]
+    copied = metrics.per_label_scores(
         songs[copies], targets[copies], names, resamples=50, groups=copies
     )
     np.testing.assert_allclose(copied["roc_auc_high"], by_label)
@@ -455,11 +461,11 @@ def test_intervals_cover_the_truth():
 
 
 def test_resampling_draws_as_many_tracks_as_there_are():
-    counts = evaluation.resampling_counts(50, 400, seed=1)
+    counts = metrics.resampling_counts(50, 400, seed=1)
     assert counts.shape == (400, 50)
     assert (counts.sum(axis=1) == 50).all()
     assert counts.var() == pytest.approx(1, abs=0.05)  # as drawn with replacement
-    np.testing.assert_array_equal(counts[:10], evaluation.resampling_counts(50, 10, seed=1))
+    np.testing.assert_array_equal(counts[:10], metrics.resampling_counts(50, 10, seed=1))
 
 
 def test_chance_is_that_of_random_scores():
@@ -474,8 +480,8 @@ def test_chance_is_that_of_random_scores():
     segments, songs = [], []
     for _ in range(600):
         scores = rng.random((len(track_index), 5))
-        segments.append(evaluation.metric_values(scores, targets, 2, track_index))
-        songs.append(evaluation.metric_values(rng.random((40, 5)), targets, 2))
+        segments.append(metrics.metric_values(scores, targets, 2, track_index))
+        songs.append(metrics.metric_values(rng.random((40, 5)), targets, 2))
     # Rank metrics: one random score a song; F1: random segments and their vote.
     brute = pd.concat(
         [
@@ -497,9 +503,9 @@ def test_expected_average_precision_is_exact():
     assert len(orders) == 20
     scores = np.arange(6.0)[:, None]
     mean = np.mean(
-        [evaluation.average_precision(scores, np.array(order)[:, None])[0] for order in orders]
+        [metrics.average_precision(scores, np.array(order)[:, None])[0] for order in orders]
     )
-    table = evaluation.per_label(scores, targets, ["x"], resamples=2)
+    table = metrics.per_label_scores(scores, targets, ["x"], resamples=2)
     assert table.loc["x", "average_precision_chance"] == pytest.approx(mean)
     assert table.loc["x", "prevalence"] == 0.5
 
@@ -507,7 +513,7 @@ def test_expected_average_precision_is_exact():
 def test_per_label_agrees_with_the_macro_row(simulated):
     scores, targets, track_index = simulated
     names = [f"label {i}" for i in range(6)]
-    by_label = evaluation.per_label(scores, targets, names, track_index, resamples=100)
+    by_label = metrics.per_label_scores(scores, targets, names, track_index, resamples=100)
     table = evaluation.evaluate(scores, targets, 2, track_index, resamples=100, chance_draws=400)
     assert list(by_label.index) == names
     assert by_label["roc_auc"].mean() == pytest.approx(table.loc["song_roc_auc", "value"])
@@ -525,7 +531,7 @@ def test_compare_pairs_the_same_tracks(simulated):
     scores, targets, track_index = simulated
     worse = scores - 0.7 * targets[track_index]
     table = evaluation.compare(scores, worse, targets, 2, track_index, track_index, resamples=400)
-    assert tuple(table.index) == evaluation.METRICS
+    assert tuple(table.index) == metrics.METRICS
     np.testing.assert_allclose(table["difference"], table["value_a"] - table["value_b"])
     assert (table["low"] > 0).all()
     assert (table["p"] < 0.01).all()
@@ -553,16 +559,16 @@ def test_a_method_does_not_differ_from_itself(simulated):
 
 
 def test_holm_by_hand():
-    np.testing.assert_allclose(evaluation.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(evaluation.holm([0.5, 0.9]), [1, 1])
-    assert len(evaluation.holm([])) == 0
+    np.testing.assert_allclose(metrics.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(metrics.holm([0.5, 0.9]), [1, 1])
+    assert len(metrics.holm([])) == 0
 
 
 def test_segments_can_be_compared_with_songs(simulated):
     scores, targets, track_index = simulated
-    songs = evaluation.track_scores(scores, track_index)
+    songs = metrics.track_scores(scores, track_index)
     table = evaluation.compare(scores, songs, targets, 2, track_index, resamples=20)
-    assert tuple(table.index) == evaluation.METRICS[1:]
+    assert tuple(table.index) == metrics.METRICS[1:]
     assert table.loc["song_roc_auc", "difference"] == 0
 
 
@@ -570,8 +576,8 @@ def test_shuffled_chance_summarises_the_draws(simulated):
     scores, targets, track_index = simulated
     rng = np.random.default_rng(0)
     draws = [rng.standard_normal(scores.shape) for _ in range(5)]
-    table = evaluation.shuffled_chance(draws, targets, 2, track_index)
-    values = [evaluation.metric_values(draw, targets, 2, track_index) for draw in draws]
+    table = metrics.shuffled_chance(draws, targets, 2, track_index)
+    values = [metrics.metric_values(draw, targets, 2, track_index) for draw in draws]
     np.testing.assert_allclose(table["mean"], np.mean(values, axis=0))
     np.testing.assert_allclose(table["largest"], np.max(values, axis=0))
     assert table["draws"].eq(5).all()
@@ -610,12 +616,12 @@ def mtg_test_targets(root: Path) -> np.ndarray:
 def test_emotify_chance_is_that_of_the_reference(emotify_root):
     targets = emotify_targets(emotify_root)
     assert targets.shape == (400, 9)
-    chance = evaluation.random_top_k(targets, 3)
+    chance = metrics.random_top_k(targets, 3)
     assert chance.shape == (200,)
     assert chance.mean() == pytest.approx(0.323, abs=0.003)
     assert chance.std() == pytest.approx(0.013, abs=0.003)
-    assert evaluation.every_label(targets) == pytest.approx(0.489, abs=0.0005)
-    last_tenth = evaluation.random_top_k(targets[360:], 3)
+    assert metrics.every_label(targets) == pytest.approx(0.489, abs=0.0005)
+    last_tenth = metrics.random_top_k(targets[360:], 3)
     assert last_tenth.mean() == pytest.approx(0.309, abs=0.008)
     assert last_tenth.std() == pytest.approx(0.037, abs=0.006)
 
@@ -624,10 +630,10 @@ def test_emotify_chance_is_that_of_the_reference(emotify_root):
 def test_mtg_chance_is_that_of_the_reference(mtg_root):
     targets = mtg_test_targets(mtg_root)
     assert targets.shape == (4231, 56)
-    chance = evaluation.random_top_k(targets, 2)
+    chance = metrics.random_top_k(targets, 2)
     assert chance.mean() == pytest.approx(0.0295, abs=0.0006)
     assert chance.std() == pytest.approx(0.0019, abs=0.0004)
-    assert evaluation.every_label(targets) == pytest.approx(0.061, abs=0.0005)
+    assert metrics.every_label(targets) == pytest.approx(0.061, abs=0.0005)
     # Average precision of chance is the mean prevalence, .032 in the literature.
     table = evaluation.evaluate(np.zeros(targets.shape), targets, 2, resamples=2, chance_draws=20)
     assert table.loc["song_average_precision", "chance"] == pytest.approx(0.032, abs=0.003)
@@ -637,23 +643,23 @@ def test_mtg_chance_is_that_of_the_reference(mtg_root):
 def test_reference_rows_by_hand():
     targets = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0]])
     # Every label: F1 = 1, 2/4, 2/4; label 3 has no positives. Top 1 = label 0: 1, 0, 0.
-    assert evaluation.every_label(targets) == pytest.approx((1 + 0.5 + 0.5) / 3)
-    assert evaluation.most_frequent(targets, 1) == pytest.approx(1 / 3)
+    assert metrics.every_label(targets) == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert metrics.most_frequent(targets, 1) == pytest.approx(1 / 3)
     # Two most frequent: label 0, and of labels 1 and 2 with one track each the earlier.
-    assert evaluation.most_frequent(targets, 2) == pytest.approx((1 + 0.5 + 0) / 3)
+    assert metrics.most_frequent(targets, 2) == pytest.approx((1 + 0.5 + 0) / 3)
     table = evaluation.reference_rows(targets, 2, resamples=20, label_names=list("abcd"))
     assert list(table.index) == ["every_label", "most_frequent", "random_top_k"]
     assert table["value"].tolist()[:2] == pytest.approx([2 / 3, 0.5])
     assert table["labels"].eq(3).all()
     assert table["labels_left_out"].eq("d").all()
     assert table["k"].tolist() == [pd.NA, 2, 2]
-    assert table.loc["random_top_k", "value"] == evaluation.random_top_k(targets, 2).mean()
+    assert table.loc["random_top_k", "value"] == metrics.random_top_k(targets, 2).mean()
 
 
 def test_random_top_k_of_all_labels_is_every_label():
     targets = np.array([[1, 1, 0], [1, 0, 0]])
     np.testing.assert_allclose(
-        evaluation.random_top_k(targets, 3, draws=2), evaluation.every_label(targets)
+        metrics.random_top_k(targets, 3, draws=2), metrics.every_label(targets)
     )
 
 
@@ -674,7 +680,7 @@ def test_the_ceiling_on_mulan_is_that_of_the_reference(mulan_root):
     _, emotions = arff(mulan_root / "emotions.arff")
     targets = emotions[:, 72:].astype(bool)
     scores = evaluation.supervised_reference(emotions[:, :64], targets)
-    assert evaluation.roc_auc(scores, targets).mean() == pytest.approx(0.836, abs=0.006)
+    assert metrics.roc_auc(scores, targets).mean() == pytest.approx(0.836, abs=0.006)
 
     names, cal500 = arff(mulan_root / "CAL500.arff")
     timbre = [i for i, name in enumerate(names) if "Acc1000" in name and "Zero" not in name]
@@ -682,7 +688,7 @@ def test_the_ceiling_on_mulan_is_that_of_the_reference(mulan_root):
     assert (len(timbre), len(words)) == (64, 18)
     targets = cal500[:, words].astype(bool)
     scores = evaluation.supervised_reference(cal500[:, timbre], targets)
-    assert evaluation.roc_auc(scores, targets).mean() == pytest.approx(0.588, abs=0.012)
+    assert metrics.roc_auc(scores, targets).mean() == pytest.approx(0.588, abs=0.012)
 
 
 def test_the_ceiling_never_learns_from_a_tracks_own_group():
@@ -693,8 +699,8 @@ def test_the_ceiling_never_learns_from_a_tracks_own_group():
     features = rng.standard_normal((40, 60))[groups]
     leaking = evaluation.supervised_reference(features, targets)
     honest = evaluation.supervised_reference(features, targets, [f"artist {g}" for g in groups])
-    assert evaluation.roc_auc(leaking, targets)[0] > 0.9
-    assert evaluation.roc_auc(honest, targets)[0] < 0.75
+    assert metrics.roc_auc(leaking, targets)[0] > 0.9
+    assert metrics.roc_auc(honest, targets)[0] < 0.75
 
 
 def test_the_ceiling_names_a_label_that_cannot_be_learned():
@@ -712,9 +718,9 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     )
     assert table["labels_left_out"].eq("rare").all()
     pd.testing.assert_series_equal(
-        table["value"], evaluation.metric_values(scores[:, [0, 2]], targets[:, [0, 2]], 1)
+        table["value"], metrics.metric_values(scores[:, [0, 2]], targets[:, [0, 2]], 1)
     )
-    by_label = evaluation.per_label(
+    by_label = metrics.per_label_scores(
         scores, targets, ["a", "rare", "b"], unscored="leave_out", resamples=20
     )
     assert by_label["roc_auc"].isna().tolist() == [False, True, False]
@@ -747,12 +753,12 @@ WITH_NAN = np.where(SCORES == 7, np.nan, SCORES)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evaluation.top_k(SCORES, 4), "k is 4, expected a whole number from 1 to 3"),
-        (lambda: evaluation.top_k(SCORES, 0), "k is 0, expected"),
-        (lambda: evaluation.top_k(SCORES, 1.5), "k is 1.5, expected"),
+        (lambda: metrics.top_k(SCORES, 4), "k is 4, expected a whole number from 1 to 3"),
+        (lambda: metrics.top_k(SCORES, 0), "k is 0, expected"),
+        (lambda: metrics.top_k(SCORES, 1.5), "k is 1.5, expected"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 4), "k is 4, expected"),
-        (lambda: evaluation.most_frequent(TARGETS, 4), "k is 4, expected"),
-        (lambda: evaluation.random_top_k(TARGETS, 4), "k is 4, expected"),
+        (lambda: metrics.most_frequent(TARGETS, 4), "k is 4, expected"),
+        (lambda: metrics.random_top_k(TARGETS, 4), "k is 4, expected"),
         (lambda: evaluation.evaluate(WITH_NAN, TARGETS, 1), "1 of 12 scores are NaN.*row 2, label"),
         (
             lambda: evaluation.evaluate(WITH_NAN, TARGETS, 1, label_names=["a", "b", "c"]),
@@ -786,10 +792,10 @@ WITH_NAN = np.where(SCORES == 7, np.nan, SCORES)
         (lambda: evaluation.vote(SCORES, np.array([-1, 0, 0, 0]), 1), "from -1 to 0"),
         (lambda: evaluation.vote(SCORES, np.arange(3), 1), r"shape \(3,\)"),
         (lambda: evaluation.vote(SCORES, np.arange(4.0), 1), "type float64"),
-        (lambda: evaluation.roc_auc(SCORES, TARGETS, np.ones(3)), r"weights have the shape \(3,\)"),
-        (lambda: evaluation.roc_auc(SCORES, TARGETS, -np.ones(4)), "negative or not finite"),
-        (lambda: evaluation.f1(TARGETS[:3], TARGETS), r"predictions have the shape \(3, 3\)"),
-        (lambda: evaluation.shuffled_chance([], TARGETS, 1), "no scores of trainings"),
+        (lambda: metrics.roc_auc(SCORES, TARGETS, np.ones(3)), r"weights have the shape \(3,\)"),
+        (lambda: metrics.roc_auc(SCORES, TARGETS, -np.ones(4)), "negative or not finite"),
+        (lambda: metrics.f1(TARGETS[:3], TARGETS), r"predictions have the shape \(3, 3\)"),
+        (lambda: metrics.shuffled_chance([], TARGETS, 1), "no scores of trainings"),
         (
             lambda: evaluation.supervised_reference(SCORES[:3], TARGETS),
             r"features have the shape \(3, 3\)",
@@ -830,7 +836,7 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     same = evaluation.evaluate([seeds[0]] * 2, targets, 1, index, resamples=100)
     assert same["seed_sd"].eq(0).all()  # then only the tracks count
     pd.testing.assert_frame_equal(same.iloc[:, :-2], apart[0].iloc[:, :-2])
-    by_label = evaluation.per_label(seeds, targets, list("abc"), index, resamples=100)
+    by_label = metrics.per_label_scores(seeds, targets, list("abc"), index, resamples=100)
     assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
     paired = evaluation.compare(seeds, seeds, targets, 1, index, index, resamples=100)
     assert (paired["difference"] == 0).all()

@@ -8,8 +8,9 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import data, evaluation, projector, protocol, tables
+from mer_utils import data, evaluation, metrics, projector
 from mer_utils.data import Labelled
+from mer_utils.evaluation import study, tables
 from mer_utils.labels import LabelSpace
 from mer_utils.projector import Method, TrainingSettings, load_model, methods, ridge
 from mer_utils.sound import musicnn
@@ -26,10 +27,10 @@ def quick(**changes) -> TrainingSettings:
 
 def auc(model, part: Labelled) -> float:
     scores = model.scores(part.features, part.dataset.labels)
-    per_track = evaluation.track_scores(
+    per_track = metrics.track_scores(
         scores, part.features.track_index(part.dataset), len(part.dataset)
     )
-    return float(np.nanmean(evaluation.roc_auc(per_track, part.dataset.targets())))
+    return float(np.nanmean(metrics.roc_auc(per_track, part.dataset.targets())))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ def test_model_is_read_back_and_refuses_what_does_not_fit(parts, tmp_path):
 
 
 def test_label_folds_share_neither_labels_nor_groups(parts):
-    folds = protocol.label_folds(parts["one"], folds=2, seed=0)
+    folds = study.label_folds(parts["one"], folds=2, seed=0)
     assert len(folds) == 4
     for inside, outside in folds:
         assert not set(inside.dataset.labels) & set(outside.dataset.labels)
@@ -308,13 +309,13 @@ def test_label_folds_share_neither_labels_nor_groups(parts):
 
 def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
     part = parts["one"]
-    assert protocol.k_of(part.dataset) == 1  # the mean number of labels a track
+    assert evaluation.k_of(part.dataset) == 1  # the mean number of labels a track
     named = replace(part, dataset=replace(part.dataset, name="emotify"))
-    assert protocol.k_of(named.dataset) == 1
+    assert evaluation.k_of(named.dataset) == 1
     said = replace(part, dataset=replace(part.dataset, top_k=3))
-    assert protocol.k_of(said.dataset) == 3
+    assert evaluation.k_of(said.dataset) == 3
     everything = np.ones(len(part.dataset), dtype=bool)
-    assert protocol.k_of(data.restricted(said, ["sad", "calm"], everything).dataset) == 2
+    assert evaluation.k_of(data.restricted(said, ["sad", "calm"], everything).dataset) == 2
 
 
 def test_selection_finds_the_method_that_works_without_the_target(parts):
@@ -322,7 +323,7 @@ def test_selection_finds_the_method_that_works_without_the_target(parts):
     # a single direction cannot hold two-dimensional moods
     space = LabelSpace(centre=True, directions="antonym-pca", components=1)
     poor = Method("poor", projector="ridge", space=space, penalty=1.0)
-    best, table = protocol.select([poor, good], [parts["one"], parts["two"]], progress=False)
+    best, table = study.select_method([poor, good], [parts["one"], parts["two"]], progress=False)
     assert best is good
     assert table["method"].tolist() == ["good", "poor"]
 
@@ -333,7 +334,7 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
         Method("ridge λ", projector="ridge", space=LabelSpace(centre=True)),
     ]
     arguments = (parts, compared, tmp_path)
-    outcomes = protocol.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=1)
+    outcomes = evaluation.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=1)
     assert [(o.method.name, len(o.scores), len(o.shuffled)) for o in outcomes] == [
         ("mlp", 2, 1),
         ("ridge λ", 1, 1),
@@ -345,7 +346,7 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     removed = next(iter(made))
     before = np.load(removed)
     removed.unlink()
-    again = protocol.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=2)
+    again = evaluation.run_study(*arguments, seeds=2, shuffles=1, targets=["three"], jobs=2)
     np.testing.assert_allclose(np.load(removed), before, atol=1e-5)
     for path, stamp in made.items():
         assert path == removed or path.stat().st_mtime_ns == stamp
@@ -372,10 +373,10 @@ def test_a_change_in_the_data_is_another_study(parts):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: protocol.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
-        (lambda d: protocol.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
+        (lambda d: evaluation.run_study({"one": d["one"]}, [], "x"), "two datasets or more"),
+        (lambda d: evaluation.run_study(d, [], "x", targets=["four"]), "no dataset 'four'"),
         (
-            lambda d: protocol.run_study(
+            lambda d: evaluation.run_study(
                 d,
                 {
                     "one": [Method("a"), Method("b")],
@@ -434,7 +435,7 @@ def test_shuffled_training_only_of_what_trains(parts, tmp_path):
         )
         for name, part in parts.items()
     }
-    found = protocol.run_study(tags, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1)
+    found = evaluation.run_study(tags, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1)
     assert [(len(o.scores), len(o.shuffled)) for o in found] == [(1, 0)]
     table = tables.results_table(found, tags, resamples=20)
     assert "shuffled" not in table or table["shuffled"].isna().all()

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import evaluation, probes, sound
+from mer_utils import evaluation, metrics, sound
 from mer_utils.data import Dataset, Features
+from mer_utils.evaluation import probes
 from mer_utils.sound import musicnn, random_mert
 
 TRACKS, GROUP_SIZE = 60, 3
@@ -89,7 +90,7 @@ def test_a_weight_is_a_number_of_copies(seed, draws):
 
 
 def test_the_probe_finds_what_is_there_and_only_that(layers, points):
-    table = probes.layer_probe(layers, points, GROUPS, **FAST)
+    table = probes.probe_layers(layers, points, GROUPS, **FAST)
     assert list(zip(table["layer"], table["target"], strict=True)) == [
         (1, "valence"), (1, "arousal"), ("noise", "valence"), ("noise", "arousal"),
     ]  # fmt: skip
@@ -125,16 +126,16 @@ def test_the_value_is_that_of_models_that_did_not_see_the_track(layers, points):
     for train, test in folds.split(truth, groups=groups):
         errors += ((truth[test] - predicted[test]) ** 2).sum(0)
         nothing += ((truth[test] - truth[train].mean(0)) ** 2).sum(0)
-    table = probes.layer_probe(
+    table = probes.probe_layers(
         {1: layers[1]}, points, groups, folds=4, penalties=[30.0], seed=3, **FAST
     )
     np.testing.assert_allclose(table["value"], 1 - errors / nothing, rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_table_and_a_layer_does_not_touch_another(layers, points):
-    whole = probes.layer_probe(layers, points, GROUPS, **FAST)
-    pd.testing.assert_frame_equal(whole, probes.layer_probe(layers, points, GROUPS, **FAST))
-    alone = probes.layer_probe({"noise": layers["noise"]}, points, GROUPS, **FAST)
+    whole = probes.probe_layers(layers, points, GROUPS, **FAST)
+    pd.testing.assert_frame_equal(whole, probes.probe_layers(layers, points, GROUPS, **FAST))
+    alone = probes.probe_layers({"noise": layers["noise"]}, points, GROUPS, **FAST)
     rows = whole[whole["layer"] == "noise"].reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, alone, check_dtype=False)
 
@@ -145,8 +146,8 @@ def test_knowing_the_artist_is_not_knowing_the_mood():
     features = np.eye(20)[artist]  # (tracks, artists)
     mood = np.random.default_rng(0).normal(size=20)[artist]
     mood = pd.DataFrame({"mood": mood + 0.1 * np.random.default_rng(1).normal(size=80)})
-    leaking = probes.layer_probe({0: features}, mood, None, **FAST)
-    honest = probes.layer_probe({0: features}, mood, artist, **FAST)
+    leaking = probes.probe_layers({0: features}, mood, None, **FAST)
+    honest = probes.probe_layers({0: features}, mood, artist, **FAST)
     assert leaking["value"].item() > 0.8
     assert honest["value"].item() < 0.1
 
@@ -155,7 +156,7 @@ def test_a_unit_that_was_silent_in_training_does_not_outshout_the_others(layers,
     """One that fires in one track only, next to a layer that knows valence."""
     silent = np.full((TRACKS, 1), 0.5) + 1e-6 * np.random.default_rng(0).normal(size=(TRACKS, 1))
     silent[17] = 3.0  # millions of deviations away, where the training part has not seen it
-    table = probes.layer_probe({1: np.hstack([layers[1], silent])}, points, GROUPS, **FAST)
+    table = probes.probe_layers({1: np.hstack([layers[1], silent])}, points, GROUPS, **FAST)
     assert by(table, target="valence")["value"] > 0.9
 
 
@@ -168,11 +169,11 @@ def test_held_out_asks_whether_it_holds_elsewhere():
     both = np.stack([value * sign, sign], axis=1)  # (tracks, 2)
     product = np.column_stack([both, both[:, 0] * both[:, 1]])  # its third column is the value
     points = pd.DataFrame({"valence": value})
-    inside = probes.layer_probe({0: both[dataset == "a"]}, points[dataset == "a"], **FAST)
+    inside = probes.probe_layers({0: both[dataset == "a"]}, points[dataset == "a"], **FAST)
     assert inside["value"].item() > 0.95
-    across = probes.layer_probe({0: both}, points, held_out=dataset, **FAST)
+    across = probes.probe_layers({0: both}, points, held_out=dataset, **FAST)
     assert across["value"].item() < 0
-    fine = probes.layer_probe({0: product[:, 2:]}, points, held_out=dataset, **FAST)
+    fine = probes.probe_layers({0: product[:, 2:]}, points, held_out=dataset, **FAST)
     assert fine["value"].item() > 0.95
 
 
@@ -181,8 +182,8 @@ def test_copies_of_a_track_in_its_group_make_nothing_surer(points):
     random = np.random.default_rng(2)
     features = points.to_numpy() + random.normal(0, 0.5, (TRACKS, 2))
     settings = {"folds": 5, "penalties": [10.0], "resamples": 400, "shuffles": 0}
-    single = probes.layer_probe({0: features}, points, range(TRACKS), **settings)
-    copied = probes.layer_probe(
+    single = probes.probe_layers({0: features}, points, range(TRACKS), **settings)
+    copied = probes.probe_layers(
         {0: features.repeat(5, 0)},
         points.loc[points.index.repeat(5)],
         np.arange(TRACKS).repeat(5),
@@ -190,7 +191,7 @@ def test_copies_of_a_track_in_its_group_make_nothing_surer(points):
     )
     for column in ("value", "low", "high"):
         np.testing.assert_allclose(copied[column], single[column], atol=0.02)
-    as_if_new = probes.layer_probe(
+    as_if_new = probes.probe_layers(
         {0: features.repeat(5, 0)},
         points.loc[points.index.repeat(5)],
         None,
@@ -217,14 +218,14 @@ def test_copies_of_a_track_in_its_group_make_nothing_surer(points):
 def test_errors_name_what_does_not_fit(layers, points, change, message):
     arguments = {"layers": layers, "points": points, "groups": GROUPS, **FAST} | change
     with pytest.raises(ValueError, match=message):
-        probes.layer_probe(**arguments)
+        probes.probe_layers(**arguments)
 
 
 def test_points_that_do_not_vary(layers, points):
     with pytest.raises(ValueError, match=r"columns \['arousal'\] do not vary"):
-        probes.layer_probe(layers, points.assign(arousal=0.5), GROUPS, **FAST)
+        probes.probe_layers(layers, points.assign(arousal=0.5), GROUPS, **FAST)
     with pytest.raises(ValueError, match="nothing to read"):
-        probes.layer_probe(layers, points[[]], GROUPS, **FAST)
+        probes.probe_layers(layers, points[[]], GROUPS, **FAST)
 
 
 # --- Poolings -------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ def test_compare_poolings(layers, points):
     assert lost["difference_high"] < -0.2
     mean = by(table, pooling="mean", layer=1, target="valence")
     assert lost["difference"] == pytest.approx(lost["value"] - mean["value"])
-    probe = probes.layer_probe(layers, points, GROUPS, **FAST)
+    probe = probes.probe_layers(layers, points, GROUPS, **FAST)
     of_mean = table[table["pooling"] == "mean"].reset_index(drop=True)
     pd.testing.assert_frame_equal(of_mean[probe.columns], probe)
 
@@ -361,7 +362,7 @@ def test_label_probe(layers, labelled):
         scores = evaluation.supervised_reference(
             layers[1], labelled.targets(), GROUPS, label_names=labelled.labels
         )
-    by_hand = evaluation.roc_auc(scores[:, :2], labelled.targets()[:, :2]).mean()
+    by_hand = metrics.roc_auc(scores[:, :2], labelled.targets()[:, :2]).mean()
     assert knows == pytest.approx(by_hand)
 
 
@@ -388,10 +389,10 @@ def test_probe_datasets_for_numbers(two, layers, points):
     datasets, found = two
     together = probes.probe_datasets(found, datasets, ["valence", "arousal"], resamples=50)
     # The same names of groups in another dataset are other groups: 20 and not 10.
-    expected = probes.layer_probe(layers, points, GROUPS, resamples=50)
+    expected = probes.probe_layers(layers, points, GROUPS, resamples=50)
     pd.testing.assert_frame_equal(together, expected)
     elsewhere = probes.probe_datasets(found, datasets, ["valence"], held_out=True, resamples=50)
-    expected = probes.layer_probe(
+    expected = probes.probe_layers(
         layers, points[["valence"]], GROUPS, held_out=["a"] * 30 + ["b"] * 30, resamples=50
     )
     pd.testing.assert_frame_equal(elsewhere, expected)
@@ -448,7 +449,7 @@ def test_an_untrained_network_hears_brightness(mert, tmp_path):
     tracks.index = pd.Index(paths, name="track")
     pooled = probes.pool_frames(mert, Dataset("noises", ("bright",), tracks, {}))
     layers = probes.split_layers(pooled["mean"], mert.layers)
-    table = probes.layer_probe(layers, pd.DataFrame({"brightness": brightness}), paths, **FAST)
+    table = probes.probe_layers(layers, pd.DataFrame({"brightness": brightness}), paths, **FAST)
     assert table["layer"].tolist() == [0, 1, 2, 3, 4]
     convolutions = by(table, layer=0)
     assert convolutions["value"] > 0.4

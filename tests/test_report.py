@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from mer_utils import notebooks, profiles, report, runs, tables
+from mer_utils import notebooks, profiles, report, runs
+from mer_utils.evaluation import tables
 
 
 def results() -> pd.DataFrame:
@@ -98,7 +99,7 @@ def test_paper_layout_has_chance_and_the_papers_numbers():
 
 
 def test_markdown_is_a_table():
-    text = report.markdown(pd.DataFrame({"a|b": ["1"]}, index=pd.Index(["x"], name="method")))
+    text = tables.markdown(pd.DataFrame({"a|b": ["1"]}, index=pd.Index(["x"], name="method")))
     assert text.splitlines() == ["| method | a\\|b |", "| --- | --- |", "| x | 1 |"]
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from moods import mood_dataset
 
-from mer_utils import evaluation, protocol, tables
+from mer_utils import evaluation, metrics
 from mer_utils.data import Labelled
+from mer_utils.evaluation import tables
 from mer_utils.projector import Method, TrainingSettings
 
 
@@ -22,25 +23,25 @@ def part() -> Labelled:
 
 def outcome(
     part: Labelled, name: str, seeds: int, gain: float = 1.0, **settings
-) -> protocol.Outcome:
+) -> evaluation.Outcome:
     """Scores that follow the labels by `gain`, differently with every seed."""
     targets = part.dataset.targets()[part.features.track_index(part.dataset)]
     rng = np.random.default_rng(len(name))
     noise = [rng.standard_normal(targets.shape) for _ in range(seeds)]
     scores = [(gain + rng.normal(0, 0.2)) * targets + each for each in noise]
     method = Method(name, **{"projector": "mlp", **settings})
-    return protocol.Outcome(part.name, method, scores, [], [], [])
+    return evaluation.Outcome(part.name, method, scores, [], [], [])
 
 
 def test_results_show_the_seeds_and_draw_artists_whole(part):
     network = outcome(part, "network", 3)
     table = tables.results_table([network], {part.name: part}, resamples=100)
     targets, index = part.dataset.targets(), part.features.track_index(part.dataset)
-    k = protocol.k_of(part.dataset)
-    apart = [evaluation.metric_values(s, targets, k, index) for s in network.scores]
+    k = evaluation.k_of(part.dataset)
+    apart = [metrics.metric_values(s, targets, k, index) for s in network.scores]
     np.testing.assert_allclose(table["value"], np.mean(apart, axis=0))
     np.testing.assert_allclose(table["seed_sd"], np.std(apart, axis=0, ddof=1))
-    mean = evaluation.metric_values(np.mean(network.scores, axis=0), targets, k, index)
+    mean = metrics.metric_values(np.mean(network.scores, axis=0), targets, k, index)
     np.testing.assert_allclose(table["of_mean_scores"], mean)
     expected = evaluation.evaluate(
         network.scores, targets, k, index, 100, groups=part.dataset.tracks["group"]
@@ -54,14 +55,14 @@ def test_results_show_the_seeds_and_draw_artists_whole(part):
 def test_a_committee_has_one_array_a_seed(part):
     ridge = outcome(part, "ridge", 1, projector="ridge")
     networks = outcome(part, "network", 3), outcome(part, "another", 3)
-    (found,) = protocol.committee("all", [ridge, *networks])
+    (found,) = evaluation.committee("all", [ridge, *networks])
     assert len(found.scores) == 3
     for seed, scores in enumerate(found.scores):
         members = [ridge.scores[0], networks[0].scores[seed], networks[1].scores[seed]]
         np.testing.assert_allclose(scores, np.mean(members, axis=0))
-    (ridges,) = protocol.committee("ridges", [ridge, ridge])
+    (ridges,) = evaluation.committee("ridges", [ridge, ridge])
     assert len(ridges.scores) == 1
-    (nested,) = protocol.committee("nested", [ridges, found])
+    (nested,) = evaluation.committee("nested", [ridges, found])
     assert len(nested.scores) == 3
 
 
@@ -69,7 +70,7 @@ def test_a_committee_has_one_array_a_seed(part):
 def test_a_committee_refuses_members_of_other_seeds(part, seeds):
     members = outcome(part, "network", 3), outcome(part, "shorter", seeds)
     with pytest.raises(ValueError, match="shorter"):
-        protocol.committee("all", members)
+        evaluation.committee("all", members)
 
 
 def test_all_pairs_are_compared_and_corrected_together(part):
@@ -79,14 +80,14 @@ def test_all_pairs_are_compared_and_corrected_together(part):
     aucs = table[table["metric"] == "song_roc_auc"]
     assert aucs["method"].tolist() == ["bb", "ccc"]
     assert aucs["against"].tolist() == ["a", "bb"]
-    np.testing.assert_allclose(aucs["p_holm"], evaluation.holm(aucs["p"]))
+    np.testing.assert_allclose(aucs["p_holm"], metrics.holm(aucs["p"]))
     assert aucs["seed_sd_a"].gt(0).all()
     index = part.features.track_index(part.dataset)
     alone = evaluation.compare(
         steps[2].scores,
         steps[1].scores,
         part.dataset.targets(),
-        protocol.k_of(part.dataset),
+        evaluation.k_of(part.dataset),
         index,
         index,
         100,

@@ -53,7 +53,7 @@ class Method:
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
         centre of its labels' clusters; "soft clusters": each label stands for a mean of all
         centres, the nearer the heavier.
-    clustering: method and settings for `clustering.cluster_labels`, over the training labels.
+    clustering: method and settings for `labels.cluster_labels`, over the training labels.
     training: how a network is trained; the closed forms have none.
     penalty: of the ridge, on the features' side.
     label_penalty: of the ridge, on the labels' side: the map from label vectors to features is
@@ -135,8 +135,8 @@ def paper_methods(
     space: "definition", our expansion, if None; `LabelSpace(file=…)` takes the authors' vectors.
     clustering: another one than the paper's.
     changes: other fields of Method, the same for all.
-    Returns the methods in the order of the table. `paper.departures` names what is not as in the
-    paper.
+    Returns the methods in the order of the table. `evaluation.paper.departures` names what is not
+    as in the paper.
     """
     settings = settings or TrainingSettings()
     quantile = PAPER_QUANTILES.get(frozenset(training), OTHER_QUANTILE)

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mer_utils import evaluation
+from mer_utils import metrics
 from mer_utils.progress import progress_bar
 from mer_utils.projector.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
 from mer_utils.projector.networks import Projector
@@ -39,7 +39,7 @@ class TrainingSettings:
     negatives: random labels that a track does not have, averaged to its negative.
     margin: of the triplet loss.
     loss: "triplet", or "contrastive": over the whole vocabulary instead of drawn negatives, with a
-        temperature; or a function of one's own with the arguments of `losses.triplet_loss`.
+        temperature; or a function of one's own with the arguments of `projector.triplet_loss`.
     alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
     """
 
@@ -248,8 +248,8 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     rows = part.validation[part.track].nonzero().flatten()
     scores = projector.compare(project(projector, part.values[rows]), part.label_vectors)
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
-    per_track = evaluation.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
-    aucs = evaluation.roc_auc(per_track, part.targets[tracks].cpu().numpy())
+    per_track = metrics.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
+    aucs = metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy())
     return float(np.nanmean(aucs)) if np.isfinite(aucs).any() else float("nan")
 
 

@@ -156,7 +156,7 @@ def load_encoder(
         weights. musicnn: a folder, or None for the weights in the installed wheel.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
         musicnn: one of ("tags",), ("penultimate",), ("pooled",) and ("all",), which is the default
-        and those three side by side (`musicnn.PARTS` has their columns). musicnn+cues: None.
+        and those three side by side (`sound.musicnn.PARTS` has their columns). musicnn+cues: None.
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
     precision: "float32", or for MERT "bfloat16" (autocast; about half the time on a CPU that has
         the instructions, pooled features within a percent).
@@ -253,7 +253,7 @@ def projector_input(extracted: Features) -> Features:
     """The part of the stored features that a projector takes.
 
     Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
-    (`cues.projector_input`); of other encoders, everything.
+    (`sound.cues.input_parts`); of other encoders, everything.
     """
     name = extracted.encoder.get("name")
     if name == "musicnn":

@@ -19,7 +19,7 @@ A store is a folder:
     index.parquet                   a row a segment: track, start, seconds, shard; written last
 
 Conventions: starts and durations in seconds; segments stand in the dataset's order of tracks,
-those of a track together and in time; `audio.segments` cuts them and never pads.
+those of a track together and in time; `sound.audio.segments` cuts them and never pads.
 docs/extraction.md tells how to run this on several cores, a cluster or several GPUs.
 """
 
@@ -154,7 +154,7 @@ def extract(
     """Encode every segment of every track, going on where an earlier run stopped.
 
     dataset: its tracks' `audio` are files that every worker can read.
-    encoder: one that `encoders.load_encoder` gave; workers in other processes load it again.
+    encoder: one that `sound.load_encoder` gave; workers in other processes load it again.
     store: folder of the result, new or begun with the same dataset and settings. A second process
         that is asked for the same store waits until the first has made it.
     executor: any `concurrent.futures` executor, such as a ThreadPoolExecutor, a

@@ -510,7 +510,7 @@ def shuffled_chance(
     ).rename_axis("metric")
 
 
-def per_label(
+def per_label_scores(
     scores: np.ndarray | Sequence[np.ndarray],
     targets: np.ndarray,
     label_names: Sequence[str],

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
-from mer_utils import code, evaluation, storage
+from mer_utils import code, metrics, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.progress import progress_bar
@@ -35,7 +35,7 @@ from mer_utils.projector.model import FORMAT, Model
 # The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
 # What changes there makes the kept results of these methods anew, and no others.
 PASSES = (
-    "protocol.Task.run",
+    "evaluation.study.Task.run",
     "projector.methods.fit",
     "projector.methods.target_scores",
     "projector.methods.Method",
@@ -103,12 +103,12 @@ def inner_score(method: Method, training: Sequence[Labelled], seed: int = 0) -> 
     found = []
     for inside, outside in pairs:
         model, _ = fit(method, inside, seed, progress=False)
-        aucs = evaluation.roc_auc(track_scores(model, outside, method), outside.dataset.targets())
+        aucs = metrics.roc_auc(model_scores(model, outside, method), outside.dataset.targets())
         found.append(np.nanmean(aucs))
     return float(np.mean(found))
 
 
-def select(
+def select_method(
     candidates: Sequence[Method],
     training: Sequence[Labelled],
     seed: int = 0,
@@ -128,11 +128,11 @@ def select(
 # --- Scoring and the study ------------------------------------------------------------------------
 
 
-def track_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
+def model_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
     """Mean score of each track's segments for every label of the target: (tracks, labels)."""
     scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
     index = target.features.track_index(target.dataset)
-    return evaluation.track_scores(scores, index, len(target.dataset))
+    return metrics.track_scores(scores, index, len(target.dataset))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The paper's experiment beside ours: what it reports, which part it scores, where we depart.
 
 Source: Liu, Roy, Herremans, arXiv 2410.11522, and the code of its authors. Its methods are
-`methods.paper_methods`, its losses `losses`; docs/paper.md maps every equation and setting.
+`projector.paper_methods`, its losses `losses`; docs/paper.md maps every equation and setting.
 """
 
 import warnings
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data.types import Labelled
+from mer_utils.evaluation.study import Outcome
 from mer_utils.projector.methods import (
     PAPER_QUANTILES,
     Method,
     cluster_training_labels,
     paper_methods,
 )
-from mer_utils.protocol import Outcome
 
 # macro-F1 by metric, target and method; alignment with the λ that is best on the target
 REPORTED = {
@@ -69,7 +69,7 @@ PUBLISHED_CLUSTERS = {0.03: "42 of 73 labels", 0.025: "62 of 65 labels", 0.04: "
 def departures(method: Method, training: Sequence[Labelled]) -> pd.DataFrame:
     """What is not as in the paper when one of its rows is made, by name.
 
-    method: one of `methods.paper_methods`, perhaps changed; training: the datasets it is trained
+    method: one of `projector.paper_methods`, perhaps changed; training: the datasets it is trained
         on.
     Returns a table indexed by departure with the columns paper and here: those of ALWAYS, those of
     the data, and every field of the method and of its training that is not the recipe's.
@@ -144,8 +144,8 @@ def on_test_part(
 ) -> tuple[list[Outcome], dict[str, Labelled]]:
     """The same outcomes on the part of each target that the paper scores (`scored_segments`).
 
-    Returns outcomes and datasets for `tables.results_table`. A label without positives there is
-    left out of the means, and named, as always.
+    Returns outcomes and datasets for `evaluation.tables.results_table`. A label without positives
+    there is left out of the means, and named, as always.
     """
     masks = {name: scored_segments(data[name]) for name in {o.target for o in outcomes}}
     parts = {name: _segments_of(data[name], mask) for name, mask in masks.items()}

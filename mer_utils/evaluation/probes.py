@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mer_utils import evaluation
+from mer_utils import metrics
 from mer_utils.data.types import Dataset, Features, pool_tracks
 from mer_utils.progress import progress_bar
 from mer_utils.sound import audio, cues, musicnn
@@ -49,7 +49,7 @@ POOLINGS = ("mean", "first frame", "middle frame")
 _INTERVAL = (2.5, 97.5)  # per cent
 
 
-def layer_probe(
+def probe_layers(
     layers: Mapping[Hashable, np.ndarray],
     points: pd.DataFrame,
     groups: Sequence[Hashable] | None = None,
@@ -162,10 +162,10 @@ def label_probe(
         with warnings.catch_warnings():
             # Labels too rare to be learned: the table names them.
             warnings.filterwarnings("ignore", ".* get no scores", UserWarning)
-            scores = evaluation.supervised_reference(
+            scores = metrics.supervised_reference(
                 features, dataset.targets(), groups, folds, seed, label_names=dataset.labels
             )  # (tracks, labels)
-        table = evaluation.evaluate(
+        table = metrics.evaluate(
             scores,
             dataset.targets(),
             k=1,  # of the macro-F1, which is not used here
@@ -207,7 +207,7 @@ def probe_datasets(
         return pd.concat(probed, ignore_index=True)
     tracks = _joined_tracks(datasets, points)
     elsewhere = tracks["dataset"] if held_out else None
-    return layer_probe(
+    return probe_layers(
         _joined_layers(layers, datasets),
         tracks[list(points)],
         tracks["group"],
@@ -309,7 +309,8 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
 
     values: (rows, layers, dim); layers: their numbers or names, from `Encoder.layers`.
     musicnn's "all" becomes its three parts in the order of the network, the tags on a logarithmic
-    scale (`musicnn.log_tags`); "all+cues" has the measured cues as a fourth (`cues.PARTS`).
+    scale (`sound.musicnn.log_tags`); "all+cues" has the measured cues as a fourth
+    (`sound.cues.PARTS`).
     Raises ValueError if the numbers of layers differ.
     """
     values = np.asarray(values, dtype=np.float32)
@@ -329,7 +330,8 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> dict[Hashabl
 def mean_spectra(dataset: Dataset) -> np.ndarray:
     """What can be had without any network: the mean over time of each track's mel spectrogram.
 
-    Returns (tracks, 96) float32, `musicnn.log_mel` of the whole track. Errors as in `pool_frames`.
+    Returns (tracks, 96) float32, `sound.musicnn.log_mel` of the whole track. Errors as in
+    `pool_frames`.
     """
     bands = musicnn.mel_bands()  # (mel bands, FFT bins)
     means = []
@@ -434,7 +436,7 @@ def _task(
         )
     number = _numbered("groups", range(len(points)) if groups is None else groups, len(points))
     count = number.max() + 1
-    drawn = evaluation.resampling_counts(count, resamples, seed)  # (resamples, groups)
+    drawn = metrics.resampling_counts(count, resamples, seed)  # (resamples, groups)
     random = np.random.default_rng((seed, 1))
     in_order = np.tile(np.arange(len(points))[:, None], shuffles)  # (tracks, shuffles)
     return _Task(

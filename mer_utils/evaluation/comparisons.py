@@ -2,7 +2,7 @@
 tracks to learn from, and with one half of its task done by whoever knows the answer.
 
 These tables score on the target, because they report; nothing is chosen by them (that is
-`protocol.select`, on the training side).
+`evaluation.study.select_method`, on the training side).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-from mer_utils import demo_corpus, evaluation
+from mer_utils import demo_corpus, metrics
 from mer_utils.data.types import Features, Labelled, restricted
+from mer_utils.evaluation.study import Outcome, k_of, model_scores
+from mer_utils.evaluation.tables import compare_all, project_part, results_table
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import DEFAULT_MODEL, unit_rows
 from mer_utils.labels.space import LabelSpace
@@ -34,8 +36,6 @@ from mer_utils.projector.methods import (
 )
 from mer_utils.projector.ridge import fit_ridge
 from mer_utils.projector.training import TrainingSettings
-from mer_utils.protocol import Outcome, k_of, track_scores
-from mer_utils.tables import compare_all, project_part, results_table
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
 """Kinds of label spaces, each in every text style."""
@@ -75,11 +75,11 @@ def label_space_table(
 
     data: the datasets by name; targets: which to predict, all if None.
     penalty: of the ridge, the same for all.
-    Returns one row a target, kind and style: affect_correlation (`labels.affect_correlation` with
-    the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets), pairs
-    of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned from the
-    *training* datasets' annotations (`labels.co_occurrence_map`); it has no roc_auc, as it is no
-    label space by itself.
+    Returns one row a target, kind and style: affect_correlation (`comparisons.affect_correlation`
+    with the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets),
+    pairs of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned
+    from the *training* datasets' annotations (`comparisons.co_occurrence_map`); it has no roc_auc,
+    as it is no label space by itself.
     """
     rows = []
     for target in targets or data:
@@ -91,9 +91,9 @@ def label_space_table(
                 space = label_space(kind, style, model)
                 method = Method("ridge", projector="ridge", space=space, penalty=penalty)
                 fitted, _ = fit(method, training)
-                scores = track_scores(fitted, part, method)
+                scores = model_scores(fitted, part, method)
                 vectors = space.vectors(labels)
-                auc = float(np.nanmean(evaluation.roc_auc(scores, part.dataset.targets())))
+                auc = float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
                 rows.append((target, kind, style, affect_correlation(vectors, given), auc))
             vectors = learned_vectors(part, training, style, model)
             rows.append(
@@ -121,7 +121,7 @@ def learned_vectors(
 def ablations(method: Method) -> dict[str, Method]:
     """The same ridge with one thing changed at a time, by what was changed.
 
-    method: a ridge, such as `methods.default_ridge`.
+    method: a ridge, such as `projector.default_ridge`.
     Raises ValueError for another kind of method.
     """
     if method.projector != "ridge":
@@ -172,8 +172,8 @@ def ablation_table(
 
 def _song_roc_auc(method: Method, training: Sequence[Labelled], part: Labelled) -> float:
     model, _ = fit(method, training)
-    scores = track_scores(model, part, method)
-    return float(np.nanmean(evaluation.roc_auc(scores, part.dataset.targets())))
+    scores = model_scores(model, part, method)
+    return float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
 
 
 def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
@@ -204,7 +204,7 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
     return Labelled(part.dataset, features)
 
 
-def learning_curve(
+def learning_curve_outcomes(
     data: Mapping[str, Labelled],
     chosen: Mapping[str, Method],
     shares: Sequence[float] = (1 / 8, 1 / 4, 1 / 2, 1.0),
@@ -281,7 +281,7 @@ def dataset_split_table(
     return table.assign(apart=table["same_dataset"] - table["other_dataset"])
 
 
-def ablation_path(
+def ablation_path_outcomes(
     training: Sequence[str],
     style: str = "definition",
     weight: float = 1.0,
@@ -291,7 +291,8 @@ def ablation_path(
     file: str | None = None,
     **changes: object,
 ) -> list[Method]:
-    """From the paper's alignment to a ridge, one change a step; `tables.compare_all` tests each.
+    """From the paper's alignment to a ridge, one change a step; `evaluation.tables.compare_all`
+    tests each.
 
     training: names of the datasets that are trained on, as in `paper_methods`.
     style: the expanded text of all steps but the first.
@@ -395,13 +396,13 @@ def limits_table(
         seeing = replace(method, penalty=0.01)  # of three true numbers nothing is to be smoothed
         pointed = [_with_points(other) for other in training]
         scores = {
-            "the ridge": track_scores(model, part, method),
-            PERFECT_EARS: track_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
+            "the ridge": model_scores(model, part, method),
+            PERFECT_EARS: model_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
             PERFECT_WORDS: _scores_by_rule(method, training, part),
             "oracle": demo_corpus.oracle_scores(part.dataset),
         }
         for what, each in scores.items():
-            table = evaluation.evaluate(
+            table = metrics.evaluate(
                 each,
                 part.dataset.targets(),
                 k_of(part.dataset),
@@ -446,7 +447,7 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
     heard = torch.from_numpy(np.array(part.features.values, dtype=np.float32))
     read = (projector((heard - mean) / std) + middle).numpy()  # (segments, 3)
     index = part.features.track_index(part.dataset)
-    of_tracks = evaluation.track_scores(read, index, len(part.dataset))  # (tracks, 3)
+    of_tracks = metrics.track_scores(read, index, len(part.dataset))  # (tracks, 3)
     named = dict(zip(demo_corpus.DIMENSIONS, of_tracks.T, strict=True))
     tracks = part.dataset.tracks.assign(**named)
     return demo_corpus.oracle_scores(replace(part.dataset, tracks=tracks))
@@ -460,14 +461,14 @@ def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
     label or all of them are left out.
     """
     index = part.features.track_index(part.dataset)
-    scores = evaluation.track_scores(
+    scores = metrics.track_scores(
         np.mean(outcome.scores, axis=0), index, len(part.dataset)
     )  # (tracks, labels)
     targets = part.dataset.targets()
     names = np.array(part.dataset.labels)
     table = pd.DataFrame(
         {
-            "agreement": evaluation.roc_auc(scores.T, targets.T),
+            "agreement": metrics.roc_auc(scores.T, targets.T),
             "predicted": [", ".join(names[np.argsort(-row)[:k]]) for row in scores],
             "labels": [", ".join(names[row]) for row in targets],
         },
@@ -489,10 +490,10 @@ def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.
     rows = []
     targets = part.dataset.targets()
     for outcome in outcomes:
-        songs = [evaluation.track_scores(s, index, len(part.dataset)) for s in outcome.scores]
+        songs = [metrics.track_scores(s, index, len(part.dataset)) for s in outcome.scores]
         for group in dict.fromkeys(groups):
             inside = groups == group
-            values = np.array([evaluation.roc_auc(s[inside], targets[inside]) for s in songs])
+            values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
             rows.append(
                 {
                     column: group,

@@ -1,6 +1,6 @@
 """Tables of results: every score with its interval, its chance levels and what it was measured on.
 
-Built from `protocol.Outcome`s and `evaluation`. Conventions: one row a target, method and metric;
+Built from `evaluation.Outcome`s and `evaluation`. Conventions: one row a target, method and metric;
 intervals are 95 %, from resampling a dataset's groups of tracks (artists where they are known) and
 from the deviation over seeds; a method with several seeds has the mean over seeds. Datasets are
 never resampled: no interval and no p-value here says what another dataset would give.
@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mer_utils import evaluation
+from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
-from mer_utils.paper import REPORTED
+from mer_utils.evaluation.paper import REPORTED
+from mer_utils.evaluation.study import Outcome, k_of
 from mer_utils.projector import losses
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
 from mer_utils.projector.training import draw_label
-from mer_utils.protocol import Outcome, k_of
 
 METRICS = {
     "segment_macro_f1": "segment macro-F1 at k",
@@ -35,7 +35,7 @@ def results_table(
 ) -> pd.DataFrame:
     """Score every outcome.
 
-    outcomes: from `protocol.run_study`; data: the datasets by name.
+    outcomes: from `evaluation.run_study`; data: the datasets by name.
     Returns one row a target, method and metric: target, method, transductive (whether the method
     looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate` (value is
     the mean over seeds), of_mean_scores (the metric of the seeds' mean score: what the seeds reach
@@ -47,7 +47,7 @@ def results_table(
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
         targets, k = part.dataset.targets(), k_of(part.dataset)
-        table = evaluation.evaluate(
+        table = metrics.evaluate(
             outcome.scores,
             targets,
             k,
@@ -59,7 +59,7 @@ def results_table(
         table["of_mean_scores"] = table["value"]
         if len(outcome.scores) > 1:
             mean = np.mean(outcome.scores, axis=0)
-            table["of_mean_scores"] = evaluation.metric_values(mean, targets, k, index)
+            table["of_mean_scores"] = metrics.metric_values(mean, targets, k, index)
         table = _with_shuffled(table, outcome, targets, k, index)
         tables.append(_named(table, outcome))
     return pd.concat(tables, ignore_index=True)
@@ -72,7 +72,7 @@ def _with_shuffled(
     columns = {"mean": "shuffled", "low": "shuffled_low", "high": "shuffled_high"}
     if not outcome.shuffled:
         return table.assign(**dict.fromkeys(columns.values(), np.nan), shuffles=0)
-    chance = evaluation.shuffled_chance(outcome.shuffled, targets, k, index)
+    chance = metrics.shuffled_chance(outcome.shuffled, targets, k, index)
     return table.join(chance[list(columns)].rename(columns=columns)).assign(
         shuffles=len(outcome.shuffled)
     )
@@ -115,7 +115,7 @@ def reference_table(
                     stacklevel=2,
                 )
                 continue
-            table = evaluation.evaluate(
+            table = metrics.evaluate(
                 of_tracks,
                 targets,
                 k,
@@ -125,7 +125,7 @@ def reference_table(
                 groups=part.dataset.tracks["group"],
             ).reset_index()
             tables.append(table.assign(target=name, method=method))
-        rows = evaluation.reference_rows(
+        rows = metrics.reference_rows(
             targets,
             k,
             resamples,
@@ -142,7 +142,7 @@ def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
     groups = part.dataset.tracks["group"].tolist()
-    return evaluation.supervised_reference(
+    return metrics.supervised_reference(
         pooled.reshape(len(pooled), -1),
         part.dataset.targets(),
         groups,
@@ -155,7 +155,7 @@ def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd
     rows = {}
     for name, dataset in datasets.items():
         targets, k = dataset.targets(), k_of(dataset)
-        random = evaluation.random_top_k(targets, k, draws)
+        random = metrics.random_top_k(targets, k, draws)
         rows[name] = {
             "tracks": len(dataset),
             "labels": len(dataset.labels),
@@ -163,8 +163,8 @@ def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd
             "k": k,
             "random top k": random.mean(),
             "random top k, 97.5 %": np.percentile(random, 97.5),
-            "most frequent k": evaluation.most_frequent(targets, k),
-            "every label": evaluation.every_label(targets),
+            "most frequent k": metrics.most_frequent(targets, k),
+            "every label": metrics.every_label(targets),
         }
     return pd.DataFrame(rows).T.astype({"tracks": int, "labels": int, "k": int})
 
@@ -251,8 +251,8 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
 
 def _song_roc_auc(scores: np.ndarray, part: Labelled) -> float:
     index = part.features.track_index(part.dataset)
-    per_track = evaluation.track_scores(scores, index, len(part.dataset))
-    return float(np.nanmean(evaluation.roc_auc(per_track, part.dataset.targets())))
+    per_track = metrics.track_scores(scores, index, len(part.dataset))
+    return float(np.nanmean(metrics.roc_auc(per_track, part.dataset.targets())))
 
 
 def compare_with_alignment(
@@ -287,7 +287,7 @@ def compare_all(
             )
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
-        table = evaluation.compare(
+        table = metrics.compare(
             outcome.scores,
             reference.scores,
             part.dataset.targets(),
@@ -302,17 +302,17 @@ def compare_all(
         table.insert(3, "against", reference.method.name)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
-    return table.assign(p_holm=table.groupby("metric")["p"].transform(evaluation.holm))
+    return table.assign(p_holm=table.groupby("metric")["p"].transform(metrics.holm))
 
 
 def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """ROC-AUC and average precision of every label; the columns of `evaluation.per_label`."""
+    """ROC-AUC and average precision of every label; the columns of `metrics.per_label_scores`."""
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
-        table = evaluation.per_label(
+        table = metrics.per_label_scores(
             outcome.scores,
             part.dataset.targets(),
             part.dataset.labels,
@@ -367,3 +367,14 @@ def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
     """A dataset in the label space of an outcome's first seed: (segments, d)."""
     model = load_model(outcome.folders[0] / "model")
     return model.project(part.features, outcome.method.own_statistics)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of text as a Markdown table; the index makes the first columns."""
+    flat = table.reset_index()
+    names = [str(name) for name in table.index.names]
+    flat.columns = [n if n != "None" else "" for n in names] + [str(c) for c in table.columns]
+    lines = [list(flat.columns), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
