@@ -19,6 +19,7 @@ import soundfile
 
 from mer_utils import metrics, predict, profiles
 from mer_utils.data import Labelled
+from mer_utils.predict import zero_shot
 from mer_utils.projector import Model
 from mer_utils.sound import audio
 
@@ -54,7 +55,7 @@ def main() -> None:
             [sys.executable, "-c", "import mer_utils.cli"], **quiet))  # fmt: skip
         timed("command line, cold", lambda: subprocess.run(command, **quiet))
         timed("command line, a song that it knows", lambda: subprocess.run(command, **quiet))
-        model, reference = timed("load the model", lambda: predict.load(model_folder))
+        model, reference = timed("load the model", lambda: predict.load_released(model_folder))
         encoder = timed("load the encoder", lambda: predict.encoder_of(model))
         for song in songs:
             features = timed("listen to a song", partial(predict.song_features, song, encoder))
@@ -74,13 +75,13 @@ def main() -> None:
 def warned_songs(model: Model, reference: predict.Reference, part: Labelled) -> None:
     """For each warning, how many real songs it names and how good the ranks are there."""
     index = part.features.track_index(part.dataset)
-    _, inputs = predict.track_means(model, part.features, index)
-    agreement = predict.part_agreement(model, reference, reference.inputs)
-    usual = np.quantile(agreement, predict.DISAGREE)
+    _, inputs = zero_shot.track_means(model, part.features, index)
+    agreement = zero_shot.part_agreement(model, reference, reference.inputs)
+    usual = np.quantile(agreement, zero_shot.DISAGREE)
     warnings = {
-        "sound unlike the training music": predict.neighbour_distance(inputs, reference.inputs)
+        "sound unlike the training music": zero_shot.neighbour_distance(inputs, reference.inputs)
         > reference.far,
-        "are heard contradictorily": predict.part_agreement(model, reference, inputs) < usual,
+        "are heard contradictorily": zero_shot.part_agreement(model, reference, inputs) < usual,
     }
     scores = model.scores(part.features, part.dataset.labels)
     songs = metrics.track_scores(scores, index, len(part.dataset))

@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mer_utils import predict, profiles, runs, storage
+from mer_utils import profiles, runs, storage
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
+from mer_utils.predict import zero_shot
 from mer_utils.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.sound.audio import AudioError
@@ -213,32 +214,32 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     labels = names("emotify") if options.labels is None else options.labels.split(",")
-    labels = predict.check_words(labels)
+    labels = zero_shot.check_words(labels)
     definitions = dict(options.define)
     for label in definitions:
         if label not in labels:
             raise ValueError(f"--define: {label!r} is not among the labels ({', '.join(labels)})")
     if options.csv and Path(options.csv).suffix not in (".csv", ".parquet"):
         raise ValueError(f"--csv {options.csv}: the name has to end in .csv (or .parquet)")
-    paths = predict.find_songs(options.songs)
+    paths = zero_shot.find_songs(options.songs)
     if options.among == "given":
-        predict.check_enough(len(paths))
-    model, reference = predict.load(options.model)
-    for warning in predict.label_warnings(model, labels, definitions).values():
+        zero_shot.check_enough(len(paths))
+    model, reference = zero_shot.load_released(options.model)
+    for warning in zero_shot.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
     hop = options.hop if options.over_time else None
-    songs, failed = _listen(paths, predict.encoder_of(model, options.checkpoint), hop)
+    songs, failed = _listen(paths, zero_shot.encoder_of(model, options.checkpoint), hop)
     if options.among == "given" and failed:
         raise ValueError(
             f"{len(failed)} of {len(paths)} songs failed, so they cannot be ranked among one "
             "another; leave these out:\n" + "\n".join(failed)
         )
-    among = predict.songs_as_reference(model, songs) if options.among == "given" else reference
+    among = zero_shot.songs_as_reference(model, songs) if options.among == "given" else reference
     whose = "the given songs" if options.among == "given" else ", ".join(model.about["labels"])
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
     tables = []
     for song in songs:
-        found = predict.predict_song(model, reference, song, labels, definitions, among)
+        found = zero_shot.predict_song(model, reference, song, labels, definitions, among)
         print(f"\n{found.song}")
         for warning in found.warnings:
             print(f"warning: {Path(found.song).name}: {warning}", file=sys.stderr)
@@ -261,7 +262,7 @@ def _listen(
     songs, failed = [], []
     for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
         try:
-            songs.append(predict.song_features(path, encoder, hop_seconds, CACHE / "songs"))
+            songs.append(zero_shot.song_features(path, encoder, hop_seconds, CACHE / "songs"))
         except AudioError as error:
             failed.append(str(error))
     return songs, failed

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from mer_utils import cli, predict, profiles, release, storage
+from mer_utils import cli, predict, profiles, storage
 from mer_utils.data import Features
-from mer_utils.predict import Reference
+from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Model, methods
 from mer_utils.projector.networks import RidgeProjector
 
@@ -28,12 +28,12 @@ def data() -> dict:
 def folder(data, tmp_path_factory):
     """A model trained on the small built-in corpus."""
     method = methods.ridge_grid(["definition"], ["text+antonyms"], [10.0])[0]
-    return release.release(method, data, tmp_path_factory.mktemp("run") / "model")
+    return predict.release(method, data, tmp_path_factory.mktemp("run") / "model")
 
 
 @pytest.fixture(scope="module")
 def loaded(folder) -> tuple[Model, Reference]:
-    return predict.load(folder)
+    return predict.load_released(folder)
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +63,19 @@ def test_a_release_is_five_files_that_are_read_back(folder, loaded):
     assert model.vocabulary[:2] == ("action", "advertising") or len(model.vocabulary) > 40
     assert model.about["tracks"] == {"demo-mtg": 12, "demo-cal500": 12, "demo-emotify": 12}
     assert set(model.about["fingerprints"]) == set(model.about["tracks"])
-    assert predict.model_folder(folder.parent) == folder
+    assert predict.released_folder(folder.parent) == folder
     with pytest.raises(FileNotFoundError, match="no model with a reference set"):
-        predict.load(folder / "elsewhere")
+        predict.load_released(folder / "elsewhere")
 
 
-@pytest.mark.parametrize("name", predict.REFERENCE_FILES)
+@pytest.mark.parametrize("name", zero_shot.REFERENCE_FILES)
 def test_a_reference_set_of_another_model_is_refused(folder, tmp_path, name):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with open(tmp_path / name, "ab") as file:
         file.write(b"x")
     with pytest.raises(ValueError, match=f"{name} is not the file that config.json describes"):
-        predict.load(tmp_path)
+        predict.load_released(tmp_path)
 
 
 def test_a_config_that_lacks_something_is_named(folder, tmp_path):
@@ -85,7 +85,7 @@ def test_a_config_that_lacks_something_is_named(folder, tmp_path):
     del config["encoder"]
     storage.write_json(tmp_path / "config.json", config)
     with pytest.raises(ValueError, match=r"config.json lacks encoder; copy it again"):
-        predict.load(tmp_path)
+        predict.load_released(tmp_path)
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -121,7 +121,7 @@ def test_other_language_model_weights_are_refused(folder, tmp_path):
     config = storage.read_json(tmp_path / "config.json")
     storage.write_json(tmp_path / "config.json", config | {"label_model_sha256": "0" * 64})
     with pytest.raises(ValueError, match=r"of SHA-256 000000000000…, but the one on this machine"):
-        predict.load(tmp_path)
+        predict.load_released(tmp_path)
 
 
 def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
@@ -135,13 +135,13 @@ def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     row |= {"labels": 9, "k": None, "transductive": False, "shuffled": 0.5}
     row |= {"shuffled_low": 0.4, "shuffled_high": 0.6, "reference": False, "method": "one"}
     results = pd.DataFrame([row, {**row, "method": "other", "value": 0.99}])
-    text = release.card(loaded[0], results, "one")
+    text = model_card.card(loaded[0], results, "one")
     assert "0.710" in text
     assert "0.990" not in text
     restricted = replace(loaded[0], encoder=loaded[0].encoder | {"name": "mert-v1-95m"})
-    assert "license: cc-by-nc-4.0" in release.card(restricted, None, "one")
+    assert "license: cc-by-nc-4.0" in model_card.card(restricted, None, "one")
     real = loaded[0].about | {"labels": {"emotify": ["power"]}, "tracks": {"emotify": 120}}
-    text = release.card(replace(loaded[0], about=real), None, "one")
+    text = model_card.card(replace(loaded[0], about=real), None, "one")
     assert "license: other" in text
     assert "synthetic" not in text
 
@@ -273,7 +273,7 @@ def test_agreement_of_blocks_by_hand():
     deviation = reference.inputs.std(0)[:3]
     first = deviation * [1, 0, -1]
     rows = [[*first, *first], [*first, *-first], [*first, *(deviation * [1, -2, 1])]]
-    found = predict.part_agreement(model, reference, np.array(rows, dtype=np.float32))
+    found = zero_shot.part_agreement(model, reference, np.array(rows, dtype=np.float32))
     np.testing.assert_allclose(found, [1, -1, 0], atol=1e-5)
 
 
@@ -283,12 +283,12 @@ def test_songs_that_are_heard_contradictorily_are_warned_of():
     for other in (1, -1):
         values = np.array([[1.0, 0, -1, other, 0, -other]] * 2, dtype=np.float32)[:, None]
         features = Features(values, np.array(["x", "x"]), np.array([0.0, 3.0]), model.encoder)
-        found.append(predict.song_warnings(model, reference, features))
+        found.append(zero_shot.song_warnings(model, reference, features))
     assert found[0] == []
     assert len(found[1]) == 1
     assert "contradicts itself" in found[1][0]
     whole = replace(model, encoder={**model.encoder, "blocks": [6]})
-    assert predict.song_warnings(whole, reference, features) == []
+    assert zero_shot.song_warnings(whole, reference, features) == []
 
 
 def test_strange_words_are_warned_of(loaded):
@@ -299,9 +299,9 @@ def test_strange_words_are_warned_of(loaded):
 
 def test_neighbour_distance_by_hand():
     rows = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]], dtype=np.float32)
-    itself = predict.neighbour_distance(rows, rows, itself=True)
+    itself = zero_shot.neighbour_distance(rows, rows, itself=True)
     np.testing.assert_allclose(itself * np.sqrt(2), [3, 2, 3], atol=1e-6)
-    other = predict.neighbour_distance(np.zeros((1, 2), np.float32), rows)
+    other = zero_shot.neighbour_distance(np.zeros((1, 2), np.float32), rows)
     np.testing.assert_allclose(other * np.sqrt(2), [2], atol=1e-6)
 
 

@@ -35,7 +35,9 @@ REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 SUFFIXES += audio.NEEDS_FFMPEG
-PASSES = ("predict._listen",)  # the code that a song's kept features pass through (mer_utils.code)
+PASSES = (
+    "predict.zero_shot._listen",
+)  # the code that a song's kept features pass through (mer_utils.code)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Prediction:
     warnings: tuple[str, ...]
 
 
-def model_folder(path: str | Path) -> Path:
+def released_folder(path: str | Path) -> Path:
     """The folder of a released model: the one given, or `model/` in a run folder."""
     path = Path(path)
     for folder in (path, path / "model"):
@@ -95,12 +97,12 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
-def load(path: str | Path) -> tuple[Model, Reference]:
+def load_released(path: str | Path) -> tuple[Model, Reference]:
     """A released model and its reference set.
 
     path: its folder, or a run folder. Errors as in `projector.load_model`.
     """
-    folder = model_folder(path)
+    folder = released_folder(path)
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
     reference = Reference(

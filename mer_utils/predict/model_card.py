@@ -17,7 +17,13 @@ import pandas as pd
 from mer_utils import storage
 from mer_utils.data.types import Labelled
 from mer_utils.evaluation.tables import markdown, readable
-from mer_utils.predict import FAR, REFERENCE_FILES, Reference, neighbour_distance, track_means
+from mer_utils.predict.zero_shot import (
+    FAR,
+    REFERENCE_FILES,
+    Reference,
+    neighbour_distance,
+    track_means,
+)
 from mer_utils.projector.methods import Method, fit
 from mer_utils.projector.model import Model
 
