@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mer_utils import demo_corpus
+from mer_utils.corpus import demo
 from mer_utils.data.cal500 import load_cal500
 from mer_utils.data.emotify import load_emotify
 from mer_utils.data.mtg_jamendo import load_mtg_jamendo
@@ -207,8 +207,8 @@ def load_dataset(name: str, size: int | None = None) -> Dataset:
     size: pieces, of the built-in corpus.
     Raises FileNotFoundError that says where a real dataset was looked for.
     """
-    if name in demo_corpus.DEMO_DATASETS:
-        return demo_corpus.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
+    if name in demo.DEMO_DATASETS:
+        return demo.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
     loaders = {
         "mtg-jamendo": load_mtg_jamendo,
         "cal500": load_cal500,
@@ -262,7 +262,7 @@ def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
 def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:
     """The best possible scores of the built-in corpus, (tracks, labels) each; none of real data."""
     return {
-        name: demo_corpus.oracle_scores(loaded[name])
+        name: demo.oracle_scores(loaded[name])
         for name in profile.targets or profile.datasets
-        if name in demo_corpus.DEMO_DATASETS
+        if name in demo.DEMO_DATASETS
     }

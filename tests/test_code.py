@@ -14,7 +14,8 @@ import pytest
 import soundfile
 from moods import MOODS, mood_dataset
 
-from mer_utils import code, demo_corpus, evaluation, labels, predict, profiles, sound, storage
+from mer_utils import code, evaluation, labels, predict, profiles, sound, storage
+from mer_utils.corpus import demo
 from mer_utils.data import Dataset
 from mer_utils.evaluation import study
 from mer_utils.labels import language_model
@@ -290,7 +291,7 @@ def imports(module: str) -> set[str]:
             study.PASSES,
             {},
         ),
-        (demo_corpus.PASSES, {"data.types": "tracks are data here"}),
+        (demo.PASSES, {}),
         (language_model.PASSES, {}),
         (
             (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),
@@ -398,12 +399,14 @@ def test_label_vectors_are_those_of_this_code(tmp_path, monkeypatch):
     np.testing.assert_array_equal(labels.embed_labels(["calm", "wild"]).vectors, before)
 
 
-@pytest.mark.parametrize("place", ["composer.CUE_NOISE", "composer.compose", "synthesizer._shelf"])
+@pytest.mark.parametrize(
+    "place", ["corpus.composer.CUE_NOISE", "corpus.composer.compose", "corpus.synthesizer._shelf"]
+)
 def test_a_changed_composer_or_studio_is_another_corpus(monkeypatch, place):
-    spec, pieces = demo_corpus.DEMO_DATASETS["demo-mtg"], demo_corpus.plan("demo-mtg", 6, 0)
-    before = demo_corpus._settings(spec, pieces, 6, 0)
+    spec, pieces = demo.DEMO_DATASETS["demo-mtg"], demo.plan("demo-mtg", 6, 0)
+    before = demo._settings(spec, pieces, 6, 0)
     monkeypatch.setattr(f"mer_utils.{place}", other)
-    assert demo_corpus._settings(spec, pieces, 6, 0) != before
+    assert demo._settings(spec, pieces, 6, 0) != before
 
 
 # --- A study

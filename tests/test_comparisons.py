@@ -8,7 +8,8 @@ import pytest
 import torch
 from moods import MOODS, mood_dataset
 
-from mer_utils import demo_corpus, evaluation, projector
+from mer_utils import evaluation, projector
+from mer_utils.corpus import demo
 from mer_utils.data import Dataset, Features, Labelled
 from mer_utils.evaluation import comparisons
 from mer_utils.evaluation.comparisons import affect_correlation, co_occurrence_map
@@ -171,13 +172,13 @@ def heard(name: str, deaf: bool = False, size: int = 60) -> Labelled:
 
     deaf: noise instead.
     """
-    pieces = demo_corpus.plan(name, size, 0)
+    pieces = demo.plan(name, size, 0)
     points = np.array([(p.point.valence, p.point.arousal, p.point.tension) for p in pieces])
     index = pd.Index([piece.track for piece in pieces], name="track")
-    tracks = pd.DataFrame(points, index, list(demo_corpus.DIMENSIONS))
+    tracks = pd.DataFrame(points, index, list(demo.DIMENSIONS))
     tracks = tracks.assign(audio=None, labels=[p.labels for p in pieces], split=None)
     tracks = tracks.assign(group=[piece.group for piece in pieces])
-    dataset = Dataset(name, demo_corpus.DEMO_DATASETS[name].labels, tracks)
+    dataset = Dataset(name, demo.DEMO_DATASETS[name].labels, tracks)
     random = np.random.default_rng(len(name))
     mixed = random.standard_normal((size, 3)) if deaf else points
     values = (mixed @ (np.eye(3, 4) + 0.3))[:, None].astype(np.float32)
@@ -187,7 +188,7 @@ def heard(name: str, deaf: bool = False, size: int = 60) -> Labelled:
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_limits_tell_ears_from_words(deaf):
-    data = {name: heard(name, deaf) for name in demo_corpus.DEMO_DATASETS}
+    data = {name: heard(name, deaf) for name in demo.DEMO_DATASETS}
     method = methods.ridge_grid(["definition"], [None], [0.01])[0]
     table = comparisons.limits_table(data, {"demo-emotify": method}, resamples=50)
     found = table.set_index("what")

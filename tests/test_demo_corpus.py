@@ -16,26 +16,29 @@ from hypothesis import strategies as st
 from scipy import signal
 from sklearn.metrics import roc_auc_score
 
-from mer_utils import composer, data, demo_corpus, storage, synthesizer
-from mer_utils.composer import STYLES, Point, compose, draw_artist, facts
+from mer_utils import data, storage
+from mer_utils.corpus import composer, demo, notation, styles, synthesizer
+from mer_utils.corpus.composer import Point, compose, draw_artist
+from mer_utils.corpus.notation import facts
+from mer_utils.corpus.styles import STYLES
 from mer_utils.sound import audio
 
-NAMES = tuple(demo_corpus.DEMO_DATASETS)
+NAMES = tuple(demo.DEMO_DATASETS)
 SIZE = 14
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
+def built(tmp_path_factory):
     """All three datasets, rendered small."""
     folder = tmp_path_factory.mktemp("demo")
-    return {name: demo_corpus.build(name, SIZE, seed=3, folder=folder) for name in NAMES}
+    return {name: demo.build(name, SIZE, seed=3, folder=folder) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
-def sounds(corpus):
+def sounds(built):
     """Every clip's samples: {dataset: [(samples,), …]}."""
     clips = {}
-    for name, dataset in corpus.items():
+    for name, dataset in built.items():
         read = [soundfile.read(path, dtype="float32") for path in dataset.tracks["audio"]]
         assert {rate for _, rate in read} == {24_000}
         clips[name] = [samples for samples, _ in read]
@@ -46,8 +49,8 @@ def sounds(corpus):
 def scores() -> pd.DataFrame:
     """Many pieces as they are composed, without sound: facts and hidden point, per dataset."""
     rows = []
-    for name, spec in demo_corpus.DEMO_DATASETS.items():
-        for piece in demo_corpus.plan(name, 120, seed=1):
+    for name, spec in demo.DEMO_DATASETS.items():
+        for piece in demo.plan(name, 120, seed=1):
             score = compose(
                 piece.point, spec.style, piece.artist, np.random.default_rng(piece.seed)
             )
@@ -119,7 +122,7 @@ def test_no_cue_is_a_copy_of_the_point(scores):
     cues = [column for column in scores if column.startswith("cue_")]
     assert len(cues) == len(composer.CUE_WEIGHTS)
     for cue in cues:
-        for dimension in demo_corpus.DIMENSIONS:
+        for dimension in demo.DIMENSIONS:
             assert abs(np.corrcoef(scores[cue], scores[dimension])[0, 1]) < 0.95
 
 
@@ -164,7 +167,7 @@ def test_chords_and_melody_keep_to_the_scale_when_nothing_is_tense():
         random = np.random.default_rng(seed)
         artist = draw_artist(style, random)
         score = compose(Point(0.8, 0.0, -1.0), style, artist, random)
-        steps = composer.SCALES[score.scale][2]
+        steps = styles.SCALES[score.scale][2]
         pitches = [n.pitch for part in score.parts if part.role != "drums" for n in part.notes]
         inside += sum((pitch - score.tonic) % 12 in steps for pitch in pitches)
         total += len(pitches)
@@ -187,21 +190,21 @@ def test_voices_lead_smoothly():
 
 def test_dissonance_of_known_chords():
     def held(*pitches):
-        notes = tuple(composer.Note(0.0, 2.0, pitch, 90) for pitch in pitches)
-        part = composer.Part("chords", 0, 0.0, 0.0, notes)
-        return composer.Score((part,), 2.0, 120, 4, 0, "major", {})
+        notes = tuple(notation.Note(0.0, 2.0, pitch, 90) for pitch in pitches)
+        part = notation.Part("chords", 0, 0.0, 0.0, notes)
+        return notation.Score((part,), 2.0, 120, 4, 0, "major", {})
 
-    assert composer.dissonance(held(60, 64, 67)) == 0  # C major
-    assert composer.dissonance(held(60, 64, 67, 71)) == pytest.approx(1 / 6)  # B against C
-    assert composer.dissonance(held(60, 61)) == 1
-    assert composer.dissonance(held(60)) == 0
+    assert notation.dissonance(held(60, 64, 67)) == 0  # C major
+    assert notation.dissonance(held(60, 64, 67, 71)) == pytest.approx(1 / 6)  # B against C
+    assert notation.dissonance(held(60, 61)) == 1
+    assert notation.dissonance(held(60)) == 0
 
 
 def test_facts_of_a_score_by_hand():
-    melody = tuple(composer.Note(float(i), 0.25, 72 + i, 90) for i in range(4))
-    bass = (composer.Note(0.0, 4.0, 36, 90),)
-    score = composer.Score(
-        (composer.Part("melody", 0, 0, 0, melody), composer.Part("bass", 32, 0, 0, bass)),
+    melody = tuple(notation.Note(float(i), 0.25, 72 + i, 90) for i in range(4))
+    bass = (notation.Note(0.0, 4.0, 36, 90),)
+    score = notation.Score(
+        (notation.Part("melody", 0, 0, 0, melody), notation.Part("bass", 32, 0, 0, bass)),
         seconds=4.0, tempo=60.0, metre=4, tonic=9, scale="minor", cues={"tempo": 0.5},
     )  # fmt: skip
     found = facts(score)
@@ -217,9 +220,9 @@ def test_facts_of_a_score_by_hand():
 # --- the sound
 
 
-def test_no_clip_is_silent_or_clipped(corpus, sounds):
+def test_no_clip_is_silent_or_clipped(built, sounds):
     for name, clips in sounds.items():
-        for samples, seconds in zip(clips, corpus[name].tracks["seconds"], strict=True):
+        for samples, seconds in zip(clips, built[name].tracks["seconds"], strict=True):
             assert samples.ndim == 1
             assert len(samples) == pytest.approx(seconds * 24_000, abs=24)
             assert np.isfinite(samples).all()
@@ -228,11 +231,11 @@ def test_no_clip_is_silent_or_clipped(corpus, sounds):
             assert np.sqrt((blocks**2).mean(axis=1)).min() > 1e-4, "a second of silence"
 
 
-def pooled(corpus, sounds, measure, dimension) -> float:
+def pooled(built, sounds, measure, dimension) -> float:
     values, targets, groups = [], [], []
     for name, clips in sounds.items():
         values += [measure(samples) for samples in clips]
-        targets += corpus[name].tracks[dimension].tolist()
+        targets += built[name].tracks[dimension].tolist()
         groups += [name] * len(clips)
     return correlation(values, targets, groups)
 
@@ -248,16 +251,16 @@ def onset_strength(samples) -> float:
     return float(np.maximum(np.diff(level, axis=1), 0).mean())
 
 
-def test_loudness_moves_with_arousal(corpus, sounds):
-    assert pooled(corpus, sounds, audio.loudness, "arousal") > 0.65
+def test_loudness_moves_with_arousal(built, sounds):
+    assert pooled(built, sounds, audio.loudness, "arousal") > 0.65
 
 
-def test_spectral_centroid_moves_with_arousal(corpus, sounds):
-    assert pooled(corpus, sounds, log_centroid, "arousal") > 0.25
+def test_spectral_centroid_moves_with_arousal(built, sounds):
+    assert pooled(built, sounds, log_centroid, "arousal") > 0.25
 
 
-def test_onsets_in_the_sound_move_with_arousal(corpus, sounds):
-    assert pooled(corpus, sounds, onset_strength, "arousal") > 0.5
+def test_onsets_in_the_sound_move_with_arousal(built, sounds):
+    assert pooled(built, sounds, onset_strength, "arousal") > 0.5
 
 
 def test_datasets_differ_in_loudness(sounds):
@@ -267,11 +270,11 @@ def test_datasets_differ_in_loudness(sounds):
 
 def test_dissonance_cue_makes_the_sound_beat():
     """A lone detuned part swells and fades; the same part in tune does not."""
-    note = (composer.Note(0.0, 3.0, 69, 100),)
+    note = (notation.Note(0.0, 3.0, 69, 100),)
     synth, font = synthesizer._load_synth()
 
     def swing(detune):
-        part = composer.Part("melody", 79, 0.0, detune, note)  # an ocarina is nearly a sine
+        part = notation.Part("melody", 79, 0.0, detune, note)  # an ocarina is nearly a sine
         samples = synthesizer._play_part(part, synth, font, 72_000)[24_000:60_000]
         envelope = np.sqrt((samples.reshape(-1, 1200) ** 2).mean(axis=1))
         return envelope.std() / envelope.mean()
@@ -283,8 +286,8 @@ def measured(program, synth, font) -> tuple[float, float]:
     """Spectral centroid in multiples of the pitch, and when in a note of 1.5 s its energy comes."""
     brightness, middle = [], []
     for pitch in (52, 60, 67, 76):
-        note = (composer.Note(0.0, 1.5, pitch, 100),)
-        part = composer.Part("melody", program, 0.0, 0.0, note)
+        note = (notation.Note(0.0, 1.5, pitch, 100),)
+        part = notation.Part("melody", program, 0.0, 0.0, note)
         samples = synthesizer._play_part(part, synth, font, 36_000)
         power = np.abs(np.fft.rfft(samples[:24_000])) ** 2  # 1 Hz a bin
         pitch_hz = 440 * 2 ** ((pitch - 69) / 12)
@@ -335,13 +338,13 @@ def test_limiter_leaves_quiet_samples_alone_and_keeps_order():
 
 
 def test_positions_cover_every_label_and_no_other():
-    used = {label for spec in demo_corpus.DEMO_DATASETS.values() for label in spec.labels}
-    assert used == set(demo_corpus.LABEL_POSITIONS)
-    assert np.abs(np.array(list(demo_corpus.LABEL_POSITIONS.values()))).max() <= 1
+    used = {label for spec in demo.DEMO_DATASETS.values() for label in spec.labels}
+    assert used == set(demo.LABEL_POSITIONS)
+    assert np.abs(np.array(list(demo.LABEL_POSITIONS.values()))).max() <= 1
 
 
 def test_vocabularies_are_the_real_ones():
-    specs = demo_corpus.DEMO_DATASETS
+    specs = demo.DEMO_DATASETS
     assert specs["demo-cal500"].labels == data.names("cal500")
     assert specs["demo-emotify"].labels == data.names("emotify")
     real = data.names("mtg-jamendo")
@@ -354,10 +357,10 @@ def test_vocabularies_are_the_real_ones():
     ("name", "mean"), [("demo-mtg", 1.79), ("demo-cal500", 4.9), ("demo-emotify", 3.0)]
 )
 def test_labels_a_track(name, mean):
-    spec = demo_corpus.DEMO_DATASETS[name]
+    spec = demo.DEMO_DATASETS[name]
     assert sum(spec.label_shares) == pytest.approx(1)
     assert spec.labels_a_track == pytest.approx(mean, abs=0.01)
-    counts = [len(piece.labels) for piece in demo_corpus.plan(name, 150, seed=0)]
+    counts = [len(piece.labels) for piece in demo.plan(name, 150, seed=0)]
     assert np.mean(counts) == pytest.approx(mean, abs=0.1)
     assert min(counts) >= 1
     if name == "demo-emotify":
@@ -366,17 +369,17 @@ def test_labels_a_track(name, mean):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_label_occurs_in_the_demo_size(name):
-    found = {label for piece in demo_corpus.plan(name, 150, seed=0) for label in piece.labels}
-    assert found == set(demo_corpus.DEMO_DATASETS[name].labels)
+    found = {label for piece in demo.plan(name, 150, seed=0) for label in piece.labels}
+    assert found == set(demo.DEMO_DATASETS[name].labels)
 
 
 def test_labels_are_near_the_point():
-    for name, spec in demo_corpus.DEMO_DATASETS.items():
+    for name, spec in demo.DEMO_DATASETS.items():
         chosen, others = [], []
-        for piece in demo_corpus.plan(name, 60, seed=0):
+        for piece in demo.plan(name, 60, seed=0):
             place = np.array([*vars(piece.point).values()])
             for label in spec.labels:
-                distance = np.linalg.norm(place - demo_corpus.LABEL_POSITIONS[label])
+                distance = np.linalg.norm(place - demo.LABEL_POSITIONS[label])
                 (chosen if label in piece.labels else others).append(distance)
         assert np.mean(chosen) < 0.75 * np.mean(others), name
 
@@ -384,7 +387,7 @@ def test_labels_are_near_the_point():
 def test_label_draw_follows_the_weights():
     random = np.random.default_rng(0)
     weights = np.array([0.5, 0.3, 0.2])
-    drawn = demo_corpus.draw_labels(
+    drawn = demo.draw_labels(
         np.log(np.tile(weights, (20_000, 1))), np.ones(20_000, dtype=int), random
     )
     assert (drawn.sum(axis=1) == 1).all()
@@ -411,31 +414,31 @@ def test_inclusion_probabilities_equal_enumeration():
     for count in (1, 2, 3, 5):
         shares = [0.0] * (count - 1) + [1.0]
         np.testing.assert_allclose(
-            demo_corpus.inclusion_probabilities(weights, shares),
+            demo.inclusion_probabilities(weights, shares),
             by_enumeration(weights, count),
             atol=2e-6,
         )
-    mixed = demo_corpus.inclusion_probabilities(weights, [0.5, 0.2, 0.3])
+    mixed = demo.inclusion_probabilities(weights, [0.5, 0.2, 0.3])
     parts = [0.5 * by_enumeration(weights, 1), 0.2 * by_enumeration(weights, 2)]
     np.testing.assert_allclose(mixed, sum(parts) + 0.3 * by_enumeration(weights, 3), atol=2e-6)
 
 
 def test_oracle_is_calibrated_and_far_from_chance():
     """Over many tracks the oracle's probabilities are the frequencies of the drawn labels."""
-    for name, spec in demo_corpus.DEMO_DATASETS.items():
-        pieces = demo_corpus.plan(name, 200, seed=5)
+    for name, spec in demo.DEMO_DATASETS.items():
+        pieces = demo.plan(name, 200, seed=5)
         table = pd.DataFrame(
             {
                 "audio": None,
                 "labels": [piece.labels for piece in pieces],
                 "split": [piece.split for piece in pieces],
                 "group": [piece.group for piece in pieces],
-                **{d: [getattr(p.point, d) for p in pieces] for d in demo_corpus.DIMENSIONS},
+                **{d: [getattr(p.point, d) for p in pieces] for d in demo.DIMENSIONS},
             },
             index=pd.Index([piece.track for piece in pieces], name="track"),
         )
-        dataset = demo_corpus.Dataset(name, spec.labels, table)
-        scores, targets = demo_corpus.oracle_scores(dataset), dataset.targets()
+        dataset = data.Dataset(name, spec.labels, table)
+        scores, targets = demo.oracle_scores(dataset), dataset.targets()
         assert scores.shape == targets.shape
         np.testing.assert_allclose(scores.sum(axis=1), spec.labels_a_track, atol=1e-4)
         np.testing.assert_allclose(scores.mean(axis=0), targets.mean(axis=0), atol=0.1)
@@ -451,38 +454,36 @@ def test_oracle_is_calibrated_and_far_from_chance():
         assert 0.8 < np.mean(area) < 0.97, name  # good, and not perfect
 
 
-def test_oracle_refuses_other_datasets(corpus):
-    tracks = corpus["demo-mtg"].tracks
-    other = demo_corpus.Dataset("emotify", corpus["demo-mtg"].labels, tracks)
+def test_oracle_refuses_other_datasets(built):
+    tracks = built["demo-mtg"].tracks
+    other = data.Dataset("emotify", built["demo-mtg"].labels, tracks)
     with pytest.raises(ValueError, match="only known for the built-in corpus"):
-        demo_corpus.oracle_scores(other)
-    blind = demo_corpus.Dataset(
-        "demo-mtg", corpus["demo-mtg"].labels, tracks.drop(columns="tension")
-    )
+        demo.oracle_scores(other)
+    blind = data.Dataset("demo-mtg", built["demo-mtg"].labels, tracks.drop(columns="tension"))
     with pytest.raises(ValueError, match="only known for the built-in corpus"):
-        demo_corpus.oracle_scores(blind)
+        demo.oracle_scores(blind)
 
 
 # --- datasets, splits, files
 
 
-def test_dataset_has_what_is_promised(corpus):
-    for name, dataset in corpus.items():
+def test_dataset_has_what_is_promised(built):
+    for name, dataset in built.items():
         tracks = dataset.tracks
         assert dataset.name == name
         assert dataset.top_k == {"demo-mtg": 2, "demo-cal500": 4, "demo-emotify": 3}[name]
         assert len(dataset) == SIZE
         assert tracks.index.name == "track"
-        assert {"audio", "labels", "split", "group", *demo_corpus.DIMENSIONS} <= set(tracks.columns)
+        assert {"audio", "labels", "split", "group", *demo.DIMENSIONS} <= set(tracks.columns)
         assert set(tracks["split"]) == {"train", "validation", "test"}
         assert len(tracks[["group", "split"]].drop_duplicates()) == len(set(tracks["group"]))
-        assert tracks[list(demo_corpus.DIMENSIONS)].abs().max().max() <= 1
+        assert tracks[list(demo.DIMENSIONS)].abs().max().max() <= 1
         assert all(os.path.isfile(path) for path in tracks["audio"])
         assert dataset.targets().sum() == sum(map(len, tracks["labels"]))
 
 
-def test_tables_beside_the_audio_say_the_same(corpus):
-    dataset = corpus["demo-emotify"]
+def test_tables_beside_the_audio_say_the_same(built):
+    dataset = built["demo-emotify"]
     home = os.path.dirname(os.path.dirname(dataset.tracks["audio"].iloc[0]))
     table = pd.read_csv(os.path.join(home, "tracks.csv"), index_col="track")
     assert [tuple(labels.split(" | ")) for labels in table["labels"]] == list(
@@ -496,7 +497,7 @@ def test_tables_beside_the_audio_say_the_same(corpus):
 
 
 def test_groups_of_five_share_artist_and_production():
-    pieces = demo_corpus.plan("demo-cal500", 150, seed=0)
+    pieces = demo.plan("demo-cal500", 150, seed=0)
     groups = {}
     for piece in pieces:
         groups.setdefault(piece.group, []).append(piece)
@@ -509,13 +510,13 @@ def test_groups_of_five_share_artist_and_production():
 
 @pytest.mark.parametrize("size", [6, 7, 12, 29, 30])
 def test_every_size_has_all_splits(size):
-    pieces = demo_corpus.plan("demo-mtg", size, seed=0)
+    pieces = demo.plan("demo-mtg", size, seed=0)
     assert len({piece.track for piece in pieces}) == size
     assert {piece.split for piece in pieces} == {"train", "validation", "test"}
 
 
 def test_points_fill_the_space_and_tension_leans():
-    pieces = demo_corpus.plan("demo-mtg", 150, seed=0)
+    pieces = demo.plan("demo-mtg", 150, seed=0)
     points = np.array([[*vars(piece.point).values()] for piece in pieces])  # (150, 3)
     for quadrant in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         assert (np.sign(points[:, :2]) == quadrant).all(axis=1).sum() > 20
@@ -523,21 +524,21 @@ def test_points_fill_the_space_and_tension_leans():
     assert np.corrcoef(points[:, 0], points[:, 2])[0, 1] < -0.2
 
 
-def test_same_seed_same_bytes_in_any_process(corpus):
+def test_same_seed_same_bytes_in_any_process(built):
     """What worker processes wrote is what this process plays, byte for byte."""
-    for name, spec in demo_corpus.DEMO_DATASETS.items():
-        piece = demo_corpus.plan(name, SIZE, seed=3)[SIZE // 2]
+    for name, spec in demo.DEMO_DATASETS.items():
+        piece = demo.plan(name, SIZE, seed=3)[SIZE // 2]
         played, _ = synthesizer.play(
             piece.point, spec.style, piece.artist, piece.production, piece.seed
         )
-        with open(corpus[name].tracks.loc[piece.track, "audio"], "rb") as file:
+        with open(built[name].tracks.loc[piece.track, "audio"], "rb") as file:
             assert file.read() == played
 
 
-def test_another_seed_gives_other_pieces(corpus):
-    one, other = (demo_corpus.plan("demo-mtg", SIZE, seed) for seed in (3, 4))
+def test_another_seed_gives_other_pieces(built):
+    one, other = (demo.plan("demo-mtg", SIZE, seed) for seed in (3, 4))
     assert all(a.point != b.point for a, b in zip(one, other, strict=True))
-    spec = demo_corpus.DEMO_DATASETS["demo-mtg"]
+    spec = demo.DEMO_DATASETS["demo-mtg"]
     bytes_of = [
         synthesizer.play(p[0].point, spec.style, p[0].artist, p[0].production, p[0].seed)[0]
         for p in (one, other)
@@ -546,11 +547,11 @@ def test_another_seed_gives_other_pieces(corpus):
 
 
 def test_only_what_is_missing_is_rendered_again(tmp_path):
-    first = demo_corpus.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
+    first = demo.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
     paths = first.tracks["audio"].tolist()
     before = {path: (os.stat(path).st_mtime_ns, storage.file_hash(path)) for path in paths}
     os.remove(paths[2])
-    second = demo_corpus.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
+    second = demo.build("demo-mtg", 6, seed=0, folder=tmp_path, workers=1)
     pd.testing.assert_frame_equal(first.tracks, second.tracks)
     after = {path: (os.stat(path).st_mtime_ns, storage.file_hash(path)) for path in paths}
     for path in paths:
@@ -572,33 +573,31 @@ def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
 
     monkeypatch.setattr(soundfile, "write", stopping)
     with pytest.raises(KeyboardInterrupt):
-        demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
+        demo.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
     assert len(list(tmp_path.rglob("*.flac"))) == 2
     assert not list(tmp_path.rglob("*.tmp"))
-    assert len(demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)) == 6
+    assert len(demo.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)) == 6
     assert len(played) == 3 + 4
-    demo_corpus.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
+    demo.build("demo-cal500", 6, seed=0, folder=tmp_path, workers=1)
     assert len(played) == 3 + 4  # all there: nothing is played
 
 
 def test_settings_have_their_own_folders():
-    spec = demo_corpus.DEMO_DATASETS["demo-mtg"]
+    spec = demo.DEMO_DATASETS["demo-mtg"]
     hashes = {
-        storage.settings_hash(
-            demo_corpus._settings(spec, demo_corpus.plan("demo-mtg", size, seed), size, seed)
-        )
+        storage.settings_hash(demo._settings(spec, demo.plan("demo-mtg", size, seed), size, seed))
         for size, seed in ((6, 0), (7, 0), (6, 1))
     }
     assert len(hashes) == 3
 
 
 def test_spoilt_facts_are_named(tmp_path):
-    dataset = demo_corpus.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
+    dataset = demo.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
     spoilt = dataset.tracks["audio"].iloc[0].replace(".flac", ".json")
     with open(spoilt, "w", encoding="utf-8") as file:
         file.write("{")
     with pytest.raises(ValueError, match=r"demo-emotify-0000\.json: not readable as JSON"):
-        demo_corpus.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
+        demo.build("demo-emotify", 6, seed=0, folder=tmp_path, workers=1)
 
 
 # --- errors
@@ -606,16 +605,16 @@ def test_spoilt_facts_are_named(tmp_path):
 
 def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="no built-in dataset 'demo-mulan'; there are demo-mtg"):
-        demo_corpus.build("demo-mulan", 12, 0, tmp_path)
+        demo.build("demo-mulan", 12, 0, tmp_path)
     for size in (5, 0, -3, 12.0, "12"):
         with pytest.raises(ValueError, match="at least 6 tracks"):
-            demo_corpus.build("demo-mtg", size, 0, tmp_path)
+            demo.build("demo-mtg", size, 0, tmp_path)
     for seed in (-1, 0.5, None):
         with pytest.raises(ValueError, match="0 or more"):
-            demo_corpus.build("demo-mtg", 12, seed, tmp_path)
+            demo.build("demo-mtg", 12, seed, tmp_path)
     for workers in (0, -1, 1.5):
         with pytest.raises(ValueError, match="workers is"):
-            demo_corpus.build("demo-mtg", 12, 0, tmp_path, workers=workers)
+            demo.build("demo-mtg", 12, 0, tmp_path, workers=workers)
     assert not list(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mer_utils import demo_corpus, sound
+from mer_utils import sound
 from mer_utils.sound import musicnn
 
 RATE = 16_000
@@ -259,7 +259,7 @@ def test_the_built_in_corpus_looks_as_music_did_in_training(tmp_path, encoder):
     features = {}
     for name in ("demo-mtg", "demo-emotify"):  # electronic, chamber music
         waveforms = []
-        for path in demo_corpus.build(name, 6, 0, tmp_path, workers=1).tracks["audio"]:
+        for path in demo.build(name, 6, 0, tmp_path, workers=1).tracks["audio"]:
             audio, rate = soundfile.read(path, dtype="float32")
             waveforms.append(soxr.resample(audio, rate, RATE)[2 * RATE : 11 * RATE])
         features[name] = encoder(np.stack(waveforms))[:, 0]

@@ -18,7 +18,8 @@ import torch
 from scipy import stats
 from torch.nn import functional
 
-from mer_utils import demo_corpus, metrics
+from mer_utils import metrics
+from mer_utils.corpus import demo
 from mer_utils.data.types import Features, Labelled, restricted
 from mer_utils.evaluation.study import Outcome, k_of, model_scores
 from mer_utils.evaluation.tables import compare_all, project_part, results_table
@@ -399,7 +400,7 @@ def limits_table(
             "the ridge": model_scores(model, part, method),
             PERFECT_EARS: model_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
             PERFECT_WORDS: _scores_by_rule(method, training, part),
-            "oracle": demo_corpus.oracle_scores(part.dataset),
+            "oracle": demo.oracle_scores(part.dataset),
         }
         for what, each in scores.items():
             table = metrics.evaluate(
@@ -420,7 +421,7 @@ def limits_table(
 
 def _points(part: Labelled) -> np.ndarray:
     """The hidden point of each track: (tracks, 3) float32."""
-    return part.dataset.tracks[list(demo_corpus.DIMENSIONS)].to_numpy(dtype=np.float32, copy=True)
+    return part.dataset.tracks[list(demo.DIMENSIONS)].to_numpy(dtype=np.float32, copy=True)
 
 
 def _with_points(part: Labelled) -> Labelled:
@@ -448,9 +449,9 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
     read = (projector((heard - mean) / std) + middle).numpy()  # (segments, 3)
     index = part.features.track_index(part.dataset)
     of_tracks = metrics.track_scores(read, index, len(part.dataset))  # (tracks, 3)
-    named = dict(zip(demo_corpus.DIMENSIONS, of_tracks.T, strict=True))
+    named = dict(zip(demo.DIMENSIONS, of_tracks.T, strict=True))
     tracks = part.dataset.tracks.assign(**named)
-    return demo_corpus.oracle_scores(replace(part.dataset, tracks=tracks))
+    return demo.oracle_scores(replace(part.dataset, tracks=tracks))
 
 
 def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:

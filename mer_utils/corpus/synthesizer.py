@@ -28,9 +28,10 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from mer_utils import composer
-from mer_utils.composer import Artist, Part, Point, Random, Score, Style
-from mer_utils.sound.audio import loudness
+from mer_utils.corpus import composer, notation
+from mer_utils.corpus.composer import Artist, Point
+from mer_utils.corpus.notation import Part, Random, Score
+from mer_utils.corpus.styles import Style
 
 SAMPLE_RATE = 24_000
 PEAK = 0.97
@@ -135,7 +136,7 @@ def play(
     samples = render(score, production, random)
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return file.getvalue(), composer.facts(score)
+    return file.getvalue(), notation.facts(score)
 
 
 def render(score: Score, production: Production, random: Random) -> np.ndarray:
@@ -164,6 +165,11 @@ def render(score: Score, production: Production, random: Random) -> np.ndarray:
     toned = _shelf(wet, bright)
     target = studio.loudness + studio.loudness_span * score.cues["loudness"]
     return _master(toned, target, production.drive)
+
+
+def _loudness(samples: np.ndarray) -> float:
+    """As `sound.audio.loudness`, which would bring PyTorch into every process that renders."""
+    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
 
 
 @cache
@@ -278,7 +284,7 @@ def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
         samples = np.tanh(samples)
     fade = int(1.5 * SAMPLE_RATE)
     samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
-    samples = samples * 10 ** ((target - loudness(samples)) / 20)
+    samples = samples * 10 ** ((target - _loudness(samples)) / 20)
     return _limited(samples).astype(np.float32)
 
 

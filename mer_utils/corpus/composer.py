@@ -28,11 +28,18 @@ sixteenths, four to a beat; a string longer than a bar is cut to the bar.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-Random = np.random.Generator
+from mer_utils.corpus.notation import TAIL, Chord, Note, Part, Random, Score
+from mer_utils.corpus.styles import (
+    BASS_FIGURES,
+    CHORD_FIGURES,
+    MAJOR_PROGRESSIONS,
+    MINOR_PROGRESSIONS,
+    SCALES,
+    Style,
+)
 
 CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {
     # cue: weights of (valence, arousal, tension)
@@ -49,119 +56,6 @@ CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {
 }
 CUE_NOISE = 0.28  # standard deviation of what is no emotion in a cue
 CUE_LIMIT = 1.2
-TAIL = 1.8  # seconds that the last chord rings on
-
-SCALES: dict[str, tuple[float, float, tuple[int, ...]]] = {
-    # scale: (place on the mode cue, how common it is, its steps in semitones)
-    "lydian": (0.9, 0.3, (0, 2, 4, 6, 7, 9, 11)),
-    "major": (0.6, 1.0, (0, 2, 4, 5, 7, 9, 11)),
-    "mixolydian": (0.25, 0.4, (0, 2, 4, 5, 7, 9, 10)),
-    "dorian": (-0.25, 0.3, (0, 2, 3, 5, 7, 9, 10)),
-    "minor": (-0.6, 1.0, (0, 2, 3, 5, 7, 8, 10)),
-    "harmonic minor": (-0.75, 0.3, (0, 2, 3, 5, 7, 8, 11)),
-    "phrygian": (-1.0, 0.2, (0, 1, 3, 5, 7, 8, 10)),
-}
-
-# Degrees of the scale, counted from 0, one a chord.
-MAJOR_PROGRESSIONS = (
-    (0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 4, 0), (0, 3, 0, 4), (5, 3, 0, 4),
-    (0, 2, 3, 4), (0, 1, 4, 0), (3, 4, 2, 5), (0, 4, 3, 4), (0, 5, 1, 4),
-)  # fmt: skip
-MINOR_PROGRESSIONS = (
-    (0, 5, 2, 6), (0, 3, 4, 0), (0, 6, 5, 6), (0, 5, 3, 4), (0, 3, 6, 2),
-    (0, 6, 5, 4), (0, 2, 6, 3), (5, 6, 0, 0), (0, 3, 5, 4), (0, 1, 4, 0),
-)  # fmt: skip
-
-# Figures for chords, from sparse to busy: c = the whole chord, 0-3 = one voice, counted from below.
-CHORD_FIGURES = (
-    "c...............",
-    "0.......1...2...",
-    "c.......c.......",
-    "0...1...2...3...",
-    "0...c...0...c...",
-    "0..1..2.3..2..1.",
-    "0.2.1.2.0.2.1.2.",
-    "c...c.cc..c.c.c.",
-    "..c...c...c...c.",
-    "0.1.2.3.2.1.2.1.",
-    "c.c.c.c.c.c.c.c.",
-    "c.cc.cc.c.cc.c.c",
-    "0123210123213212",
-)
-# Figures for the bass, from sparse to busy: 0 = root, 5 = fifth of the chord, 8 = octave.
-BASS_FIGURES = (
-    "0...............",
-    "0.......0.......",
-    "0.......5.......",
-    "0.....0.5.......",
-    "0...0...5...0...",
-    "0..0..5.0..0..5.",
-    "0.0.0.0.0.0.5.0.",
-    "0.8.0.8.0.8.0.8.",
-    "0.000.080.000.08",
-)
-# Drum figures, from quiet to driving: one string a General MIDI key; X = accent, o = soft.
-BAND_FIGURES: tuple[Mapping[int, str], ...] = (
-    {},
-    {42: "o...o...o...o...", 37: "........x......."},
-    {36: "x.........x.....", 38: "....o.......o...", 42: "x.o.x.o.x.o.x.o."},
-    {36: "X.....x.x.......", 38: "....X.......X...", 42: "x.x.x.x.x.x.x.x."},
-    {
-        36: "X..x..x.X..x....",
-        38: "....X.......X..o",
-        42: "x.x.x.x.x.x.x.x.",
-        46: "..............x.",
-    },
-    {
-        36: "X.x.X..xX.x.X..x",
-        38: "....X..o....X.oo",
-        49: "X...............",
-        51: "x.x.x.x.x.x.x.x.",
-    },
-)
-CLUB_FIGURES: tuple[Mapping[int, str], ...] = (
-    {},
-    {36: "x...............", 42: "....o.......o..."},
-    {36: "x.........x.....", 39: "........x.......", 42: "o.o.o.o.o.o.o.o."},
-    {36: "X...x...X...x...", 39: "....x.......x...", 42: "..x...x...x...x."},
-    {
-        36: "X...X...X...X...",
-        39: "....X.......X...",
-        42: "o.xoo.xoo.xoo.xo",
-        46: "..x...x...x...x.",
-    },
-    {
-        36: "X...X...X...X.x.",
-        38: "....X..o....X.oo",
-        42: "xoxoxoxoxoxoxoxo",
-        46: "..X...X...X...X.",
-    },
-)
-ORCHESTRA_FIGURES: tuple[Mapping[int, str], ...] = (
-    {},
-    {},
-    {},
-    {36: "x..............."},
-    {36: "X.......x.......", 38: "............o.oo"},
-    {36: "X...x...X...x...", 38: "x..oo.x.x..oo.oo", 49: "X..............."},
-)
-
-
-class Note(NamedTuple):
-    """One note: start and duration (beats while composing, seconds in a Score), pitch, velocity."""
-
-    start: float
-    duration: float
-    pitch: int
-    velocity: float
-
-
-class Chord(NamedTuple):
-    """A chord: its span in beats and its pitch classes, root first."""
-
-    start: float
-    duration: float
-    pitch_classes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -171,33 +65,6 @@ class Point:
     valence: float
     arousal: float
     tension: float
-
-
-@dataclass(frozen=True)
-class Style:
-    """A way of making music.
-
-    tempo: beats a minute at the tempo cues -1 and 1.
-    metres: beats a bar and how often each is used.
-    palette: programs a role may use, ordered from dark to bright: "melody struck", "melody held",
-        the same for "chords" and "bass", and "pad", "unrest" (what plays when it is tense) and
-        "kit" (drum kits). Struck instruments fade after the stroke, held ones do not; both
-        orders were measured on the sound font.
-    drums: drum figures from quiet to driving; fill: the drum keys of fills.
-    extensions: how often a plain chord gets a seventh or ninth, in [0, 1].
-    timing: standard deviation of a note's start, seconds.
-    swing: how late the second eighth of a beat comes, in beats.
-    """
-
-    name: str
-    tempo: tuple[float, float]
-    metres: Mapping[int, float]
-    palette: Mapping[str, tuple[int, ...]]
-    drums: tuple[Mapping[int, str], ...]
-    fill: tuple[int, ...]
-    extensions: float
-    timing: float
-    swing: float
 
 
 @dataclass(frozen=True)
@@ -212,35 +79,6 @@ class Artist:
     palette: Mapping[str, tuple[int, ...]]
     expression: float
     tempo_habit: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """One instrument's notes.
-
-    role: "melody", "chords", "pad", "bass", "unrest" or "drums".
-    level: loudness in the mix relative to the melody, dB.
-    detune: a second, detuned copy plays along, this many cents higher (0: none).
-    """
-
-    role: str
-    program: int
-    level: float
-    detune: float
-    notes: tuple[Note, ...]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A finished piece: parts in seconds, and what was decided on the way."""
-
-    parts: tuple[Part, ...]
-    seconds: float
-    tempo: float
-    metre: int
-    tonic: int
-    scale: str
-    cues: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -270,73 +108,6 @@ class _Plan:
 
     def is_last_bar(self, beat: float) -> bool:
         return beat >= self.beats - self.metre
-
-
-STYLES: dict[str, Style] = {
-    "chamber": Style(
-        name="chamber",
-        tempo=(52, 148),
-        metres={4: 0.65, 3: 0.35},
-        palette={
-            "melody struck": (46, 45, 8, 0, 12, 6),
-            "melody held": (42, 73, 60, 41, 40, 71, 68),
-            "chords struck": (46, 45, 24, 1, 12, 2, 6),
-            "chords held": (60, 49, 48, 52, 19),
-            "bass struck": (32, 0),
-            "bass held": (42, 43, 70),
-            "pad": (60, 49, 48, 52),
-            "unrest": (44,),
-            "kit": (48,),
-        },
-        drums=ORCHESTRA_FIGURES,
-        fill=(38,),
-        extensions=0.15,
-        timing=0.012,
-        swing=0.0,
-    ),
-    "band": Style(
-        name="band",
-        tempo=(68, 168),
-        metres={4: 1.0},
-        palette={
-            "melody struck": (4, 26, 25, 114, 105, 27),
-            "melody held": (16, 22, 65, 66, 56, 29),
-            "chords struck": (4, 25, 24, 7, 27),
-            "chords held": (17, 16, 21, 30, 29),
-            "bass struck": (36, 32, 34, 33),
-            "bass held": (35,),
-            "pad": (17, 18, 16, 48),
-            "unrest": (30,),
-            "kit": (40, 32, 0, 8, 16),
-        },
-        drums=BAND_FIGURES,
-        fill=(38, 45, 47, 50),
-        extensions=0.25,
-        timing=0.007,
-        swing=0.04,
-    ),
-    "electronic": Style(
-        name="electronic",
-        tempo=(60, 164),
-        metres={4: 1.0},
-        palette={
-            "melody struck": (108, 100, 98, 112, 96),
-            "melody held": (79, 54, 85, 82, 80, 81, 84),
-            "chords struck": (108, 100, 98, 7, 96),
-            "chords held": (88, 63, 90, 86, 81, 62),
-            "bass struck": (38, 37, 39),
-            "bass held": (63, 87, 81),
-            "pad": (89, 94, 95, 91, 51, 50),
-            "unrest": (101, 97),
-            "kit": (25, 24),
-        },
-        drums=CLUB_FIGURES,
-        fill=(38, 39, 45, 50),
-        extensions=0.5,
-        timing=0.0,
-        swing=0.0,
-    ),
-}
 
 
 def draw_artist(style: Style, random: Random) -> Artist:
@@ -400,68 +171,6 @@ def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score
         scale=plan.scale,
         cues=plan.cues,
     )
-
-
-def facts(score: Score) -> dict[str, object]:
-    """What can be read off a score (JSON-able), for tables and tests.
-
-    Returns seconds, tempo (beats a minute), metre (beats a bar), key ("A minor" …), mode ("major"
-    if the third of the scale is major, else "minor"), notes_a_second (all pitched parts), pitch
-    (mean MIDI number of the pitched parts but the bass, weighted by duration), dissonance (see
-    `dissonance`), detachment (1 - median of sounding over available time in the melody), and each
-    cue as "cue_…".
-    """
-    pitched = [part for part in score.parts if part.role != "drums"]
-    upper = [
-        note for part in pitched if part.role in ("melody", "chords", "pad") for note in part.notes
-    ]
-    durations = np.array([note.duration for note in upper])
-    pitches = np.array([note.pitch for note in upper])
-    names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
-    return {
-        "seconds": round(score.seconds, 3),
-        "tempo": round(score.tempo, 2),
-        "metre": score.metre,
-        "key": f"{names[score.tonic]} {score.scale}",
-        "mode": "major" if SCALES[score.scale][2][2] == 4 else "minor",
-        "notes_a_second": round(sum(len(part.notes) for part in pitched) / score.seconds, 3),
-        "pitch": round(float(pitches @ durations / durations.sum()), 2),
-        "dissonance": round(dissonance(score), 4),
-        "detachment": round(_detachment(score), 3),
-        **{f"cue_{name}": round(value, 4) for name, value in score.cues.items()},
-    }
-
-
-def dissonance(score: Score, step: float = 0.25) -> float:
-    """Share of dissonant intervals among simultaneous notes, 0 to 1.
-
-    Counts pairs of different pitches that sound together, every `step` seconds, in all pitched
-    parts; minor seconds, major sevenths and tritones (modulo octave) are dissonant.
-    """
-    notes = [note for part in score.parts if part.role != "drums" for note in part.notes]
-    start = np.array([note.start for note in notes])
-    end = start + np.array([note.duration for note in notes])
-    pitch = np.array([note.pitch for note in notes])
-    rough = total = 0
-    for time in np.arange(0, score.seconds, step):
-        sounding = np.unique(pitch[(start <= time) & (time < end)])
-        intervals = np.abs(sounding[:, None] - sounding[None, :])  # (notes, notes)
-        intervals = intervals[np.triu_indices(len(sounding), 1)] % 12  # (pairs,)
-        rough += int(np.isin(intervals, (1, 6, 11)).sum())
-        total += len(intervals)
-    return rough / max(total, 1)
-
-
-def _detachment(score: Score) -> float:
-    melody = next(part.notes for part in score.parts if part.role == "melody")
-    starts = np.array([note.start for note in melody])
-    durations = np.array([note.duration for note in melody])
-    if len(melody) < 2:
-        return 0.0
-    return float(1 - np.median(np.clip(durations[:-1] / np.maximum(np.diff(starts), 0.02), 0, 1)))
-
-
-# --- the frame: tempo, metre, form, harmony
 
 
 def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
@@ -552,9 +261,6 @@ def _clash(classes: tuple[int, ...], random: Random) -> tuple[int, ...]:
     if kind == 2:
         return (*classes[:2], (root + 6) % 12, classes[2])
     return (*classes, (classes[2] + 1) % 12)
-
-
-# --- the parts, in beats
 
 
 def _melody(plan: _Plan, random: Random) -> list[Note]:
@@ -754,9 +460,6 @@ def _events(figure: str, chord: Chord, metre: int) -> list[tuple[float, float, s
         (chord.start + slot / 4, (end - slot) / 4, signs[slot])
         for slot, end in zip(slots, ends, strict=True)
     ]
-
-
-# --- from the page to the performance
 
 
 def _instrument(role: str, plan: _Plan, artist: Artist, random: Random) -> int:

@@ -30,12 +30,15 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from scipy.stats import qmc
 
-from mer_utils import code, composer, storage, synthesizer
-from mer_utils.composer import Artist, Point, Random, Style
+from mer_utils import code, storage
+from mer_utils.corpus import composer, styles, synthesizer
+from mer_utils.corpus.composer import Artist, Point
+from mer_utils.corpus.notation import Random
+from mer_utils.corpus.styles import Style
+from mer_utils.corpus.synthesizer import Production, Studio
 from mer_utils.data import vocabulary
 from mer_utils.data.types import Dataset
 from mer_utils.progress import progress_bar
-from mer_utils.synthesizer import Production, Studio
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
 GROUP_SIZE = 5
@@ -43,7 +46,7 @@ SMALLEST = 6
 DIMENSIONS = ("valence", "arousal", "tension")
 # The code that a kept sound passes through (mer_utils.code). Points, artists and labels are drawn
 # anew every time; what of them is heard is part of the settings.
-PASSES = ("synthesizer.play",)
+PASSES = ("corpus.synthesizer.play",)
 
 MTG_AFFECTIVE = (
     # The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
@@ -148,7 +151,7 @@ DEMO_DATASETS: dict[str, DemoDataset] = {
             name="demo-mtg",
             labels=MTG_AFFECTIVE,
             label_shares=(0.531, 0.272, 0.116, 0.051, 0.022, 0.007, 0.001),
-            style=composer.STYLES["electronic"],
+            style=styles.STYLES["electronic"],
             studio=synthesizer.STUDIOS["club"],
             top_k=2,
         ),
@@ -160,7 +163,7 @@ DEMO_DATASETS: dict[str, DemoDataset] = {
             label_shares=(
                 0.108, 0.113, 0.132, 0.159, 0.108, 0.085, 0.108, 0.065, 0.063, 0.021, 0.020, 0.018,
             ),
-            style=composer.STYLES["band"],
+            style=styles.STYLES["band"],
             studio=synthesizer.STUDIOS["room"],
             top_k=4,
         ),
@@ -169,7 +172,7 @@ DEMO_DATASETS: dict[str, DemoDataset] = {
             name="demo-emotify",
             labels=vocabulary.names("emotify"),
             label_shares=(0.0, 0.0, 1.0),
-            style=composer.STYLES["chamber"],
+            style=styles.STYLES["chamber"],
             studio=synthesizer.STUDIOS["hall"],
             top_k=3,
         ),
@@ -204,7 +207,7 @@ def build(
         tracks.csv and corpus.json. A run that was stopped goes on where it was.
     workers: processes to render with; None for one a core.
     Returns the Dataset; beside the usual columns its table has valence, arousal and tension, and
-    what `composer.facts` reads off each score.
+    what `corpus.notation.facts` reads off each score.
     Raises ValueError for an unknown name or an impossible size, seed or number of workers,
     ModuleNotFoundError if the synthesizer or the sound font is missing.
     """
