@@ -291,7 +291,7 @@ def imports(module: str) -> set[str]:
             study.PASSES,
             {},
         ),
-        (demo.PASSES, {}),
+        (demo.PASSES, {"corpus.styles": "its constants count by value where they are used"}),
         (language_model.PASSES, {}),
         (
             (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),

@@ -1,5 +1,6 @@
 """Figures: every one draws, says what it must, and stays readable."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,8 +20,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from nbclient import NotebookClient
 
-from mer_utils import figures, figures_data, figures_labels, plotting
+from mer_utils import figures
 from mer_utils.data import ANTONYMS, VOCABULARIES, Antonym, Dataset, names
+from mer_utils.figures import of_data, of_labels, style
 from mer_utils.labels import LabelClusters, LabelEmbeddings
 
 mpl.use("Agg")
@@ -369,7 +371,8 @@ def drawn(request) -> tuple[Figure, Case]:
 
 def test_every_function_has_a_case():
     drawn_by = {name.split(",")[0].split(" ")[0] for name in CASES}
-    assert drawn_by == set(figures.__all__) - {"save", "style"}
+    functions = {name for name, value in vars(figures).items() if inspect.isfunction(value)}
+    assert drawn_by == functions - {"save", "set_style"}
 
 
 def test_draws_and_leaves_nothing_open(drawn):
@@ -411,7 +414,7 @@ def test_save_writes_what_the_ending_says(tmp_path):
     assert "validation macro ROC-AUC" in (tmp_path / "c.svg").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.svg", "c.png", "c.svg", "new"]
     width = plt.imread(tmp_path / "c.png").shape[1]
-    assert width == pytest.approx(200 * plotting.WIDTH, rel=0.03)
+    assert width == pytest.approx(200 * style.WIDTH, rel=0.03)
 
 
 def test_save_refuses_other_endings(tmp_path):
@@ -439,7 +442,7 @@ def test_save_leaves_other_figures_open(tmp_path):
 def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatch):
     monkeypatch.setitem(mpl.rcParams, "interactive", False)
     before = mpl.rcParams["font.size"]
-    with figures.style():
+    with figures.set_style():
         assert mpl.rcParams["axes.titlelocation"] == "left"
         mpl.rcParams["interactive"] = True  # as a notebook's backend does when it is first used
     assert mpl.rcParams["font.size"] == before
@@ -468,17 +471,17 @@ def test_a_notebook_shows_each_figure_once(tmp_path, monkeypatch):
 
 
 def test_datasets_keep_their_markers():
-    looks = plotting.dataset_looks(
+    looks = style.dataset_looks(
         ["mtg-jamendo", "cal500", "emotify", "emotions", "demo-mtg", "mine", "yours"]
     )
     assert "".join(look.marker for look in looks.values()) == "os^DovP"
     assert looks["demo-mtg"].title == "demo-mtg"
     assert looks["mtg-jamendo"].title == "MTG-Jamendo"
-    assert plotting.dataset_looks(["demo-emotify"])["demo-emotify"].marker == "^"
+    assert style.dataset_looks(["demo-emotify"])["demo-emotify"].marker == "^"
 
 
 def test_many_series_differ():
-    looks = plotting.series_looks([f"method {i}" for i in range(28)])
+    looks = style.series_looks([f"method {i}" for i in range(28)])
     assert len(set(looks.values())) == 28
 
 
@@ -618,20 +621,20 @@ def test_heatmap_puts_similar_labels_together_and_outlines_antonyms():
 
 def test_antonyms_count_in_every_dataset_that_has_them():
     pair = Antonym("happy", "sad", "valence")
-    assert len(figures_labels._cells(LABELS, [pair])) == 4  # two "happy", both ways round
+    assert len(of_labels._cells(LABELS, [pair])) == 4  # two "happy", both ways round
 
 
 def test_graph_joins_labels_of_one_cluster_only():
     found = embeddings()
-    distances = figures_labels._cosine_distances(found.vectors)
-    edges = figures_labels._cluster_edges(distances, np.array([0, 0, 1, 1, 2, 3, 0]))
+    distances = of_labels._cosine_distances(found.vectors)
+    edges = of_labels._cluster_edges(distances, np.array([0, 0, 1, 1, 2, 3, 0]))
     assert edges == [(0, 1), (0, 6), (1, 6), (2, 3)]
 
 
 def test_graph_joins_all_labels_of_a_large_cluster():
     found, _ = all_labels(89)
-    distances = figures_labels._cosine_distances(found.vectors)
-    edges = np.array(figures_labels._cluster_edges(distances, np.zeros(89, dtype=int)))
+    distances = of_labels._cosine_distances(found.vectors)
+    edges = np.array(of_labels._cluster_edges(distances, np.zeros(89, dtype=int)))
     group = np.arange(89)
     for one, other in list(edges) * 89:
         group[group == group[other]] = group[one]
@@ -646,7 +649,7 @@ def test_graph_names_medoids_in_bold_and_singletons_in_grey():
     alone = [t.get_text() for t in figure.axes[1].texts]
     assert alone == ["alone in their cluster (2)", "calm", "energetic"]
     greys = {to_hex(c.get_facecolor()[0]) for c in figure.axes[1].collections}
-    assert greys == {plotting.GREY.lower()}
+    assert greys == {style.GREY.lower()}
 
 
 boxes = st.lists(
@@ -661,22 +664,22 @@ boxes = st.lists(
 def test_islands_do_not_overlap_and_stay_on_the_page(given_boxes):
     table = np.array(given_boxes)
     halves = table[:, 2:]
-    middles = figures_labels._moved_apart(table[:, :2], halves, border=3.6)
-    assert len(figures_labels._overlapping(middles, halves - 1e-3)) == 0
+    middles = of_labels._moved_apart(table[:, :2], halves, border=3.6)
+    assert len(of_labels._overlapping(middles, halves - 1e-3)) == 0
     assert (np.abs(middles[:, 0]) + halves[:, 0] <= 3.6 + 1e-9).all()
 
 
 def test_clusters_near_one_another_have_different_colours():
     assignment = np.repeat(np.arange(8), 2)
     positions = np.stack([assignment, np.zeros(16)], axis=1)
-    colours = figures_labels._cluster_colours(assignment, positions)
+    colours = of_labels._cluster_colours(assignment, positions)
     assert all(colours[n] != colours[n + 1] for n in range(7))
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=2, max_size=20))
 @settings(max_examples=25, deadline=None)
 def test_spread_points_do_not_hide_one_another(points):
-    moved = plotting.spread(np.array(points), share=0.01)
+    moved = style.spread(np.array(points), share=0.01)
     assert np.isfinite(moved).all()
     apart = np.linalg.norm(moved[:, None] - moved[None], axis=-1) + np.eye(len(moved)) * 9
     least = 0.01 * (np.ptp(np.array(points), axis=0).max() or 1)
@@ -758,7 +761,7 @@ def test_cosine_bars_are_means_over_seeds():
 
 
 def test_label_frequencies_are_shares_of_the_tracks():
-    assert figures_data._shares(some_datasets()[0]) == pytest.approx(
+    assert of_data._shares(some_datasets()[0]) == pytest.approx(
         {"calm": 100, "happy": 50, "sad": 25, "film": 0}
     )
     axes = figures.label_frequencies(some_datasets()).axes[0]
@@ -777,7 +780,7 @@ def test_labels_per_track_add_up_to_all_tracks():
 
 
 def test_spectrogram_finds_a_tone():
-    times, frequencies, level = figures_data._spectrogram(tone(1000), 16000)
+    times, frequencies, level = of_data._spectrogram(tone(1000), 16000)
     middle = level[:, len(times) // 2]
     assert frequencies[middle.argmax()] == pytest.approx(1000, abs=8)
     assert middle.max() == pytest.approx(0, abs=0.5)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mer_utils import sound
+from mer_utils.corpus import demo
 from mer_utils.sound import musicnn
 
 RATE = 16_000

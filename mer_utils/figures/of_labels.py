@@ -1,6 +1,6 @@
 """Figures of labels: where they lie, how similar they are, which clusters they form.
 
-Every function returns a matplotlib Figure in the house style (mer_utils.plotting). Shape is the
+Every function returns a matplotlib Figure in the house style (`figures.style`). Shape is the
 dataset; colour the dataset or the cluster. Distances are 1 − cosine.
 """
 
@@ -22,7 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import MDS, TSNE, ClassicalMDS
 
 from mer_utils.data.vocabulary import Antonym
-from mer_utils.plotting import (
+from mer_utils.figures.style import (
     COLOURS,
     DARK_GREY,
     DIVERGING,
@@ -41,8 +41,8 @@ from mer_utils.plotting import (
     new_figure,
     place_names,
     require_columns,
+    set_style,
     spread,
-    style,
     titled,
 )
 
@@ -112,7 +112,7 @@ def _cluster_colours(assignment: np.ndarray, positions: np.ndarray) -> dict[int,
 # --- Labels ---------------------------------------------------------------------------------------
 
 
-@style()
+@set_style()
 def label_map(
     embeddings: "LabelEmbeddings",
     clusters: "LabelClusters | None" = None,
@@ -247,7 +247,7 @@ def _draw_edges(
     axes.add_collection(lines, autolim=False)
 
 
-@style()
+@set_style()
 def similarity_heatmap(
     embeddings: "LabelEmbeddings",
     antonyms: Sequence[Antonym | tuple[str, str]] = (),
@@ -333,7 +333,7 @@ def _cells(
     return sorted(cells)
 
 
-@style()
+@set_style()
 def label_graph(
     embeddings: "LabelEmbeddings", clusters: "LabelClusters", threshold: float | None = None
 ) -> Figure:
@@ -535,7 +535,7 @@ def _shade(axes: Axes, points: np.ndarray, colour: str) -> None:
     )
 
 
-@style()
+@set_style()
 def affect_map(
     vectors: np.ndarray,
     labels: Sequence[str],
@@ -594,7 +594,7 @@ def affect_map(
     return figure
 
 
-@style()
+@set_style()
 def label_spaces(table: pd.DataFrame) -> Figure:
     """How affective each label space is, against what a ridge in it predicts; a panel a target.
 
@@ -655,7 +655,7 @@ _SETTING_NAMES = {
 }
 
 
-@style()
+@set_style()
 def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float] | float) -> Figure:
     """What each value of a clustering setting gives, and the one that was chosen.
 

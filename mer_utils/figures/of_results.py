@@ -1,6 +1,6 @@
 """Figures of training and results: curves, projected audio, scores with intervals and chance.
 
-Every function returns a matplotlib Figure in the house style (mer_utils.plotting). A figure of
+Every function returns a matplotlib Figure in the house style (`figures.style`). A figure of
 scores says how many tracks and labels they were measured on, and what chance is.
 """
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.decomposition import PCA
 
-from mer_utils.plotting import (
+from mer_utils.figures.style import (
     COLOURS,
     DARK_GREY,
     GREY,
@@ -36,7 +36,7 @@ from mer_utils.plotting import (
     row_lines,
     row_panels,
     series_looks,
-    style,
+    set_style,
     titled,
     wrapped,
 )
@@ -55,7 +55,7 @@ METRIC_NAMES = {
 # --- Training -------------------------------------------------------------------------------------
 
 
-@style()
+@set_style()
 def training_curves(histories: Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]) -> Figure:
     """Losses and validation score over the epochs of one or more trainings.
 
@@ -123,7 +123,7 @@ def _training_keys(runs: Mapping[str, Sequence], looks: Mapping[str, tuple[str, 
     return keys
 
 
-@style()
+@set_style()
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
@@ -178,7 +178,7 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@style()
+@set_style()
 def projection_map(
     projections: Mapping[str, np.ndarray],
     categories: Sequence[str],
@@ -313,7 +313,7 @@ def _category_keys(frequent: pd.Series, colours: Mapping[str, str], item: str, s
 # --- Results --------------------------------------------------------------------------------------
 
 
-@style()
+@set_style()
 def results(
     table: pd.DataFrame,
     metric: str = "song_roc_auc",
@@ -451,7 +451,7 @@ def _result_keys(rows: pd.DataFrame) -> list:
     return keys
 
 
-@style()
+@set_style()
 def ablation_path(table: pd.DataFrame) -> Figure:
     """A score along a path of changes, a panel a target; filled where a step is beyond luck.
 
@@ -489,7 +489,7 @@ def ablation_path(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@style()
+@set_style()
 def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     """How well each label is found, with 95 % intervals, best first; one panel a target.
 
@@ -571,7 +571,7 @@ def _draw_labels(
         axes.text(0.5, row, "cannot be scored", color=DARK_GREY, fontstyle="italic", **where)
 
 
-@style()
+@set_style()
 def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -> Figure:
     """A metric along a numeric parameter, mean and 95 % interval over seeds; a panel a target.
 
@@ -608,7 +608,7 @@ def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -
     return figure
 
 
-@style()
+@set_style()
 def learning_curve(table: pd.DataFrame) -> Figure:
     """A score against the number of training tracks, with its range over draws of these tracks.
 

@@ -1,6 +1,6 @@
 """Figures of datasets, of audio and of encoder features. One function, one figure.
 
-Every function returns a matplotlib Figure in the house style (mer_utils.plotting). Where a dataset
+Every function returns a matplotlib Figure in the house style (`figures.style`). Where a dataset
 of the built-in corpus stands beside the real one whose vocabulary it has, they share a panel: the
 real one is filled, the built-in one hollow.
 """
@@ -17,7 +17,7 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
 from mer_utils.data.types import Dataset
-from mer_utils.plotting import (
+from mer_utils.figures.style import (
     COLOURS,
     DARK_GREY,
     GREY,
@@ -35,7 +35,7 @@ from mer_utils.plotting import (
     require_columns,
     row_lines,
     row_panels,
-    style,
+    set_style,
     titled,
     wrapped,
 )
@@ -43,7 +43,7 @@ from mer_utils.plotting import (
 # --- Datasets -------------------------------------------------------------------------------------
 
 
-@style()
+@set_style()
 def label_frequencies(datasets: Iterable[Dataset] | Mapping[str, Dataset]) -> Figure:
     """How often each label is given, most frequent first; one panel a vocabulary.
 
@@ -131,7 +131,7 @@ def _dataset_keys(groups: Mapping[str, Sequence[Dataset]]) -> list:
     ]
 
 
-@style()
+@set_style()
 def labels_per_track(datasets: Iterable[Dataset] | Mapping[str, Dataset]) -> Figure:
     """How many labels the tracks have; one panel a vocabulary.
 
@@ -158,7 +158,7 @@ def labels_per_track(datasets: Iterable[Dataset] | Mapping[str, Dataset]) -> Fig
     return figure
 
 
-@style()
+@set_style()
 def vocabulary_overlap(vocabularies: Mapping[str, Sequence[str]]) -> Figure:
     """Which labels two vocabularies have in common, letter by letter.
 
@@ -202,7 +202,7 @@ def _write_cell(axes: Axes, row: int, column: int, common: Sequence[str]) -> Non
 # --- Audio and features ---------------------------------------------------------------------------
 
 
-@style()
+@set_style()
 def waveform_and_spectrogram(waveform: np.ndarray, sample_rate: int, title: str = "") -> Figure:
     """A piece of music as it is sampled and as it is heard: amplitude and spectrum over time.
 
@@ -253,7 +253,7 @@ def _spectrogram(
     return transform.t(len(waveform)), transform.f[keep], level - level.max()
 
 
-@style()
+@set_style()
 def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = "") -> Figure:
     """How a song's ranks move along its time, a line a label.
 
@@ -286,7 +286,7 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = 
     return figure
 
 
-@style()
+@set_style()
 def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """What a linear probe reads out of each layer of an encoder, with 95 % intervals.
 
@@ -326,7 +326,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     return figure
 
 
-@style()
+@set_style()
 def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """Ways of pooling an encoder's frames over time, on each dataset, with 95 % intervals.
 

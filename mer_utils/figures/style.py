@@ -100,7 +100,7 @@ _OTHER_MARKERS, _OTHER_COLOURS = "vPX*<>", (COLOURS[4], COLOURS[5], COLOURS[6])
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def set_style() -> Iterator[None]:
     """The house style, for a block or, as `@style()`, for a function."""
     changed = {**seaborn.axes_style("ticks"), **_STYLE}
     # Not mpl.rc_context: it puts back everything, also what a notebook's backend sets for itself
@@ -126,7 +126,7 @@ def save(figure: Figure, path: str | Path) -> None:
     for ending in endings:
         kind = ending[1:]
         metadata = {"Date": None} if kind == "svg" else None  # the same figure, the same file
-        with storage.replacing(path.with_suffix(ending)) as temporary, style():
+        with storage.replacing(path.with_suffix(ending)) as temporary, set_style():
             figure.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata)
 
 

@@ -1,0 +1,35 @@
+"""All figures of the project in one place: one function, one figure.
+
+Every function returns a matplotlib Figure in the house style (`set_style`), which `save` writes as
+PNG or SVG. Tables come as the other modules give them; one that lacks a column is a ValueError that
+names it.
+"""
+
+from mer_utils.figures.of_data import (
+    emotion_curve,
+    label_frequencies,
+    labels_per_track,
+    layer_probe,
+    pooling_comparison,
+    vocabulary_overlap,
+    waveform_and_spectrogram,
+)
+from mer_utils.figures.of_labels import (
+    affect_map,
+    clustering_sweep,
+    label_graph,
+    label_map,
+    label_spaces,
+    similarity_heatmap,
+)
+from mer_utils.figures.of_results import (
+    ablation_path,
+    cluster_cosine_bars,
+    learning_curve,
+    per_label,
+    projection_map,
+    results,
+    sweep_curves,
+    training_curves,
+)
+from mer_utils.figures.style import save, set_style
