@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 import soundfile
 
-from mer_utils import data, pipeline, profiles, storage
+from mer_utils import batch, data, storage
+from mer_utils.batch import profiles
 from mer_utils.data import VOCABULARIES
 from mer_utils.sound import audio, random_mert
 
@@ -59,7 +60,7 @@ def rehearse(profile: profiles.Profile, checkpoint: Path, out: Path) -> None:
     start = time.perf_counter()
     parts = profiles.load_labelled(profile, str(checkpoint))
     extraction = time.perf_counter() - start
-    pipeline.run(profile.name, out, checkpoint=str(checkpoint), **QUICK)
+    batch.run(profile.name, out, checkpoint=str(checkpoint), **QUICK)
     report(parts, extraction, storage.read_json(out / "run.json")["seconds"])
 
 

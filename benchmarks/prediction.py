@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mer_utils import metrics, predict, profiles
+from mer_utils import metrics, predict
+from mer_utils.batch import profiles
 from mer_utils.data import Labelled
 from mer_utils.predict import zero_shot
 from mer_utils.projector import Model

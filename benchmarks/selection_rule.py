@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from mer_utils import data, metrics, profiles, projector, sound, storage
+from mer_utils import data, metrics, projector, sound, storage
+from mer_utils.batch import profiles
 from mer_utils.data import DEFINITIONS, Labelled
 from mer_utils.evaluation import study
 from mer_utils.evaluation.tables import markdown

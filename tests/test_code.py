@@ -14,7 +14,8 @@ import pytest
 import soundfile
 from moods import MOODS, mood_dataset
 
-from mer_utils import code, evaluation, labels, predict, profiles, sound, storage
+from mer_utils import code, evaluation, labels, predict, sound, storage
+from mer_utils.batch import profiles
 from mer_utils.corpus import demo
 from mer_utils.data import Dataset
 from mer_utils.evaluation import study

@@ -36,7 +36,7 @@ def declared() -> dict[str, list[str]]:
 
 def sources(folder: str) -> list[str]:
     """The code of a folder's modules and notebooks."""
-    modules = [path.read_text() for path in (PROJECT / folder).glob("*.py")]
+    modules = [path.read_text() for path in (PROJECT / folder).rglob("*.py")]
     notebooks = [json.loads(path.read_text()) for path in (PROJECT / folder).glob("*.ipynb")]
     cells = [cell for notebook in notebooks for cell in notebook["cells"]]
     return modules + ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -50,7 +50,7 @@ def imported(folder: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"mer_utils", "conftest"}
+    return names - set(sys.stdlib_module_names) - {"mer_utils", "conftest", "moods"}
 
 
 def test_environment_has_the_same_pins():

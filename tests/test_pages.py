@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from mer_utils import cli, pages, runs
+from mer_utils.batch import cli, runs, site
 
 
 def write_executed(path, title="1 · First"):
@@ -32,7 +32,7 @@ def run(tmp_path) -> runs.Run:
 
 
 def test_formulas_are_mathml_and_code_is_left_alone():
-    found = pages.with_mathml("cost $a^2$ and `$b$`\n\n```\n$c$\n```\n\n$$\\sum_i x_i$$")
+    found = site.with_mathml("cost $a^2$ and `$b$`\n\n```\n$c$\n```\n\n$$\\sum_i x_i$$")
     assert found.count("<math") == 2
     assert "<msup>" in found
     assert 'display="block"' in found
@@ -42,11 +42,11 @@ def test_formulas_are_mathml_and_code_is_left_alone():
 
 def test_dollars_that_are_no_formula():
     text = "it costs 3 $ or \\$4, not more"
-    assert pages.with_mathml(text) == text
+    assert site.with_mathml(text) == text
 
 
 def test_a_notebooks_page_loads_nothing(run):
-    page = pages.notebook_page(run.path("notebooks", "00_a.ipynb"))
+    page = site.notebook_page(run.path("notebooks", "00_a.ipynb"))
     assert "<math" in page
     assert "secret" not in page
     assert "<b>done</b>" in page
@@ -58,7 +58,7 @@ def test_a_notebooks_page_loads_nothing(run):
 
 def test_site_has_everything_and_its_links_lead_somewhere(run, tmp_path):
     out = tmp_path / "site"
-    written = pages.build_site(run, out)
+    written = site.build_site(run, out)
     names = {path.relative_to(out).as_posix() for path in written}
     assert names == {
         "index.html", "notebooks/00_a.html", "notebooks/01_b.html", "tables/results.html",
@@ -71,8 +71,8 @@ def test_site_has_everything_and_its_links_lead_somewhere(run, tmp_path):
     first = (out / "notebooks" / "00_a.html").read_text()
     assert "1 · First →" in first
     assert '<a href="../index.html">index</a>' in first
-    assert pages.broken_links(out) == []
-    pages.build_site(run, out)  # again, over itself
+    assert site.broken_links(out) == []
+    site.build_site(run, out)  # again, over itself
     assert {path.name for path in tmp_path.iterdir()} == {"run", "site"}
 
 
@@ -81,11 +81,11 @@ def test_site_removes_nothing_that_it_did_not_make(run, tmp_path):
     beside.mkdir()
     (beside / "mine.txt").write_text("keep")
     out = tmp_path / "pages"
-    pages.build_site(run, out)
+    site.build_site(run, out)
     assert (beside / "mine.txt").read_text() == "keep"
     (out / "CNAME").write_text("my.example")
     with pytest.raises(ValueError, match="CNAME"):
-        pages.build_site(run, out)
+        site.build_site(run, out)
     assert (out / "CNAME").read_text() == "my.example"
     assert (out / "index.html").is_file()
 
@@ -97,7 +97,7 @@ def test_broken_links_are_found(tmp_path):
         '<img src="no.png"><a href="https://example.org">5</a><script src="https://cdn/x.js">'
         '</script><img src="data:image/png;base64,AA"><a href="#top">8</a>'
     )
-    assert pages.broken_links(tmp_path) == [
+    assert site.broken_links(tmp_path) == [
         "index.html: other.html#nowhere",
         "index.html: no.html",
         "index.html: #top",
@@ -112,11 +112,11 @@ def test_site_refuses_what_is_no_run_and_what_is_no_site(run, tmp_path, capsys):
     (other / "mine.txt").write_text("keep")
     (other / "index.html").write_text("my own page")
     with pytest.raises(ValueError, match=r"index\.html"):
-        pages.build_site(run, other)
+        site.build_site(run, other)
     assert (other / "mine.txt").read_text() == "keep"
     assert {path.name for path in tmp_path.iterdir()} == {"run", "other"}
     empty = runs.open_run("smoke", tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
-        pages.build_site(empty, tmp_path / "site")
+        site.build_site(empty, tmp_path / "site")
     assert cli.main(["site", "--run", str(tmp_path / "nothing")]) == 1
     assert "is not a run" in capsys.readouterr().err

@@ -8,8 +8,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mer_utils import cli, notebooks, pipeline, profiles, runs, storage
-from mer_utils.profiles import Profile
+from mer_utils import batch, storage
+from mer_utils.batch import cli, notebooks, pipeline, profiles, runs
+from mer_utils.batch.profiles import Profile
 
 PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a"]'
 NOTE = """
@@ -50,7 +51,7 @@ def tiny(tmp_path, monkeypatch) -> Path:
 
 def test_unknown_parameter_lists_the_declared_ones(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"has a parameter 'epoch'; they declare") as error:
-        pipeline.run("tiny", tmp_path / "run", epoch=3)
+        batch.run("tiny", tmp_path / "run", epoch=3)
     for name in ("epochs", "rate", "fast", "names"):
         assert name in str(error.value)
     assert not (tmp_path / "run").exists(), "nothing has run"
@@ -107,7 +108,7 @@ def test_a_notebook_has_one_parameters_cell(tiny, count):
 
 def test_unknown_profile_lists_the_others(tmp_path):
     with pytest.raises(ValueError, match=r"no profile 'nonsense'; there are .*demo, smoke"):
-        pipeline.run("nonsense", tmp_path / "run")
+        batch.run("nonsense", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -122,7 +123,7 @@ def test_unknown_notebook_lists_the_others(tiny):
 def test_a_folder_of_another_profile_is_refused(tiny, tmp_path):
     runs.open_run("demo", tmp_path / "run")
     with pytest.raises(ValueError, match="holds a run of profile 'demo', not 'tiny'"):
-        pipeline.run("tiny", tmp_path / "run")
+        batch.run("tiny", tmp_path / "run")
 
 
 # --- running
@@ -130,7 +131,7 @@ def test_a_folder_of_another_profile_is_refused(tiny, tmp_path):
 
 def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     before = {path: storage.file_hash(path) for path in tiny.iterdir()}
-    folder = pipeline.run("tiny", tmp_path / "run", rate=1, names=["b", "c"])
+    folder = batch.run("tiny", tmp_path / "run", rate=1, names=["b", "c"])
     assert folder == tmp_path / "run"
     # epochs from the profile, rate and names from the call, fast from the notebook
     written = (folder / "first.txt").read_text()
@@ -153,7 +154,7 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
 def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, tmp_path):
     write_notebook(tiny / "01_second.ipynb", "x = 1", "bad = x / 0", "never = True")
     with pytest.raises(runs.NotebookError) as error:
-        pipeline.run("tiny", tmp_path / "run")
+        batch.run("tiny", tmp_path / "run")
     message = str(error.value)
     assert "01_second.ipynb failed in cell" in message
     assert "In [4]" in message  # parameters, those injected, x = 1, then this one
@@ -243,7 +244,7 @@ def test_missing_weights_stop_the_paper_profile_before_any_work(tmp_path, monkey
     empty = tmp_path / "MERT-v1-95M"
     empty.mkdir()
     with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
-        pipeline.run("paper", tmp_path / "run", checkpoint=str(empty))
+        batch.run("paper", tmp_path / "run", checkpoint=str(empty))
     assert not (tmp_path / "run").exists()
 
 
@@ -282,9 +283,9 @@ def test_missing_data_stops_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
     monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
     with pytest.raises(FileNotFoundError, match=r"MER_DATA is .*typo, which is no folder"):
-        pipeline.run("emotify", tmp_path / "run")
+        batch.run("emotify", tmp_path / "run")
     monkeypatch.setenv("MER_DATA", str(tmp_path))
     for name in ("emotify", "mulan"):
         with pytest.raises(FileNotFoundError, match=f"no folder {name}/ in any of"):
-            pipeline.run(name, tmp_path / "run")
+            batch.run(name, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from mer_utils import cli, predict, profiles, storage
+from mer_utils import predict, storage
+from mer_utils.batch import cli, profiles
 from mer_utils.data import Features
 from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Model, methods

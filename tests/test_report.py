@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from mer_utils import notebooks, profiles, report, runs
+from mer_utils.batch import notebooks, profiles, report, runs
 from mer_utils.evaluation import tables
 
 

@@ -11,7 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from scipy import stats
 
-from mer_utils import cli, notebooks, pages, profiles, storage, sweep
+from mer_utils import storage
+from mer_utils.batch import cli, notebooks, profiles, site, sweeps
 
 PARAMETERS = 'profile = "smoke"\nout = ""\ntarget = "demo-mtg"\nweight = 1.0\nseed = 0\nkind = "x"'
 EXPERIMENT = """
@@ -58,14 +59,16 @@ def quick(tmp_path, monkeypatch):
 
 
 def test_a_grid_is_every_combination_once(quick, tmp_path):
-    cells = sweep.plan({**GRID, "fixed": {"kind": "y"}}, tmp_path)
+    cells = sweeps.plan({**GRID, "fixed": {"kind": "y"}}, tmp_path)
     assert [(c.varied["weight"], c.varied["seed"]) for c in cells] == [
         (0.0, 0), (3.0, 0), (0.0, 1), (3.0, 1),
     ]  # fmt: skip
     assert len({cell.folder for cell in cells}) == 4
     assert all(cell.parameters["kind"] == "y" for cell in cells)
     assert all(cell.parameters["profile"] == "smoke" for cell in cells)
-    twice = sweep.plan({"profile": "smoke", "grid": [{"seed": [0, 1]}, {"seed": [1, 2]}]}, tmp_path)
+    twice = sweeps.plan(
+        {"profile": "smoke", "grid": [{"seed": [0, 1]}, {"seed": [1, 2]}]}, tmp_path
+    )
     assert [cell.varied["seed"] for cell in twice] == [0, 1, 2]
     assert {cell.status for cell in twice} == {"to do"}
     assert not (tmp_path / "cells").exists()
@@ -73,7 +76,7 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
 
 def test_numpy_numbers_and_tuples_are_plain_values(quick, tmp_path):
     grid = {"profile": "smoke", "grid": {"weight": np.array([0.5]), "seed": (np.int64(3),)}}
-    (cell,) = sweep.plan(grid, tmp_path)
+    (cell,) = sweeps.plan(grid, tmp_path)
     assert cell.varied == {"weight": 0.5, "seed": 3}
     assert [type(cell.varied[name]) for name in ("weight", "seed")] == [float, int]
     plain = notebooks.plain({"a": (1, np.float32(0.5)), "b": [tmp_path]})
@@ -103,18 +106,18 @@ def test_numpy_numbers_and_tuples_are_plain_values(quick, tmp_path):
 )
 def test_grids_that_are_wrong(quick, tmp_path, grid, message):
     with pytest.raises(ValueError, match=message):
-        sweep.plan({"profile": "smoke", **grid}, tmp_path)
+        sweeps.plan({"profile": "smoke", **grid}, tmp_path)
 
 
 def test_an_unknown_approach_is_refused_before_anything_runs(tmp_path):
     grid = {"profile": "smoke", "grid": {"approach": ["ridge", "rigde"]}}
     with pytest.raises(ValueError, match="no approach 'rigde'; there are baseline 1"):
-        sweep.plan(grid, tmp_path)
+        sweeps.plan(grid, tmp_path)
 
 
 def test_a_whole_number_is_the_same_experiment_as_its_decimal(quick, tmp_path):
     grid = {"profile": "smoke", "grid": {"weight": [1, 1.0]}}
-    assert [cell.varied["weight"] for cell in sweep.plan(grid, tmp_path)] == [1.0]
+    assert [cell.varied["weight"] for cell in sweeps.plan(grid, tmp_path)] == [1.0]
 
 
 def test_a_lost_worker_fails_its_cells_and_says_so(quick, tmp_path, monkeypatch):
@@ -127,29 +130,29 @@ def test_a_lost_worker_fails_its_cells_and_says_so(quick, tmp_path, monkeypatch)
         def die(self):
             raise BrokenExecutor("killed")
 
-    monkeypatch.setattr(sweep, "prepare_features", lambda cells: None)
+    monkeypatch.setattr(sweeps, "prepare_features", lambda cells: None)
     monkeypatch.setattr(notebooks, "run_notebook", lambda *args, **named: 1 / 0)
     grid = {"profile": "smoke", "grid": {"seed": [0, 1]}}
     with Breaks(1) as executor, pytest.raises(notebooks.NotebookError, match="2 of 2 cells") as e:
-        sweep.run(grid, tmp_path, executor)
+        sweeps.run_cells(grid, tmp_path, executor)
     assert "its worker was lost (BrokenExecutor: killed), most often for want of" in str(e.value)
     assert "ZeroDivisionError" in str(e.value)
-    assert {cell.status for cell in sweep.plan(grid, tmp_path)} == {"failed"}
+    assert {cell.status for cell in sweeps.plan(grid, tmp_path)} == {"failed"}
 
 
 def test_grids_in_files(quick, tmp_path):
     path = tmp_path / "grid.yml"
     path.write_text("profile: smoke\ngrid: {seed: [0, 1], weight: [1.0e-3]}\n")
-    assert [cell.varied["weight"] for cell in sweep.plan(path, tmp_path)] == [0.001, 0.001]
+    assert [cell.varied["weight"] for cell in sweeps.plan(path, tmp_path)] == [0.001, 0.001]
     path.write_text("grid: [")
     with pytest.raises(ValueError, match="is not YAML"):
-        sweep.plan(path, tmp_path)
+        sweeps.plan(path, tmp_path)
     with pytest.raises(FileNotFoundError, match="no such grid"):
-        sweep.plan(tmp_path / "none.yml", tmp_path)
+        sweeps.plan(tmp_path / "none.yml", tmp_path)
 
 
 def test_the_example_grid_is_one(tmp_path):
-    cells = sweep.plan(profiles.PROJECT / "docs" / "sweep.yml", tmp_path)
+    cells = sweeps.plan(profiles.PROJECT / "docs" / "sweep.yml", tmp_path)
     assert len(cells) == 45
 
 
@@ -159,16 +162,16 @@ def test_the_example_grid_is_one(tmp_path):
 @pytest.mark.slow
 def test_a_sweep_is_run_resumed_and_summarised(quick, tmp_path):
     out = tmp_path / "out"
-    results = sweep.run(GRID, out)
+    results = sweeps.run_cells(GRID, out)
     assert len(results) == 4 * 3  # cells × metrics of songs
     assert {"weight", "seed", "target", "value", "low", "high", "chance"} <= set(results)
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
     assert len(stamps) == 4
     wider = {**GRID, "grid": {**GRID["grid"], "seed": [0, 1, 2]}}
-    wide = sweep.run(wider, out)
+    wide = sweeps.run_cells(wider, out)
     assert len(wide) == 6 * 3
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "done cells are skipped"
-    text = sweep.plan_text(sweep.plan(wider, out))
+    text = sweeps.plan_text(sweeps.plan(wider, out))
     assert "6 done, 0 failed, 0 to do" in text
     assert "the rest would take 0.0 min" in text
     over_seeds = pd.read_parquet(out / "seeds.parquet").query("metric == 'song_roc_auc'")
@@ -182,7 +185,7 @@ def test_a_sweep_is_run_resumed_and_summarised(quick, tmp_path):
     summary = (out / "summary.html").read_text()
     assert "6 of 6 cells done" in summary
     assert (out / "figures" / "curves_weight.png").stat().st_size > 10_000
-    assert pages.broken_links(out) == []
+    assert site.broken_links(out) == []
 
 
 @pytest.mark.slow
@@ -190,7 +193,7 @@ def test_failed_cells_are_listed_and_the_others_go_on(quick, tmp_path):
     out = tmp_path / "out"
     grid = {"profile": "smoke", "grid": {"kind": ["broken", "killed", "slow", "x"]}}
     with pytest.raises(notebooks.NotebookError) as error:
-        sweep.run(grid, out, timeout=15)
+        sweeps.run_cells(grid, out, timeout=15)
     message = str(error.value)
     assert "3 of 4 cells failed" in message
     assert "ZeroDivisionError: on purpose" in message
@@ -198,20 +201,20 @@ def test_failed_cells_are_listed_and_the_others_go_on(quick, tmp_path):
     assert "took longer than 15 s in cell" in message
     assert len(list(out.rglob("cells/*/notebooks/*.ipynb"))) == 4, "failed notebooks are kept"
     assert len(pd.read_csv(out / "results.csv")) == 3
-    status = {cell.varied["kind"]: cell.status for cell in sweep.plan(grid, out)}
+    status = {cell.varied["kind"]: cell.status for cell in sweeps.plan(grid, out)}
     assert status == {"broken": "failed", "killed": "failed", "slow": "failed", "x": "done"}
 
 
 @pytest.mark.slow
 def test_processes_share_the_cores(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep.os, "cpu_count", lambda: 6)
-    one = sweep.run({"profile": "smoke", "grid": {"seed": [0]}}, tmp_path / "one")
+    monkeypatch.setattr(sweeps.os, "cpu_count", lambda: 6)
+    one = sweeps.run_cells({"profile": "smoke", "grid": {"seed": [0]}}, tmp_path / "one")
     assert set(one["threads"]) == {"6"}
     with ThreadPoolExecutor(2) as executor:
-        assert sweep._workers(executor) == 2
+        assert sweeps._workers(executor) == 2
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(3, mp_context=spawn) as executor:
-        assert sweep._workers(executor) == 3
+        assert sweeps._workers(executor) == 3
 
 
 @pytest.mark.slow
@@ -242,16 +245,16 @@ def test_command_line_on_two_processes(tmp_path, capsys):
 
 
 def test_interval_over_seeds_by_hand():
-    low, high = sweep.interval_over_seeds([1.0, 2.0, 3.0])
+    low, high = sweeps.interval_over_seeds([1.0, 2.0, 3.0])
     half = 4.302653 * 1 / np.sqrt(3)
     np.testing.assert_allclose([low, high], [2 - half, 2 + half], rtol=1e-5)
-    assert np.isnan(sweep.interval_over_seeds([1.0])).all()
+    assert np.isnan(sweeps.interval_over_seeds([1.0])).all()
 
 
 def test_interval_over_seeds_holds_as_often_as_it_says():
     random = np.random.default_rng(0)
     draws = random.normal(size=(2000, 3))
-    inside = [low < 0 < high for low, high in map(sweep.interval_over_seeds, draws)]
+    inside = [low < 0 < high for low, high in map(sweeps.interval_over_seeds, draws)]
     assert stats.binomtest(sum(inside), 2000, 0.95).pvalue > 0.001
 
 
@@ -262,10 +265,10 @@ def test_seeds_are_averaged_within_a_configuration():
         for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
         for seed in (0, 1, 2)
     ]
-    table = sweep.seed_table(pd.DataFrame(rows), ["approach", "weight"])
+    table = sweeps.seed_table(pd.DataFrame(rows), ["approach", "weight"])
     assert table["value"].tolist() == [6, 8]
     assert table["seeds"].tolist() == [3, 3]
-    assert sweep.curve_axes(pd.DataFrame(rows), ["approach", "weight"]) == []
+    assert sweeps.curve_axes(pd.DataFrame(rows), ["approach", "weight"]) == []
 
 
 def test_cells_of_other_data_are_others(quick, tmp_path, monkeypatch):
@@ -274,47 +277,47 @@ def test_cells_of_other_data_are_others(quick, tmp_path, monkeypatch):
     (folder / "CAL500.arff").write_text("a")
     monkeypatch.setenv("MER_DATA", str(folder.parent))
     grid = {"profile": "mulan", "grid": {"seed": [0], "target": ["emotions"]}}
-    before = sweep.plan(grid, tmp_path)[0].folder
-    assert sweep.plan(grid, tmp_path)[0].folder == before
+    before = sweeps.plan(grid, tmp_path)[0].folder
+    assert sweeps.plan(grid, tmp_path)[0].folder == before
     (folder / "CAL500.arff").write_text("ab")
-    assert sweep.plan(grid, tmp_path)[0].folder != before
+    assert sweeps.plan(grid, tmp_path)[0].folder != before
 
 
 def test_cells_of_a_changed_notebook_are_others(quick, tmp_path):
-    before = sweep.plan(GRID, tmp_path)[0].folder
+    before = sweeps.plan(GRID, tmp_path)[0].folder
     path = quick / "07_quick.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source = "# other words"
     nbformat.write(notebook, path)
-    assert sweep.plan(GRID, tmp_path)[0].folder == before
+    assert sweeps.plan(GRID, tmp_path)[0].folder == before
     notebook.cells[2].source += "\nprint()"
     nbformat.write(notebook, path)
-    assert sweep.plan(GRID, tmp_path)[0].folder != before
+    assert sweeps.plan(GRID, tmp_path)[0].folder != before
 
 
 def test_cells_of_a_changed_package_are_others(quick, tmp_path, monkeypatch):
     package = tmp_path / "package"
-    shutil.copytree(sweep.PACKAGE, package)
-    before = sweep.plan(GRID, tmp_path)[0].folder
-    monkeypatch.setattr(sweep, "PACKAGE", package)
+    shutil.copytree(sweeps.PACKAGE, package)
+    before = sweeps.plan(GRID, tmp_path)[0].folder
+    monkeypatch.setattr(sweeps, "PACKAGE", package)
 
     def after(module, old, new):
         path = package / f"{module}.py"
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
-        folder = sweep.plan(GRID, tmp_path)[0].folder
+        folder = sweeps.plan(GRID, tmp_path)[0].folder
         path.write_text(text)
         return folder
 
-    assert after("losses", '"""Losses:', '"""The losses:') == before
-    assert after("figures_results", "import", "import sys, this\nimport") == before
-    assert after("losses", "far - near", "near - far") != before
-    assert sweep.plan(GRID, tmp_path)[0].folder == before
+    assert after("projector/losses", '"""Losses:', '"""The losses:') == before
+    assert after("figures/of_results", "import", "import sys, this\nimport") == before
+    assert after("projector/losses", "far - near", "near - far") != before
+    assert sweeps.plan(GRID, tmp_path)[0].folder == before
 
 
 def test_status_is_read_from_the_folder(quick, tmp_path):
-    cell = sweep.plan(GRID, tmp_path)[0]
+    cell = sweeps.plan(GRID, tmp_path)[0]
     storage.write_json(cell.folder / "failed.json", {"error": "x"})
     assert cell.status == "failed"
     storage.write_json(cell.folder / "cell.json", {"seconds": 2.0})

@@ -575,7 +575,7 @@ def _draw_labels(
 def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -> Figure:
     """A metric along a numeric parameter, mean and 95 % interval over seeds; a panel a target.
 
-    table: from `sweep.seed_table`, of one metric: target, axis, other parameters of the
+    table: from `batch.sweeps.seed_table`, of one metric: target, axis, other parameters of the
         configuration, value, low, high, seeds; chance, if it is known. Configurations that do not
         have the parameter, or one value of it, are horizontal lines.
     axis: name of the column along which to draw.

@@ -30,9 +30,10 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
-from mer_utils import code, figures, metrics, notebooks, pages, profiles, storage
+from mer_utils import code, figures, metrics, storage
+from mer_utils.batch import notebooks, profiles, site
+from mer_utils.batch.profiles import PROJECT
 from mer_utils.evaluation.study import slug
-from mer_utils.profiles import PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.projector.methods import APPROACHES
 
@@ -40,7 +41,8 @@ EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile", "fixed", "grid"}
 METRIC = "song_roc_auc"  # of figures and comparisons
 PACKAGE = Path(code.__file__).parent
-DRAWING = ("cli", "figures*", "pages", "plotting", "report", "sweep")  # change no cell's results
+# change no cell's results
+DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/site", "batch/sweeps")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -179,7 +181,7 @@ def plan_text(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
-def run(
+def run_cells(
     grid: str | Path | Mapping,
     out: str | Path,
     executor: Executor | None = None,
@@ -429,6 +431,6 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> Path:
         path = out / "figures" / f"curves_{axis}.png"
         figures.save(figure, path)
         pictures[f"{METRIC} along {axis}, mean and 95 % interval over seeds"] = path
-    page = pages.sweep_page(cells, over_seeds, compared, pictures, out)
+    page = site.sweep_page(cells, over_seeds, compared, pictures, out)
     storage.write_text(out / "summary.html", page)
     return out / "summary.html"

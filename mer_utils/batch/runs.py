@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mer_utils import profiles, storage
-from mer_utils.profiles import Profile
+from mer_utils import storage
+from mer_utils.batch import profiles
+from mer_utils.batch.profiles import Profile
 
 VERSIONS_OF = (
     "mer-utils",

@@ -20,7 +20,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import Preprocessor, TagRemovePreprocessor
 
 from mer_utils import storage
-from mer_utils.runs import Run
+from mer_utils.batch.runs import Run
 
 STYLE = """
 :root { color-scheme: light; }
@@ -152,7 +152,7 @@ def sweep_page(
     pictures: Mapping[str, Path],
     out: Path,
 ) -> str:
-    """The summary of a sweep (`sweep.summarise`), with links to every cell's notebook.
+    """The summary of a sweep (`batch.sweeps.summarise`), with links to every cell's notebook.
 
     pictures: captions and files below `out`.
     """

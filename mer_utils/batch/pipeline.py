@@ -1,6 +1,8 @@
 """The notebooks as a batch job: all of a profile in order, or a grid of experiments.
 
-Executed notebooks, tables and figures land in the run folder.
+Executed notebooks, tables and figures land in the run folder. What runs notebooks is imported when
+it is needed: papermill and nbconvert take a second that whoever only asks for a profile has not to
+wait.
 """
 
 import time
@@ -9,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mer_utils import notebooks, profiles, runs
-from mer_utils import sweep as sweeps
+from mer_utils.batch import profiles, runs
 
 
 def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Path:
@@ -23,6 +24,8 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     the encoder's weights that the profile needs are not there; NotebookError if a notebook
     fails, naming it and its cell; what it had done until then is kept.
     """
+    from mer_utils.batch import notebooks
+
     chosen = profiles.get(profile)
     paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
     parameters = notebooks.check_parameters(paths, parameters)
@@ -46,5 +49,7 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
 def sweep(
     grid: str | Path | dict, out: str | Path, executor: Executor | None = None, **settings: object
 ) -> pd.DataFrame:
-    """Run a grid of experiments; see `mer_utils.sweep.run`."""
-    return sweeps.run(grid, out, executor, **settings)
+    """Run a grid of experiments; see `batch.sweeps.run_cells`."""
+    from mer_utils.batch import sweeps
+
+    return sweeps.run_cells(grid, out, executor, **settings)

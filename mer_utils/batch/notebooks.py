@@ -15,9 +15,10 @@ import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from mer_utils import pages, storage
-from mer_utils.profiles import PROJECT
-from mer_utils.runs import NotebookError
+from mer_utils import storage
+from mer_utils.batch import site
+from mer_utils.batch.profiles import PROJECT
+from mer_utils.batch.runs import NotebookError
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -192,5 +193,5 @@ def _indented(source: str, lines: int = 12) -> str:
 
 def write_html(executed: Path) -> Path:
     """Write an executed notebook as HTML beside it."""
-    storage.write_text(executed.with_suffix(".html"), pages.notebook_page(executed))
+    storage.write_text(executed.with_suffix(".html"), site.notebook_page(executed))
     return executed.with_suffix(".html")

@@ -15,11 +15,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mer_utils import profiles, runs, storage
+from mer_utils import storage
+from mer_utils.batch import pipeline, profiles, runs
+from mer_utils.batch.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
 from mer_utils.predict import zero_shot
-from mer_utils.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.progress import progress_bar
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
@@ -148,16 +149,16 @@ def _extract(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from mer_utils import sweep
+    from mer_utils.batch import sweeps
 
     out = PROJECT / options.out
-    cells = sweep.plan(options.grid, out)
+    cells = sweeps.plan(options.grid, out)
     if options.dry_run:
-        print(sweep.plan_text(cells))
+        print(sweeps.plan_text(cells))
         return
     try:
         with _executor(options) as executor:
-            sweep.run(options.grid, out, executor, options.threads, options.timeout)
+            sweeps.run_cells(options.grid, out, executor, options.threads, options.timeout)
     except KeyboardInterrupt:
         done = sum(cell.status == "done" for cell in cells)
         raise ValueError(
@@ -167,9 +168,9 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from mer_utils import pages
+    from mer_utils.batch import site
 
-    written = pages.build_site(runs.reopen(options.run), PROJECT / options.out)
+    written = site.build_site(runs.reopen(options.run), PROJECT / options.out)
     print(f"{len(written)} pages; open {written[0]}")
 
 
@@ -281,13 +282,12 @@ def curves(over_time: pd.DataFrame) -> str:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from mer_utils import pipeline
 
     pipeline.run(options.profile, options.out, **dict(options.parameters))
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from mer_utils import report
+    from mer_utils.batch import report
 
     run = runs.reopen(options.run)
     # tables first: a run without them changes nothing

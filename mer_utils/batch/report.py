@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from mer_utils import storage
+from mer_utils.batch.profiles import PROJECT
+from mer_utils.batch.runs import Run
 from mer_utils.evaluation import tables
 from mer_utils.evaluation.tables import markdown
-from mer_utils.profiles import PROJECT
-from mer_utils.runs import Run
 
 FIGURES = PROJECT / "figures"
 COPIED = ("results", "paired", "path", "ablation", "learning_curve")  # what the README is made from
