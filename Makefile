@@ -14,7 +14,7 @@ READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
 OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
 GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
 
-.PHONY: notebooks test lab lint format hook figures site clean
+.PHONY: notebooks test lab lint format hook figures site clean help
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
@@ -25,9 +25,10 @@ test: $(READY)  ## all tests
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: $(READY)  ## formatting, lint, notebooks without outputs
+lint: $(READY)  ## formatting, lint, imports that run one way, notebooks without outputs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 format: $(READY)  ## what lint wants
@@ -35,14 +36,17 @@ format: $(READY)  ## what lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout notebooks/*.ipynb
 
-hook:  ## let git run lint before every commit
-	git config core.hooksPath .githooks
+hook: $(READY)  ## let git check what is committed (.pre-commit-config.yaml)
+	$(BIN)/pre-commit install
 
 figures: $(READY)  ## regenerate figures/ and the README's tables from the last run
 	$(BIN)/python -m mer_utils figures --run $(OUT)
 
 site: $(READY)  ## the last run as static pages: site/index.html
 	$(BIN)/python -m mer_utils site --run $(OUT)
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 clean:  ## remove the virtual environment, runs and tool caches (not cache/, data/)
 	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .hypothesis

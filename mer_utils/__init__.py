@@ -1,10 +1,17 @@
 """Zero-shot music emotion recognition by aligning the emotion labels of different datasets.
 
-One module or folder a concept; data flows one way through them:
+One folder a notebook; what each does stands in its first lines. Data and imports run down:
 
-    data.vocabulary -> labels -> clustering -+
-                                             +-> training -> evaluation -> figures
-    data -> audio -> encoders -> features         (projector, losses)
+    data         labelled tracks, vocabularies, loaders                      notebook 00
+    labels       labels as vectors, and which mean the same                  01, 02
+    sound        audio, encoders, kept features                              03
+    projector    from features into the label space: losses, training        04
+    evaluation   the study, chance, intervals, tables                        05
+    predict      a released model, songs of one's own                        06
+    figures      one function a figure
+    batch        profiles, run folders, sweeps, the command line             07 and all papermill
+    corpus       the built-in music
+    metrics, storage, code    arrays in, numbers out; files; what code does, as a hash
 
 Method: Liu, Roy, Herremans, "Leveraging LLM Embeddings for Cross Dataset Label Alignment and Zero
 Shot Music Emotion Prediction", arXiv 2410.11522.

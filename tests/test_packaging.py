@@ -14,6 +14,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # tools that are run and plug-ins that are not imported by name; dask is an executor of the user's
 COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest-xdist", "ruff"}
+COMMANDS |= {"import-linter", "pre-commit"}
 COMMANDS |= {"dask", "distributed"}
 
 
@@ -98,7 +99,7 @@ def test_no_unsafe_loading():
         r"pickle\.loads?\(",
         r"yaml\.load\(",
     ]
-    for path in [*PROJECT.glob("mer_utils/*.py"), *PROJECT.glob("notebooks/*.ipynb")]:
+    for path in [*PROJECT.glob("mer_utils/**/*.py"), *PROJECT.glob("notebooks/*.ipynb")]:
         text = path.read_text()
         for pattern in forbidden:
             assert not re.search(pattern, text, re.MULTILINE), (path.name, pattern)
