@@ -46,7 +46,7 @@ class Method:
     """One way from training datasets to a zero-shot model.
 
     name: unique, for tables.
-    projector: a kind of projector (mer_utils.projector.KINDS), to which projector_settings go; or
+    projector: a kind of projector (`projector.networks.KINDS`), to which projector_settings go; or
         "tags": no training at all, a tagger's tags are bridged to labels by their texts (ConSE).
     space: how a label becomes a vector.
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
@@ -243,8 +243,15 @@ def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Meth
     )
 
 
-APPROACHES = ("baseline 1", "baseline 2", "alignment", "triplet", "contrastive", "ridge")
-APPROACHES += ("tag bridge",)
+APPROACHES = (
+    "baseline 1",
+    "baseline 2",
+    "alignment",
+    "triplet",
+    "contrastive",
+    "ridge",
+    "tag bridge",
+)
 
 
 def by_name(
@@ -323,10 +330,16 @@ def prepare(
     """
     shapes = {part.name: part.features.values.shape[1:] for part in training}
     if len(set(shapes.values())) != 1:
-        raise ValueError(f"training datasets with features of different shapes: {shapes}")
-    blocks, shape = training[0].features.encoder.get("blocks"), shapes[training[0].name]
-    if blocks is not None and sum(blocks) != np.prod(shape):
-        raise ValueError(f"the features' blocks {blocks} do not make up their shape {shape}")
+        raise ValueError(
+            f"training needs datasets, one or more, with features of one shape, not {shapes}; "
+            "extract them with one encoder"
+        )
+    blocks = training[0].features.encoder.get("blocks")
+    if blocks is not None and sum(blocks) != np.prod(training[0].features.values.shape[1:]):
+        raise ValueError(
+            f"the features' blocks {blocks} make {sum(blocks)}, but their shape is {shapes}; "
+            "give blocks of all layers and dimensions"
+        )
     clusters = cluster_training_labels(method, training) if method.needs_clusters else None
     prepared, first = [], 0
     for part in training:
@@ -415,22 +428,17 @@ def fit(
     Returns the model and the training's history (empty for the closed forms).
     """
     data, mean, std = prepare(method, training, seed, shuffle_labels)
-    layers, dim = mean.shape
-    dimensions = data[0].label_vectors.shape[1]
-    encoder = training[0].features.encoder
+    encoder, settings = training[0].features.encoder, method.projector_settings
     history = pd.DataFrame()
     if method.projector == "ridge":
         penalties = method.penalty, method.label_penalty
-        projector = fit_ridge_to(
-            data, *penalties, encoder.get("blocks"), **method.projector_settings
-        )
+        projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
     elif method.projector == "tags":
-        projector = bridge_tags(method.space, encoder, layers, dim)
+        projector = bridge_tags(method.space, encoder, *mean.shape)
     else:
+        sizes = *mean.shape, data[0].label_vectors.shape[1]
         with seeded(seed):
-            projector = build_projector(
-                method.projector, layers, dim, dimensions, **method.projector_settings
-            )
+            projector = build_projector(method.projector, *sizes, **settings)
         history = train(projector, data, method.training, seed, progress)
     about = {
         "method": method_settings(method),
@@ -464,9 +472,7 @@ def target_scores(
 
 
 def calibrate(
-    scores: np.ndarray,
-    reference: Sequence[np.ndarray],
-    weights: Sequence[np.ndarray],
+    scores: np.ndarray, reference: Sequence[np.ndarray], weights: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Bring every label to mean 0 and deviation 1 over the reference, each part weighing the same.
 

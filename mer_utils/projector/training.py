@@ -11,7 +11,6 @@ the best epoch are kept.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
@@ -91,11 +90,10 @@ class TrainingData:
     validation: Tensor
     weight: Tensor
 
-    def to(self, device: torch.device) -> "TrainingData":
+    def to(self, device: str) -> "TrainingData":
         """The same data on another device."""
-        return replace(
-            self, **{k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        )
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
     def training_segments(self) -> Tensor:
         """Segments that training can use: (n,) int.
@@ -217,19 +215,15 @@ def step_losses(
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:
         return total, torch.zeros_like(total)
-    together = torch.cat(projections), torch.cat(clusters)
     weight, variant = settings.alignment_weight, settings.alignment_variant
-    return total, alignment_loss(*together, weight, variant)
+    return total, alignment_loss(torch.cat(projections), torch.cat(clusters), weight, variant)
 
 
 @torch.inference_mode()
 def project(projector: Projector, values: Tensor, batch_size: int = 4096) -> Tensor:
     """Project all segments, in evaluation mode: (segments, layers, dim) to (segments, d)."""
-    training = projector.training
     projector.eval()
-    projected = torch.cat([projector(part) for part in values.split(batch_size)])
-    projector.train(training)
-    return projected
+    return torch.cat([projector(part) for part in values.split(batch_size)])
 
 
 def validation_score(projector: Projector, part: TrainingData) -> float:
@@ -270,20 +264,16 @@ def train(
     """
     if not data:
         raise ValueError("no training dataset was given")
-    home = next(projector.parameters()).device
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     projector.to(device)
     data = [part.to(device) for part in data]
     generator = torch.Generator(device).manual_seed(seed)
     segments = [part.training_segments() for part in data]
     steps = max(-(-len(rows) // settings.batch_size) for rows in segments)
-    batches = zip(
-        *(
-            cycle(rows, settings.batch_size, generator, part.weight[rows])
-            for part, rows in zip(data, segments, strict=True)
-        ),
-        strict=True,
-    )
+    cycles = [
+        cycle(rows, settings.batch_size, generator, part.weight[rows])
+        for part, rows in zip(data, segments, strict=True)
+    ]
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -295,8 +285,9 @@ def train(
         for epoch in range(settings.epochs):
             projector.train()
             sums = torch.zeros(2, device=device)
-            for batch in islice(batches, steps):
-                losses = torch.stack(step_losses(projector, data, batch, settings, generator))
+            for _ in range(steps):
+                batches = [next(batch) for batch in cycles]
+                losses = torch.stack(step_losses(projector, data, batches, settings, generator))
                 optimizer.zero_grad()
                 losses.sum().backward()
                 optimizer.step()
@@ -318,7 +309,7 @@ def train(
                     break
     if best_weights is not None:
         projector.load_state_dict(best_weights)
-    projector.eval().to(home)
+    projector.eval().cpu()
     table = pd.DataFrame(history)
     table.attrs["best_epoch"] = best_epoch
     return table
