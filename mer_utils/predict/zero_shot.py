@@ -286,17 +286,18 @@ def label_warnings(
     labels = check_words(labels)
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
     settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
-    owners = [(name, x) for name, names in model.about["labels"].items() for x in names]
-    known = embed_labels([x for _, x in owners], datasets=[n for n, _ in owners], **settings)
+    by_dataset = model.about["labels"]
+    owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
+    names = [label for labels_of in by_dataset.values() for label in labels_of]
+    known = embed_labels(names, datasets=owner.tolist(), **settings)
     asked = embed_labels(labels, **settings)
-    owner = np.array([name for name, _ in owners])
-    same = owner[:, None] == owner[None] if len(set(owner)) > 1 else np.eye(len(owner), dtype=bool)
+    same = owner[:, None] == owner if len(by_dataset) > 1 else np.eye(len(owner), dtype=bool)
     nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
     limit = np.quantile(nearest_known, 0.05)
     similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
     return {
         label: f"{label!r} is far from all training labels; the nearest is "
-        f"{owners[int(row.argmax())][1]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
+        f"{names[int(row.argmax())]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
         for label, row in zip(labels, similarity, strict=True)
         if row.max() < limit
     }

@@ -341,16 +341,16 @@ def prepare(
             "give blocks of all layers and dimensions"
         )
     clusters = cluster_training_labels(method, training) if method.needs_clusters else None
-    prepared, first = [], 0
-    for part in training:
+    sizes = [len(part.dataset.labels) for part in training]
+    assignment = np.arange(sum(sizes)) if clusters is None else np.asarray(clusters.assignment)
+    owned = torch.from_numpy(assignment).long().split(sizes)  # (labels,) each
+    prepared = []
+    for part, own_clusters in zip(training, owned, strict=True):
         use, validation = usable_tracks(part.dataset, 0.1, seed)
         targets = part.dataset.targets()
         if shuffle_labels:
             targets = shuffled_targets(targets, use | validation, seed)
         vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
-        last = first + len(part.dataset.labels)
-        cluster = np.arange(first, last) if clusters is None else clusters.assignment[first:last]
-        first = last
         track = part.features.track_index(part.dataset)  # (segments,)
         keep = (use | validation)[track]
         track = torch.from_numpy(track[keep])
@@ -362,7 +362,7 @@ def prepare(
                 targets=torch.from_numpy(targets),
                 label_vectors=vectors,
                 target_vectors=vectors,
-                clusters=torch.from_numpy(np.asarray(cluster)).long(),
+                clusters=own_clusters,
                 validation=torch.tensor(validation),
                 weight=segment_weights(track, method.weighting),
             )

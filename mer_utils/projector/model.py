@@ -79,18 +79,15 @@ class Model:
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        for key in FITS:
-            ours, theirs = self.encoder.get(key), features.encoder.get(key)
-            if ours != theirs:
+        ours = {key: self.encoder.get(key) for key in FITS} | {"shape": tuple(self.mean.shape)}
+        theirs = {key: features.encoder.get(key) for key in FITS}
+        theirs |= {"shape": features.values.shape[1:]}
+        for key, value in ours.items():
+            if theirs[key] != value:
                 raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {ours!r}, but "
-                    f"these have {theirs!r}; extract them with the model's encoder"
+                    f"the model was trained on features whose encoder's {key} is {value!r}, but "
+                    f"these have {theirs[key]!r}; extract them with the model's encoder"
                 )
-        if features.values.shape[1:] != self.mean.shape:
-            raise ValueError(
-                f"the model takes features of {tuple(self.mean.shape)} (layers, dim), but these "
-                f"have {features.values.shape[1:]}; extract them with the model's encoder"
-            )
 
     def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:
         """Write the model's two files into a folder, the config last.
