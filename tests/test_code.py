@@ -197,12 +197,12 @@ def other(*arguments, **named):
         ("projector.losses.cluster_cosines", NETWORKS),
         ("projector.training.train", NETWORKS),
         ("projector.methods.train", NETWORKS),
-        ("projector.networks.MLPProjector._project", NETWORKS),
+        ("projector.networks.MLPProjector.forward", NETWORKS),
         ("projector.methods.cluster_labels", {"aligned"}),
         ("projector.methods.SOFTNESS", {"aligned"}),
-        ("projector.methods.fit_ridge", {"ridge"}),
-        ("projector.networks.RidgeProjector._project", {"ridge", "tags"}),
-        ("projector.methods.bridge_tags", {"tags"}),
+        ("projector.ridge.fit_ridge", {"ridge"}),
+        ("projector.networks.RidgeProjector.forward", {"ridge", "tags"}),
+        ("projector.ridge.bridge_tags", {"tags"}),
         ("projector.methods.prepare", ALL),
         ("evaluation.study.target_scores", ALL),
         ("evaluation.study.Task.run", ALL),
@@ -491,10 +491,10 @@ if __name__ == "__main__":
     same, _ = small_study(folder, jobs=2)
     assert np.array_equal(same, before)
     marker.unlink()
-    original, networks.MLPProjector._project = networks.MLPProjector._project, halved
+    original, networks.MLPProjector.forward = networks.MLPProjector.forward, halved
     changed, _ = small_study(folder, jobs=2)
     assert not np.allclose(changed[0], before[0]) and not marker.exists(), "left in a worker"
-    networks.MLPProjector._project = original
+    networks.MLPProjector.forward = original
     handed, written = small_study(folder, negated, jobs=2)
     assert marker.exists() and not np.allclose(handed[0], before[0])
     assert small_study(folder, negated, jobs=2)[1] == written

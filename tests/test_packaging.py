@@ -12,10 +12,11 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 # installed under another name than they are imported by
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
-# tools that are run and plug-ins that are not imported by name; dask is an executor of the user's
+# tools that are run and plug-ins that are not imported by name; dask is an executor of the user's,
+# jinja2 fills the template of huggingface_hub's ModelCard
 COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest-xdist", "ruff"}
 COMMANDS |= {"import-linter", "pre-commit"}
-COMMANDS |= {"dask", "distributed"}
+COMMANDS |= {"dask", "distributed", "jinja2"}
 
 
 def normal(name: str) -> str:

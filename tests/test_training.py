@@ -1,5 +1,7 @@
 """Training: sampling by hand, and that a small problem is learned, reproducibly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,8 @@ from mer_utils.projector.training import (
     seeded,
     segment_weights,
 )
+
+SMALL = TrainingSettings(epochs=20, batch_size=32, learning_rate=3e-3)
 
 
 def made_up(seed: int = 0, tracks: int = 60, name: str = "made-up") -> TrainingData:
@@ -38,8 +42,12 @@ def made_up(seed: int = 0, tracks: int = 60, name: str = "made-up") -> TrainingD
     )
 
 
-def small() -> TrainingSettings:
-    return TrainingSettings(epochs=30, batch_size=32, learning_rate=3e-3)
+def trained(*data: TrainingData, settings: TrainingSettings = SMALL, kind="mlp", seed=0):
+    """The history and all weights of a small network."""
+    with seeded(seed):
+        projector = build_projector(kind, 1, 8, 4, width=32)
+    history = train(projector, data, settings, seed, progress=False)
+    return history, torch.cat([p.flatten() for p in projector.parameters()])
 
 
 @pytest.mark.parametrize(
@@ -47,16 +55,10 @@ def small() -> TrainingSettings:
     [
         ("loss", "infonce"),
         ("alignment_variant", "pull apart"),
-        ("alignment_weight", -0.5),
         ("alignment_weight", float("nan")),
-        ("weight_decay", -0.01),
         ("margin", -1.0),
         ("epochs", 0),
-        ("patience", -1),
-        ("batch_size", 0),
-        ("negatives", 0),
         ("temperature", 0.0),
-        ("learning_rate", 0.0),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(name, value):
@@ -71,11 +73,7 @@ def test_mean_vectors_by_hand():
     assert mean_vectors(membership, vectors).tolist() == expected
 
 
-@given(
-    labels=st.integers(2, 9),
-    count=st.integers(1, 9),
-    seed=st.integers(0, 500),
-)
+@given(labels=st.integers(2, 9), count=st.integers(1, 9), seed=st.integers(0, 500))
 def test_negatives_are_other_labels_without_replacement(labels, count, seed):
     generator = torch.Generator().manual_seed(seed)
     targets = torch.rand(20, labels, generator=generator) < 0.4
@@ -85,25 +83,17 @@ def test_negatives_are_other_labels_without_replacement(labels, count, seed):
     assert (drawn.sum(1) == others.clamp(max=count)).all()
 
 
-def test_every_other_label_is_drawn_as_often():
-    targets = torch.zeros(6000, 5, dtype=torch.bool)
-    targets[:, 2] = True
-    share = draw_negatives(targets, 2, torch.Generator().manual_seed(0)).float().mean(0)
-    assert share[2] == 0
-    np.testing.assert_allclose(share[[0, 1, 3, 4]], 0.5, atol=0.03)
-
-
-def test_draw_label_is_one_of_the_items_own():
-    targets = torch.tensor([[True, False, True], [False, True, False]]).repeat(1000, 1)
-    drawn = draw_label(targets, torch.Generator().manual_seed(0))
-    assert (drawn[1::2] == 1).all()
-    assert set(drawn[::2].tolist()) == {0, 2}
-    assert (drawn[::2] == 0).float().mean().item() == pytest.approx(0.5, abs=0.06)
+def test_labels_are_drawn_equally_often():
+    targets = torch.tensor([[False, False, True, False, True]]).repeat(6000, 1)
+    others = draw_negatives(targets, 2, torch.Generator().manual_seed(0)).float().mean(0)
+    np.testing.assert_allclose(others, [2 / 3, 2 / 3, 0, 2 / 3, 0], atol=0.03)
+    own = draw_label(targets, torch.Generator().manual_seed(0)).bincount(minlength=5) / 6000
+    np.testing.assert_allclose(own, [0, 0, 0.5, 0, 0.5], atol=0.03)
 
 
 @pytest.mark.parametrize("batch_size", [5, 4, 7, 99])
 def test_cycle_has_every_segment_once_a_round(batch_size):
-    batches = cycle(torch.arange(10), batch_size, torch.Generator().manual_seed(0))
+    batches = cycle(torch.arange(10), batch_size, torch.Generator().manual_seed(0), torch.ones(10))
     drawn = [next(batches) for _ in range(30)]
     assert {len(batch) for batch in drawn} == {min(batch_size, 10)}
     rounds = torch.cat(drawn)[:100].reshape(10, 10)
@@ -115,16 +105,12 @@ def test_a_long_track_is_drawn_as_often_as_a_short_one():
     track = torch.tensor([0] * 10 + [1] + [2] * 4)
     weight = segment_weights(track, "tracks")
     torch.testing.assert_close(weight, torch.tensor([1 / 30] * 10 + [1 / 3] + [1 / 12] * 4))
+    torch.testing.assert_close(segment_weights(track, "segments"), torch.full((15,), 1 / 15))
     for usable, share in ((track >= 0, [1 / 3] * 3), (track < 2, [1 / 2, 1 / 2, 0])):
         rows = usable.nonzero().flatten()
         batches = cycle(rows, 8, torch.Generator().manual_seed(0), weight[rows])
         drawn = track[torch.cat([next(batches) for _ in range(500)])]
-        assert len(drawn) == 4000
         np.testing.assert_allclose(drawn.bincount(minlength=3) / 4000, share, atol=0.03)
-    equal = segment_weights(track, "segments")
-    torch.testing.assert_close(equal, torch.full((15,), 1 / 15))
-    batches = cycle(torch.arange(15), 15, torch.Generator().manual_seed(0), equal)
-    assert sorted(next(batches).tolist()) == list(range(15))
 
 
 def test_training_draws_by_weight():
@@ -133,19 +119,14 @@ def test_training_draws_by_weight():
     weight = torch.where(data.track == 1, 0.0, data.weight)
     for shift in (0.0, 9.0):
         values = data.values + shift * (data.track == 1)[:, None, None]
-        part = TrainingData(**{**vars(data), "values": values, "weight": weight})
-        with seeded(0):
-            projector = build_projector("mlp", 1, 8, 4, width=16)
-        train(projector, [part], TrainingSettings(epochs=2), progress=False)
-        found.append(torch.cat([p.flatten() for p in projector.parameters()]))
+        part = replace(data, values=values, weight=weight)
+        found.append(trained(part, settings=TrainingSettings(epochs=2))[1])
     assert torch.equal(*found)
 
 
 @pytest.mark.parametrize("kind", ["paper", "mlp", "layer_attention"])
 def test_training_learns_and_keeps_the_best_epoch(kind):
-    with seeded(0):
-        projector = build_projector(kind, 1, 8, 4, width=32)
-    history = train(projector, [made_up()], small(), progress=False)
+    history, _ = trained(made_up(), kind=kind)
     best = history.attrs["best_epoch"]
     assert history["validation"][best] == history["validation"].max() > 0.9
     assert history["triplet"].iloc[-1] < 0.6 * history["triplet"].iloc[0]
@@ -154,14 +135,11 @@ def test_training_learns_and_keeps_the_best_epoch(kind):
 def test_same_seed_same_weights_and_nothing_leaks_into_the_global_seed():
     weights = []
     for seed in (1, 1, 2):
-        with seeded(seed):
-            projector = build_projector("mlp", 1, 8, 4, width=16)
         torch.manual_seed(123)
-        train(projector, [made_up()], small(), seed=seed, progress=False)
+        weights.append(trained(made_up(), seed=seed)[1])
         after = torch.rand(1).item()
         torch.manual_seed(123)
         assert after == torch.rand(1).item()
-        weights.append(torch.cat([p.flatten() for p in projector.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -174,20 +152,14 @@ def test_validation_tracks_are_not_trained_on():
 
 
 def test_alignment_separates_clusters_of_two_datasets():
-    settings = TrainingSettings(epochs=30, batch_size=32, learning_rate=3e-3, alignment_weight=2.5)
-    with seeded(0):
-        projector = build_projector("mlp", 1, 8, 4, width=32)
-    both = [made_up(0), made_up(1, tracks=21, name="smaller")]
-    history = train(projector, both, settings, progress=False)
+    both = made_up(0), made_up(1, tracks=21, name="smaller")
+    history, _ = trained(*both, settings=replace(SMALL, alignment_weight=2.5))
     assert history["alignment"].iloc[-1] < 0.75 * history["alignment"].iloc[0]
     assert {"validation made-up", "validation smaller"} <= set(history.columns)
 
 
 def test_nothing_to_train_on_is_an_error():
-    data = made_up()
-    everything = TrainingData(**{**vars(data), "validation": torch.ones(60, dtype=torch.bool)})
-    projector = build_projector("mlp", 1, 8, 4)
     with pytest.raises(ValueError, match="made-up: no segment to train on: of 60 tracks"):
-        train(projector, [everything], small(), progress=False)
+        trained(replace(made_up(), validation=torch.ones(60, dtype=torch.bool)))
     with pytest.raises(ValueError, match="no training dataset"):
-        train(projector, [], small(), progress=False)
+        trained()

@@ -21,6 +21,7 @@ from mer_utils.batch.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
 from mer_utils.predict import zero_shot
+from mer_utils.predict.songs import encoder_of, find_songs, song_features
 from mer_utils.progress import progress_bar
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
@@ -222,14 +223,14 @@ def _predict(options: argparse.Namespace) -> None:
             raise ValueError(f"--define: {label!r} is not among the labels ({', '.join(labels)})")
     if options.csv and Path(options.csv).suffix not in (".csv", ".parquet"):
         raise ValueError(f"--csv {options.csv}: the name has to end in .csv (or .parquet)")
-    paths = zero_shot.find_songs(options.songs)
+    paths = find_songs(options.songs)
     if options.among == "given":
         zero_shot.check_enough(len(paths))
     model, reference = zero_shot.load_released(options.model)
     for warning in zero_shot.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
     hop = options.hop if options.over_time else None
-    songs, failed = _listen(paths, zero_shot.encoder_of(model, options.checkpoint), hop)
+    songs, failed = _listen(paths, encoder_of(model, options.checkpoint), hop)
     if options.among == "given" and failed:
         raise ValueError(
             f"{len(failed)} of {len(paths)} songs failed, so they cannot be ranked among one "
@@ -263,7 +264,7 @@ def _listen(
     songs, failed = [], []
     for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
         try:
-            songs.append(zero_shot.song_features(path, encoder, hop_seconds, CACHE / "songs"))
+            songs.append(song_features(path, encoder, hop_seconds, CACHE / "songs"))
         except AudioError as error:
             failed.append(str(error))
     return songs, failed

@@ -47,19 +47,18 @@ NETWORKS = (
     "projector.methods.build_projector",
     "projector.methods.seeded",
 )
-RIDGES = ("projector.methods.fit_ridge_to", "projector.networks.RidgeProjector")
-TAGS = ("projector.methods.bridge_tags",)
+RIDGES = ("projector.ridge.fit_ridge_to", "projector.networks.RidgeProjector")
+TAGS = ("projector.ridge.bridge_tags",)
 CLUSTERS = (
     "labels.clustering",
     "projector.methods.cluster_training_labels",
     "projector.methods.aim_at_clusters",
 )
-CLUSTERS += ("projector.methods.cluster_names",)
 
 
 def code_hash(method: Method) -> str:
     """Hash of the code that a method's results pass through."""
-    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "projector.methods.fit_ridge_to")}
+    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "projector.ridge.fit_ridge_to")}
     leave_out = others.get(method.projector, (*RIDGES, *TAGS))
     own = (type(method), type(method.space))  # perhaps the user's
     return code.hash_of([*PASSES, *own], leave_out + (() if method.needs_clusters else CLUSTERS))

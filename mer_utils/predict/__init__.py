@@ -6,19 +6,15 @@ well they fit a song, with a warning where the model should not be believed.
 """
 
 from mer_utils.predict.model_card import reference_set, release
+from mer_utils.predict.songs import encoder_of, find_songs, song_features, tags
 from mer_utils.predict.zero_shot import (
     Reference,
-    encoder_of,
-    find_songs,
     label_warnings,
     load_released,
     nearest_tracks,
     percentile,
     predict_song,
-    released_folder,
-    song_features,
     songs_as_reference,
-    tags,
     why,
     with_definitions,
 )

@@ -24,20 +24,12 @@ from mer_utils.data.vocabulary import DEFINITIONS
 from mer_utils.labels.embeddings import clean_name, embed_labels
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.training import project
-from mer_utils.sound import audio, musicnn
-from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
-from mer_utils.sound.features import code_hash
 
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 DISAGREE = 0.05  # quantile of the reference set's own agreement of parts that counts as low
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
-SUFFIXES += audio.NEEDS_FFMPEG
-PASSES = (
-    "predict.zero_shot._listen",
-)  # the code that a song's kept features pass through (mer_utils.code)
 
 
 @dataclass(frozen=True)
@@ -85,113 +77,24 @@ class Prediction:
     warnings: tuple[str, ...]
 
 
-def released_folder(path: str | Path) -> Path:
-    """The folder of a released model: the one given, or `model/` in a run folder."""
-    path = Path(path)
-    for folder in (path, path / "model"):
-        if (folder / "reference.safetensors").is_file():
-            return folder
-    raise FileNotFoundError(
-        f"{path}: no model with a reference set here nor in {path / 'model'}; notebook "
-        "06_your_own_music makes one at the end of `make notebooks`"
-    )
-
-
 def load_released(path: str | Path) -> tuple[Model, Reference]:
     """A released model and its reference set.
 
-    path: its folder, or a run folder. Errors as in `projector.load_model`.
+    path: its folder, or the run folder that has it as `model/`. Errors as in
+        `projector.load_model`.
     """
-    folder = released_folder(path)
+    folders = [Path(path), Path(path) / "model"]
+    folder = next((x for x in folders if (x / "reference.safetensors").is_file()), None)
+    if folder is None:
+        raise FileNotFoundError(
+            f"{path}: no model with a reference set here nor in {folders[1]}; notebook "
+            "06_your_own_music makes one at the end of `make notebooks`"
+        )
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
-    reference = Reference(
-        pd.read_parquet(folder / "reference.parquet"),
-        tensors["projections"].float().numpy(),
-        tensors["inputs"].float().numpy(),
-        float(tensors["far"]),
-    )
-    return model, reference
-
-
-def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
-    """The audio encoder that a model was trained with.
-
-    checkpoint: folder with its weights, if it needs one; errors as in `sound.load_encoder`.
-    """
-    made = model.encoder
-    layers = None if made["name"].startswith("musicnn") else tuple(made["layers"])
-    return load_encoder(
-        made["name"], checkpoint or None, layers, segment_seconds=made["segment_seconds"]
-    )
-
-
-def find_songs(paths: Sequence[str | Path]) -> list[Path]:
-    """Audio files; a folder stands for all audio files in it and below.
-
-    Raises FileNotFoundError for a path that is not there and a folder without audio.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise FileNotFoundError(f"{path}: no audio file here (looked for {SUFFIXES})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: no such file")
-    return list(dict.fromkeys(found))
-
-
-def song_features(
-    path: str | Path,
-    encoder: Encoder,
-    hop_seconds: float | None = None,
-    cache: Path | None = None,
-) -> Features:
-    """A song's features as a projector takes them.
-
-    hop_seconds: from the start of one segment to the next, above 0, and a last one that ends with
-        the song. If None, segments follow one another as they do in training, where a rest at the
-        end that makes no whole segment is not heard.
-    cache: folder that keeps them, so that other words for the same song take no time.
-    Raises audio.AudioError, naming the file and the mend, for what cannot be decoded.
-    """
-    if hop_seconds is not None and not hop_seconds > 0:
-        raise ValueError(f"hop_seconds is {hop_seconds}; it must be above 0")
-    path = Path(path)
-    if cache is None:
-        values, starts = _listen(path, encoder, hop_seconds)
-    else:
-        state = path.stat()
-        made_by = {"path": str(path.resolve()), "bytes": state.st_size, "time": state.st_mtime_ns}
-        made_by |= {"encoder": encoder.settings(), "hop_seconds": hop_seconds}
-        made_by["code"] = code_hash(encoder, PASSES)
-        kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
-        if not kept.is_file():
-            values, starts = _listen(path, encoder, hop_seconds)
-            tensors = {"values": torch.from_numpy(values), "starts": torch.from_numpy(starts)}
-            storage.write_tensors(kept, tensors)
-        tensors = storage.read_tensors(kept)
-        values, starts = tensors["values"].numpy(), tensors["starts"].numpy()
-    track = np.full(len(starts), str(path))
-    return projector_input(Features(values, track, starts, encoder.settings()))
-
-
-def _listen(
-    path: Path, encoder: Encoder, hop_seconds: float | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The encoder's output for each segment, (segments, layers, dim), and its start in seconds."""
-    waveform = audio.read(path, encoder.sample_rate)
-    length = min(round(encoder.segment_seconds * encoder.sample_rate), len(waveform))
-    hop = length if hop_seconds is None else max(1, round(hop_seconds * encoder.sample_rate))
-    starts = np.arange(0, len(waveform) - length + 1, hop)
-    if hop_seconds is not None and starts[-1] + length < len(waveform):  # the curve's end
-        starts = np.append(starts, len(waveform) - length)
-    values = [encoder(waveform[None, start : start + length]) for start in starts]
-    return np.concatenate(values), starts / encoder.sample_rate
+    table = pd.read_parquet(folder / "reference.parquet")
+    projections, inputs = (tensors[key].float().numpy() for key in ("projections", "inputs"))
+    return model, Reference(table, projections, inputs, float(tensors["far"]))
 
 
 def with_definitions(
@@ -200,10 +103,10 @@ def with_definitions(
     """The same model, able to embed any words also if its labels are put as definitions."""
     if model.space.style != "definition":
         return model
-    known = {**DEFINITIONS, **(model.space.definitions or {}), **(definitions or {})}
-    own = {x: known.get(x, f"Music that is {clean_name(x)}.") for x in labels}
-    space = replace(model.space, definitions={**(model.space.definitions or {}), **own})
-    return replace(model, space=space)
+    own = model.space.definitions or {}
+    known = {**DEFINITIONS, **own, **(definitions or {})}
+    asked = {x: known.get(x, f"Music that is {clean_name(x)}.") for x in labels}
+    return replace(model, space=replace(model.space, definitions={**own, **asked}))
 
 
 def predict_song(
@@ -266,14 +169,9 @@ def percentile(scores: np.ndarray, of_reference: np.ndarray) -> np.ndarray:
 def song_warnings(model: Model, reference: Reference, features: Features) -> list[str]:
     """What makes a song's ranks doubtful: unlike the training music, or heard contradictorily.
 
-    No warning is no proof. Measured on 120 excerpts of Emotify, real music, with six ridges trained
-    on the built-in corpus: per excerpt, the ROC-AUC of its labels' ranks against the listeners'
-    labels (mean .61 to .62; chance .5). Where the blocks of features contradict one another, on 23
-    to 30 % of the excerpts, it is .43 to .52, elsewhere .64 to .69; bootstrap intervals of the
-    difference are above 0 for all six. 57 % sound unlike the training music: .58 to .63 against .60
-    to .66, intervals around 0, so that warning alone says little. With neither: .66 to .74. An
-    excerpt that all blocks hear wrongly in the same way is not found (classical/3: agreement .8 to
-    .9, ROC-AUC .2 to .4), nor by distances per block or segment, or by committees of ridges.
+    No warning is no proof. On 120 excerpts of Emotify and ridges trained on the built-in corpus the
+    ROC-AUC of an excerpt's ranks is .43 to .52 where the blocks contradict one another, elsewhere
+    .64 to .69; being unlike the training music alone says little (benchmarks/prediction.py).
     """
     _, inputs = track_means(model, features, np.zeros(len(features.track), dtype=int))
     found = []
@@ -388,17 +286,18 @@ def label_warnings(
     labels = check_words(labels)
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
     settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
-    owners = [(name, x) for name, names in model.about["labels"].items() for x in names]
-    known = embed_labels([x for _, x in owners], datasets=[n for n, _ in owners], **settings)
+    by_dataset = model.about["labels"]
+    owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
+    names = [label for labels_of in by_dataset.values() for label in labels_of]
+    known = embed_labels(names, datasets=owner.tolist(), **settings)
     asked = embed_labels(labels, **settings)
-    owner = np.array([name for name, _ in owners])
-    same = owner[:, None] == owner[None] if len(set(owner)) > 1 else np.eye(len(owner), dtype=bool)
+    same = owner[:, None] == owner if len(by_dataset) > 1 else np.eye(len(owner), dtype=bool)
     nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
     limit = np.quantile(nearest_known, 0.05)
     similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
     return {
         label: f"{label!r} is far from all training labels; the nearest is "
-        f"{owners[int(row.argmax())][1]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
+        f"{names[int(row.argmax())]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
         for label, row in zip(labels, similarity, strict=True)
         if row.max() < limit
     }
@@ -415,17 +314,10 @@ def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5)
 def why(model: Model, reference: Reference, prediction: Prediction, count: int = 5) -> pd.DataFrame:
     """The training labels that a song ranks highest for."""
     vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
-    song = model.projector.compare(torch.from_numpy(prediction.projection)[None], vectors).numpy()
-    of_reference = model.projector.compare(torch.from_numpy(reference.projections), vectors).numpy()
-    table = pd.DataFrame(
-        {"training label": model.vocabulary, "rank": percentile(song, of_reference)[0]}
+    song, of_reference = (
+        model.projector.compare(torch.from_numpy(projections), vectors).numpy()
+        for projections in (prediction.projection[None], reference.projections)
     )
+    ranks = percentile(song, of_reference)[0]
+    table = pd.DataFrame({"training label": model.vocabulary, "rank": ranks})
     return table.nlargest(count, "rank", keep="first").reset_index(drop=True)
-
-
-def tags(features: Features, count: int = 5) -> pd.Series:
-    """The musicnn tags most probable over a song; empty for features without tags."""
-    if list(features.encoder.get("columns", ()))[:1] != ["tags"]:
-        return pd.Series(dtype=float)
-    probabilities = np.exp(features.values[:, 0, : len(musicnn.TAGS)]).mean(0)
-    return pd.Series(probabilities, index=list(musicnn.TAGS), name="probability").nlargest(count)

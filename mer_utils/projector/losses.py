@@ -7,9 +7,8 @@ learning" (several positives), for the contrastive loss, here over a vocabulary 
 Conventions: a batch of b items; vectors are compared by cosine, so their lengths do not matter.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,11 +24,9 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     margin: how much nearer, in cosine; the paper has 1.
     Returns a scalar, 0 to margin + 2.
     """
-    if not anchor.shape == positive.shape == negative.shape or anchor.ndim != 2:
-        raise ValueError(
-            "triplet_loss compares three matrices of one shape (b, d), not "
-            f"{tuple(anchor.shape)}, {tuple(positive.shape)} and {tuple(negative.shape)}"
-        )
+    if not anchor.shape == positive.shape == negative.shape:  # torch would broadcast
+        shapes = [tuple(x.shape) for x in (anchor, positive, negative)]
+        raise ValueError(f"triplet_loss compares three matrices of one shape (b, d), not {shapes}")
     near = functional.cosine_similarity(anchor, positive)  # (b,)
     far = functional.cosine_similarity(anchor, negative)  # (b,)
     return functional.relu(far - near + margin).mean()
@@ -49,17 +46,8 @@ def contrastive_loss(
     temperature: above 0; the smaller, the more the nearest wrong labels count.
     Returns a scalar, 0 or more.
     """
-    if targets.shape != (len(projected), len(vectors)):
-        raise ValueError(
-            f"contrastive_loss takes items (b, d), labels (labels, d) and targets (b, labels), not "
-            f"{tuple(projected.shape)}, {tuple(vectors.shape)} and {tuple(targets.shape)}"
-        )
-    if temperature <= 0:
-        raise ValueError(f"the temperature is {temperature}; it must be above 0")
-    unit = functional.normalize(vectors, dim=1)
-    cosines = functional.normalize(projected, dim=1) @ unit.T  # (b, labels)
-    log_probabilities = functional.log_softmax(cosines / temperature, dim=1)
-    chosen = targets.to(cosines.dtype)
+    log_probabilities = functional.log_softmax(cosines(projected, vectors) / temperature, dim=1)
+    chosen = targets.to(projected.dtype)
     return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
 
 
@@ -76,22 +64,19 @@ def alignment_loss(
         The mean over no items counts as 0.
     Returns a scalar.
     """
-    if variant not in get_args(Variant):
-        raise ValueError(f"no alignment variant {variant!r}; there are {get_args(Variant)}")
-    if projected.ndim != 2 or clusters.shape != projected.shape[:1]:
-        raise ValueError(
-            "alignment_loss takes items (b, d) and their clusters (b,), not "
-            f"{tuple(projected.shape)} and {tuple(clusters.shape)}"
-        )
-    if weight < 0:
-        raise ValueError(f"the weight of the alignment loss is {weight}; it must be 0 or more")
+    if clusters.shape != projected.shape[:1]:  # torch would broadcast
+        shapes = [tuple(x.shape) for x in (projected, clusters)]
+        raise ValueError(f"alignment_loss takes items (b, d) and clusters (b,), not {shapes}")
     own, other = cluster_cosines(projected, clusters)
-    if variant == "contrast":
-        terms = functional.relu(other - own + 1)
-    elif variant == "push":
-        terms = functional.relu(other + 1)
-    else:
-        terms = 1 - own
+    match variant:
+        case "contrast":
+            terms = functional.relu(other - own + 1)
+        case "push":
+            terms = functional.relu(other + 1)
+        case "pull":
+            terms = 1 - own
+        case _:
+            raise ValueError(f"no alignment variant {variant!r}; there are contrast, push, pull")
     return weight * terms.mean()
 
 
@@ -102,10 +87,15 @@ def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor
     Returns s⁺ and s⁻, (b,) each; 0 where there is no such item.
     """
     unit = functional.normalize(projected, dim=1)
-    cosines = unit @ unit.T  # (b, b)
+    pairs = unit @ unit.T  # (b, b)
     same = clusters[:, None] == clusters[None, :]  # (b, b)
-    different = (~same).to(cosines.dtype)
-    same = (same & ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)).to(cosines.dtype)
-    own = (cosines * same).sum(1) / same.sum(1).clamp(min=1)
-    other = (cosines * different).sum(1) / different.sum(1).clamp(min=1)
+    different = (~same).to(pairs.dtype)
+    same = same.fill_diagonal_(False).to(pairs.dtype)
+    own = (pairs * same).sum(1) / same.sum(1).clamp(min=1)
+    other = (pairs * different).sum(1) / different.sum(1).clamp(min=1)
     return own, other
+
+
+def cosines(projected: Tensor, vectors: Tensor) -> Tensor:
+    """Cosine of every projection with every label: (n, d) and (labels, d) to (n, labels)."""
+    return functional.normalize(projected, dim=1) @ functional.normalize(vectors, dim=1).T

@@ -3,8 +3,7 @@
 A `Method` says everything about one way of doing it: the label space, what a track is drawn to,
 the projector and its training. `fit` makes the model.
 
-Sources: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment); Romera-Paredes & Torr
-2015 (closed-form zero-shot map); Norouzi et al. 2014 (ConSE: from a tagger's tags to any label).
+Source: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment).
 """
 
 import importlib.metadata
@@ -23,9 +22,10 @@ from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
+from mer_utils.projector.losses import cosines
 from mer_utils.projector.model import Model, statistics
-from mer_utils.projector.networks import RidgeProjector, build_projector, cosines
-from mer_utils.projector.ridge import fit_ridge, label_smoother
+from mer_utils.projector.networks import build_projector
+from mer_utils.projector.ridge import bridge_tags, fit_ridge_to
 from mer_utils.projector.training import (
     TrainingData,
     TrainingSettings,
@@ -34,7 +34,6 @@ from mer_utils.projector.training import (
     segment_weights,
     train,
 )
-from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters", "soft clusters")
 CLOSED_FORMS = ("ridge", "tags")
@@ -47,7 +46,7 @@ class Method:
     """One way from training datasets to a zero-shot model.
 
     name: unique, for tables.
-    projector: a kind of projector (mer_utils.projector.KINDS), to which projector_settings go; or
+    projector: a kind of projector (`projector.networks.KINDS`), to which projector_settings go; or
         "tags": no training at all, a tagger's tags are bridged to labels by their texts (ConSE).
     space: how a label becomes a vector.
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
@@ -80,19 +79,24 @@ class Method:
     weighting: Weighting = "tracks"
 
     def __post_init__(self) -> None:
+        """Check the settings."""
         if self.aim not in AIMS:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
         if self.weighting not in get_args(Weighting):
             raise ValueError(
                 f"{self.name}: the same weight have {get_args(Weighting)}, not {self.weighting!r}"
             )
+        if self.penalty < 0 or (self.label_penalty is not None and self.label_penalty <= 0):
+            raise ValueError(
+                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first must "
+                "be 0 or more, the label penalty above 0 or None"
+            )
 
     @property
     def needs_clusters(self) -> bool:
         """Whether labels have to be clustered before training."""
-        return self.aim != "labels" or (
-            not self.deterministic and self.training.alignment_weight > 0
-        )
+        aligned = not self.deterministic and self.training.alignment_weight > 0
+        return self.aim != "labels" or aligned
 
     @property
     def trained(self) -> bool:
@@ -141,24 +145,26 @@ def paper_methods(
     settings = settings or TrainingSettings()
     quantile = PAPER_QUANTILES.get(frozenset(training), OTHER_QUANTILE)
     recipe = {
-        "projector": "paper",
         "space": space or LabelSpace("definition"),
         "clustering": dict(clustering or {"method": "mean_shift", "quantile": quantile}),
         "weighting": "segments",
         **changes,
     }
+    aligned = [
+        replace(settings, alignment_weight=weight, alignment_variant=variant)
+        for variant in variants
+        for weight in weights
+    ]
     return [
-        Method("baseline 1 (labels)", aim="labels", training=settings, **recipe),
+        Method("baseline 1 (labels)", training=settings, **recipe),
         Method("baseline 2 (clusters)", aim="clusters", training=settings, **recipe),
         *(
             Method(
-                f"alignment {variant} λ={weight:g}",
-                aim="labels",
-                training=replace(settings, alignment_weight=weight, alignment_variant=variant),
+                f"alignment {one.alignment_variant} λ={one.alignment_weight:g}",
+                training=one,
                 **recipe,
             )
-            for variant in variants
-            for weight in weights
+            for one in aligned
         ),
     ]
 
@@ -267,32 +273,23 @@ def by_name(
     training, width, weight (λ), variant: of the networks; penalty: of the ridge.
     Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
     """
+    if approach not in APPROACHES:
+        raise ValueError(f"no approach {approach!r}; there are {', '.join(APPROACHES)}")
     network = {"space": space, "projector_settings": {"width": width}}
-    if approach in ("baseline 1", "baseline 2", "alignment"):
-        rows = paper_methods(
-            datasets, [weight], [variant], training, clustering=clustering, **network
-        )
-        return dict(zip(("baseline 1", "baseline 2", "alignment"), rows, strict=True))[approach]
-    if approach in ("triplet", "contrastive"):
-        networks = affective_networks(training=training, **network)
-        return dict(zip(("triplet", "contrastive"), networks, strict=True))[approach]
-    if approach == "ridge":
-        grid = ridge_grid([space.style], [space.directions], [penalty], space.model)
-        return replace(grid[0], space=replace(space, centre=True))
-    if approach == "tag bridge":
-        return tag_bridge(space.model)
-    raise ValueError(f"no approach {approach!r}; there are {', '.join(APPROACHES)}")
-
-
-def transductive(method: Method) -> Method:
-    """The same method with every dataset standardised by its own statistics, the target's too."""
-    return replace(method, name=f"{method.name}, own statistics", own_statistics=True)
+    paper = paper_methods(datasets, [weight], [variant], training, clustering=clustering, **network)
+    (ridge,) = ridge_grid([space.style], [space.directions], [penalty], space.model)
+    methods = [
+        *paper,
+        *affective_networks(training=training, **network),
+        replace(ridge, space=replace(space, centre=True)),
+        tag_bridge(space.model),
+    ]
+    return dict(zip(APPROACHES, methods, strict=True))[approach]
 
 
 def shuffled_targets(targets: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     """Give the tracks in `rows` (bool) one another's labels at random: the other kind of chance."""
-    targets = targets.copy()
-    rows = rows.nonzero()[0]
+    targets, rows = targets.copy(), np.flatnonzero(rows)
     targets[rows] = targets[np.random.default_rng(seed).permutation(rows)]
     return targets
 
@@ -333,37 +330,46 @@ def prepare(
     """
     shapes = {part.name: part.features.values.shape[1:] for part in training}
     if len(set(shapes.values())) != 1:
-        raise ValueError(f"training datasets with features of different shapes: {shapes}")
+        raise ValueError(
+            f"training needs datasets, one or more, with features of one shape, not {shapes}; "
+            "extract them with one encoder"
+        )
+    blocks = training[0].features.encoder.get("blocks")
+    if blocks is not None and sum(blocks) != np.prod(training[0].features.values.shape[1:]):
+        raise ValueError(
+            f"the features' blocks {blocks} make {sum(blocks)}, but their shape is {shapes}; "
+            "give blocks of all layers and dimensions"
+        )
     clusters = cluster_training_labels(method, training) if method.needs_clusters else None
-    prepared, first = [], 0
-    for part in training:
+    sizes = [len(part.dataset.labels) for part in training]
+    assignment = np.arange(sum(sizes)) if clusters is None else np.asarray(clusters.assignment)
+    owned = torch.from_numpy(assignment).long().split(sizes)  # (labels,) each
+    prepared = []
+    for part, own_clusters in zip(training, owned, strict=True):
         use, validation = usable_tracks(part.dataset, 0.1, seed)
         targets = part.dataset.targets()
         if shuffle_labels:
             targets = shuffled_targets(targets, use | validation, seed)
         vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
-        last = first + len(part.dataset.labels)
-        cluster = np.arange(first, last) if clusters is None else clusters.assignment[first:last]
         track = part.features.track_index(part.dataset)  # (segments,)
         keep = (use | validation)[track]
-        values = np.asarray(part.features.values[keep], dtype=np.float32)
+        track = torch.from_numpy(track[keep])
         prepared.append(
             TrainingData(
                 name=part.name,
-                values=torch.from_numpy(values),
-                track=torch.from_numpy(track[keep]).long(),
+                values=torch.from_numpy(np.asarray(part.features.values[keep], dtype=np.float32)),
+                track=track.long(),
                 targets=torch.from_numpy(targets),
                 label_vectors=vectors,
                 target_vectors=vectors,
-                clusters=torch.from_numpy(np.asarray(cluster)).long(),
+                clusters=own_clusters,
                 validation=torch.tensor(validation),
-                weight=segment_weights(torch.from_numpy(track[keep]), method.weighting),
+                weight=segment_weights(track, method.weighting),
             )
         )
-        first = last
     if clusters is not None and method.aim != "labels":
         prepared = aim_at_clusters(method, prepared, clusters)
-    return standardised(method, prepared)
+    return standardised(prepared, method.own_statistics)
 
 
 def aim_at_clusters(
@@ -378,25 +384,19 @@ def aim_at_clusters(
         centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
     else:
         vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
-        member = torch.from_numpy(np.asarray(clusters.assignment)).long()
-        member = torch.nn.functional.one_hot(member).float()  # (all labels, clusters)
-        centres = (member.T @ vectors) / member.sum(0)[:, None]
+        member = functional.one_hot(torch.cat([part.clusters for part in data])).float()
+        centres = (member.T @ vectors) / member.sum(0)[:, None]  # (clusters, d)
     if method.aim == "clusters":
         return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+    nearness = [cosines(part.label_vectors, centres) / SOFTNESS for part in data]
     return [
-        replace(
-            part,
-            target_vectors=functional.softmax(
-                cosines(part.label_vectors, centres) / SOFTNESS, dim=1
-            )
-            @ centres,  # (labels, clusters) @ (clusters, d)
-        )
-        for part in data
+        replace(part, target_vectors=functional.softmax(near, dim=1) @ centres)
+        for part, near in zip(data, nearness, strict=True)
     ]
 
 
 def standardised(
-    method: Method, data: Sequence[TrainingData]
+    data: Sequence[TrainingData], own_statistics: bool
 ) -> tuple[list[TrainingData], Tensor, Tensor]:
     """Put the features on one scale; every dataset counts the same, however large it is.
 
@@ -406,16 +406,12 @@ def standardised(
     mean = torch.stack([m for m, _ in each]).mean(0)
     second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
     std = (second_moment - mean**2).clamp(min=1e-12).sqrt()
-    if method.own_statistics:
-        return (
-            [
-                replace(part, values=(part.values - m) / s)
-                for part, (m, s) in zip(data, each, strict=True)
-            ],
-            mean,
-            std,
-        )
-    return [replace(part, values=(part.values - mean) / std) for part in data], mean, std
+    scales = each if own_statistics else [(mean, std)] * len(data)
+    scaled = [
+        replace(part, values=(part.values - m) / s)
+        for part, (m, s) in zip(data, scales, strict=True)
+    ]
+    return scaled, mean, std
 
 
 def fit(
@@ -432,82 +428,30 @@ def fit(
     Returns the model and the training's history (empty for the closed forms).
     """
     data, mean, std = prepare(method, training, seed, shuffle_labels)
-    layers, dim = data[0].values.shape[1:]
-    dimensions = data[0].label_vectors.shape[1]
-    encoder = training[0].features.encoder
+    encoder, settings = training[0].features.encoder, method.projector_settings
+    history = pd.DataFrame()
     if method.projector == "ridge":
-        blocks = encoder.get("blocks")
-        projector, history = fit_ridge_to(method, data, blocks), pd.DataFrame()
+        penalties = method.penalty, method.label_penalty
+        projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
     elif method.projector == "tags":
-        projector, history = bridge_tags(method, encoder, layers, dim), pd.DataFrame()
+        projector = bridge_tags(method.space, encoder, *mean.shape)
     else:
+        sizes = *mean.shape, data[0].label_vectors.shape[1]
         with seeded(seed):
-            projector = build_projector(
-                method.projector, layers, dim, dimensions, **method.projector_settings
-            )
-        history = train(projector, data, method.training, seed, progress=progress)
+            projector = build_projector(method.projector, *sizes, **settings)
+        history = train(projector, data, method.training, seed, progress)
     about = {
         "method": method_settings(method),
-        "training": [part.name for part in training],
         "sources": {part.name: part.dataset.source for part in training},
         "labels": {part.name: list(part.dataset.labels) for part in training},
         "tracks": {part.name: len(part.dataset) for part in training},
         "fingerprints": {part.name: part.fingerprint for part in training},
-        "clusters": cluster_names(method, training) if method.needs_clusters else None,
         "seed": seed,
         "shuffled_labels": shuffle_labels,
         "best_epoch": history.attrs.get("best_epoch"),
         "versions": {p: importlib.metadata.version(p) for p in ("mer-utils", "torch", "numpy")},
     }
     return Model(projector, method.space, mean, std, encoder, about), history
-
-
-def fit_ridge_to(
-    method: Method, data: Sequence[TrainingData], blocks: Sequence[int] | None = None
-) -> RidgeProjector:
-    """Closed-form map to (targets − their mean) · (label vectors − their mean, unit length).
-
-    Every dataset counts the same. Tracks that a network would validate on are used as well:
-    there is nothing to stop early. Training segments are projected to a root mean square length
-    of 1, so that scores of different label spaces are on one scale.
-    """
-    centred_vectors = [
-        functional.normalize(part.target_vectors - part.target_vectors.mean(0), dim=1)
-        for part in data
-    ]  # (labels, d) each
-    values, aims, weights = [], [], []
-    for part, vectors in zip(data, centred_vectors, strict=True):
-        targets = part.targets.float()
-        centred = targets - part.weight @ targets[part.track]  # (tracks, labels)
-        values.append(part.values - torch.tensordot(part.weight, part.values, 1))
-        aims.append((centred @ vectors)[part.track])  # (segments, d)
-        weights.append(part.weight)
-    x, weight = torch.cat(values), torch.cat(weights)
-    aim = torch.cat(aims) @ label_smoother(torch.cat(centred_vectors), method.label_penalty)
-    projector = fit_ridge(x, aim, method.penalty, weight, blocks, **method.projector_settings)
-    squares = projector(x).square().sum(1)  # (segments,)
-    length = ((weight * squares).sum() / weight.sum()).sqrt()
-    if length > 0:
-        projector.weight /= length
-    return projector
-
-
-def bridge_tags(method: Method, encoder: dict, layers: int, dim: int) -> RidgeProjector:
-    """Each tag's standardised log probability times the tag's vector, summed over the tags.
-
-    ConSE (Norouzi et al. 2014) with all tags instead of the best few. Raises ValueError for
-    features without musicnn's tags.
-    """
-    columns = list(encoder.get("columns", ()))
-    if columns[:1] != ["tags"]:
-        raise ValueError(
-            f"{method.name}: needs features that begin with musicnn's tags, those of the encoder "
-            f"'musicnn+cues'; these are of {encoder.get('name')!r}"
-        )
-    vectors = torch.from_numpy(method.space.vectors(musicnn.TAGS))  # (tags, d)
-    projector = RidgeProjector(layers, dim, vectors.shape[1])
-    projector.weight[: len(vectors)] = vectors
-    return projector
 
 
 def target_scores(
@@ -528,9 +472,7 @@ def target_scores(
 
 
 def calibrate(
-    scores: np.ndarray,
-    reference: Sequence[np.ndarray],
-    weights: Sequence[np.ndarray],
+    scores: np.ndarray, reference: Sequence[np.ndarray], weights: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Bring every label to mean 0 and deviation 1 over the reference, each part weighing the same.
 

@@ -2,11 +2,11 @@
 
 A model is one folder: `projector.safetensors` (weights and the features' statistics) and
 `config.json` (projector, label space, language model, encoder, how it was trained, versions).
-`mer_utils.release` adds a reference set and a model card.
+`predict.release` adds a reference set and a model card.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from mer_utils.projector.ridge import ROWS
 from mer_utils.projector.training import project
 
 FORMAT = 4
-CONFIG = ("projector", "label_space", "label_model_sha256", "encoder", "weights_sha256")
-CONFIG += ("beside_sha256", "about")
+WEIGHTS = "projector.safetensors"
+CONFIG = {"format", "projector", "label_space", "label_model_sha256", "encoder", "weights_sha256"}
+CONFIG |= {"beside_sha256", "about"}
 
 # what has to be the same in the encoder of the training features and of new ones
 FITS = ("name", "layers", "columns", "weights_sha256", "segment_seconds", "pooling")
@@ -43,7 +44,7 @@ class Model:
     mean: Tensor
     std: Tensor
     encoder: dict
-    about: dict = field(default_factory=dict)
+    about: dict
 
     def project(self, features: Features, own_statistics: bool = False) -> Tensor:
         """Audio in the label space: (segments, d).
@@ -54,12 +55,8 @@ class Model:
         Raises ValueError if the features come from another encoder or have another shape.
         """
         self.check(features)
-        values = torch.from_numpy(
-            np.array(features.values, dtype=np.float32)
-        )  # a copy: may be mapped
-        mean, std = self.mean, self.std
-        if own_statistics:
-            mean, std = statistics(values)
+        values = torch.from_numpy(np.array(features.values, dtype=np.float32))  # may be mapped
+        mean, std = statistics(values) if own_statistics else (self.mean, self.std)
         return project(self.projector, (values - mean) / std)
 
     @property
@@ -68,11 +65,7 @@ class Model:
         return tuple(dict.fromkeys(x for names in self.about["labels"].values() for x in names))
 
     def scores(
-        self,
-        features: Features,
-        labels: Sequence[str],
-        own_statistics: bool = False,
-        reference: Sequence[str] | None = None,
+        self, features: Features, labels: Sequence[str], own_statistics: bool = False
     ) -> np.ndarray:
         """Score of every segment for every label: (segments, labels).
 
@@ -80,20 +73,20 @@ class Model:
         where 1 is the root mean square length of a training segment.
 
         labels: one whole vocabulary; any words will do.
-        reference: the vocabulary on which the labels are centred, where they are only a few words,
-            such as `vocabulary`; they themselves if None.
         """
-        vectors = torch.from_numpy(self.space.vectors(tuple(labels), reference))
+        vectors = torch.from_numpy(self.space.vectors(labels))
         return self.projector.compare(self.project(features, own_statistics), vectors).numpy()
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        for key in FITS:
-            ours, theirs = self.encoder.get(key), features.encoder.get(key)
-            if ours != theirs:
+        ours = {key: self.encoder.get(key) for key in FITS} | {"shape": tuple(self.mean.shape)}
+        theirs = {key: features.encoder.get(key) for key in FITS}
+        theirs |= {"shape": features.values.shape[1:]}
+        for key, value in ours.items():
+            if theirs[key] != value:
                 raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {ours!r}, but "
-                    f"these have {theirs!r}; extract them with the model's encoder"
+                    f"the model was trained on features whose encoder's {key} is {value!r}, but "
+                    f"these have {theirs[key]!r}; extract them with the model's encoder"
                 )
 
     def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:
@@ -104,14 +97,14 @@ class Model:
         folder = Path(folder)
         tensors = {f"projector.{k}": v for k, v in self.projector.state_dict().items()}
         tensors |= {"features.mean": self.mean, "features.std": self.std}
-        storage.write_tensors(folder / "projector.safetensors", tensors)
+        storage.write_tensors(folder / WEIGHTS, tensors)
         config = {
             "format": FORMAT,
             "projector": self.projector.config,
             "label_space": self.space.describe(),
             "label_model_sha256": weights_hash(self.space.model),
             "encoder": self.encoder,
-            "weights_sha256": storage.file_hash(folder / "projector.safetensors"),
+            "weights_sha256": storage.file_hash(folder / WEIGHTS),
             "beside_sha256": {name: storage.file_hash(folder / name) for name in beside},
             "about": self.about,
         }
@@ -135,60 +128,20 @@ def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Te
     return mean.float(), std.float()
 
 
-def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
+def load_model(folder: str | Path) -> Model:
     """Read a model that `Model.save` wrote.
 
-    space: the label space that you are going to compare with, if it matters; a model that was
-        trained for another is refused.
     Raises FileNotFoundError or ValueError, saying what does not fit and how to mend it.
     """
     folder = Path(folder)
-    for name in ("config.json", "projector.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder}: no model here ({name} is missing); train one with notebook "
-                "04_projector_training"
-            )
-    config = storage.read_json(folder / "config.json")
-    if config.get("format") != FORMAT:
-        raise ValueError(
-            f"{folder}: a model of format {config.get('format')}, this code reads {FORMAT}; train "
-            "it again"
-        )
-    missing = [key for key in CONFIG if key not in config]
-    if missing:
-        raise ValueError(
-            f"{folder}: config.json lacks {', '.join(missing)}; copy it again, or train the model "
-            "again"
-        )
-    hashes = {"projector.safetensors": config["weights_sha256"], **config["beside_sha256"]}
-    for name, expected in hashes.items():
-        if not (folder / name).is_file() or storage.file_hash(folder / name) != expected:
-            raise ValueError(
-                f"{folder}: {name} is not the file that config.json describes; copy all files "
-                "again, or train the model again"
-            )
-    trained = LabelSpace.from_description(config["label_space"])
-    if space is not None and space != trained:
-        raise ValueError(
-            f"{folder}: trained for the label space {_named(trained)}, not {_named(space)}; their "
-            "vectors cannot be compared: train again, or use the model's own label space"
-        )
-    found = weights_hash(trained.model)
-    if found != config["label_model_sha256"]:
-        raise ValueError(
-            f"{folder}: trained with the language model {trained.model!r} of SHA-256 "
-            f"{config['label_model_sha256'][:12]}…, but the one on this machine has "
-            f"{found[:12]}…: get those weights, or train again"
-        )
-    tensors = storage.read_tensors(folder / "projector.safetensors")
+    config = _valid_config(folder)
+    tensors = storage.read_tensors(folder / WEIGHTS)
     projector = build_projector(**config["projector"])
     weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
-    projector.load_state_dict(weights, strict=True)
-    projector.eval()
+    projector.load_state_dict(weights)
     return Model(
-        projector,
-        trained,
+        projector.eval(),
+        LabelSpace.from_description(config["label_space"]),
         tensors["features.mean"],
         tensors["features.std"],
         config["encoder"],
@@ -196,7 +149,31 @@ def load_model(folder: str | Path, space: LabelSpace | None = None) -> Model:
     )
 
 
-def _named(space: LabelSpace) -> str:
-    """The label space's settings, short enough for a message."""
-    settings = space.describe()
-    return str({key: settings[key] for key in ("style", "model", "centre", "directions")})
+def _valid_config(folder: Path) -> dict:
+    """A model's config.json, if this code reads it and its files and language model are here."""
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder}: no model here (config.json is missing); train one with notebook "
+            "04_projector_training"
+        )
+    config = storage.read_json(folder / "config.json")
+    if config.get("format") != FORMAT or not config.keys() >= CONFIG:
+        raise ValueError(
+            f"{folder}: config.json of format {config.get('format')} has the keys {list(config)}; "
+            f"this code reads format {FORMAT} with {sorted(CONFIG)}: train the model again"
+        )
+    for name, expected in {WEIGHTS: config["weights_sha256"], **config["beside_sha256"]}.items():
+        if not (folder / name).is_file() or storage.file_hash(folder / name) != expected:
+            raise ValueError(
+                f"{folder}: {name} is not the file that config.json describes; copy all files "
+                "again, or train the model again"
+            )
+    language_model = config["label_space"]["model"]
+    expected, found = config["label_model_sha256"], weights_hash(language_model)
+    if found != expected:
+        raise ValueError(
+            f"{folder}: trained with the language model {language_model!r} of SHA-256 "
+            f"{expected[:12]}…, but the one on this machine has {found[:12]}…: get those weights, "
+            "or train again"
+        )
+    return config

@@ -1,6 +1,7 @@
-"""Ridge regression onto label vectors, in closed form.
+"""Zero-shot maps in closed form: a ridge onto label vectors, and a bridge of a tagger's tags.
 
-Source: Romera-Paredes & Torr 2015, "An embarrassingly simple approach to zero-shot learning".
+Sources: Romera-Paredes & Torr 2015, "An embarrassingly simple approach to zero-shot learning";
+Norouzi et al. 2014 (ConSE: from a tagger's tags to any label).
 
 Conventions: features are (segments, layers, dim), label vectors (labels, d).
 """
@@ -9,10 +10,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from mer_utils.labels.space import LabelSpace
 from mer_utils.projector.networks import RidgeProjector
+from mer_utils.projector.training import TrainingData
+from mer_utils.sound import musicnn
 
-ROWS = 8192  # of features that a ridge looks at together
+ROWS = 8192  # looked at together: all features in double precision may not fit into memory
 
 
 def fit_ridge(
@@ -25,30 +30,30 @@ def fit_ridge(
 ) -> RidgeProjector:
     """The linear map W with the least Σ w‖(x − x̄)W − t‖² + penalty·v·‖W‖², in closed form.
 
-    values: (n, layers, dim) features; put them on one scale first (models.statistics), as the
-        penalty treats all alike.
+    values: (n, layers, dim) features; put them on one scale first, as the penalty treats all alike.
     targets: (n, d) where each should land: its centred targets times the centred label vectors.
-    penalty: in units of v, the features' mean variance; more is smoother, 0 is least squares.
+    penalty: 0 or more, in units of v, the features' mean variance; more is smoother, 0 is least
+        squares.
     weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
     blocks: widths of the parts of which the features consist, in order; every part then counts the
         same, however wide it is (its features are divided by the root of its width). One if None.
     keep_length: of the projector.
     Returns the projector; the features' weighted mean x̄ is kept as its offset.
     """
-    if len(values) != len(targets) or len(values) == 0:
+    if not len(values) == len(targets) > 0:
         raise ValueError(
             f"fit_ridge got {len(values)} items of features and {len(targets)} targets; it needs "
             "one target an item, and at least one item"
         )
-    if penalty < 0:
-        raise ValueError(f"the ridge penalty is {penalty}; it must be 0 or more")
     x = values.flatten(1)  # (n, layers * dim)
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
     w = (w / w.sum())[:, None]  # (n, 1)
-    # in parts, as all features in double precision may not fit into memory
     parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     offset = torch.stack([(w[part] * x[part].double()).sum(0) for part in parts]).sum(0)
-    scale = _block_scale(x.shape[1], blocks)  # (layers * dim,)
+    scale = torch.ones(x.shape[1], dtype=torch.float64)  # of each feature
+    if blocks is not None:
+        widths = torch.tensor(list(blocks))
+        scale = widths.double().rsqrt().repeat_interleave(widths)
     gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
     aim = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64)
     for part in parts:
@@ -60,35 +65,69 @@ def fit_ridge(
         solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
     else:  # without a penalty there may be more features than items
         solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
-    projector = RidgeProjector(
-        values.shape[1], values.shape[2], targets.shape[1], keep_length=keep_length
-    )
+    projector = RidgeProjector(*values.shape[1:], targets.shape[1], keep_length=keep_length)
     projector.weight.copy_((scale[:, None] * solution).float())
     projector.offset.copy_(offset.float())
     return projector
 
 
-def _block_scale(width: int, blocks: Sequence[int] | None) -> Tensor:
-    """One over the root of each feature's block's width: (width,) float64."""
-    if blocks is None:
-        return torch.ones(width, dtype=torch.float64)
-    if sum(blocks) != width:
-        raise ValueError(
-            f"blocks of {list(blocks)} features make {sum(blocks)}, but there are {width}"
-        )
-    widths = torch.tensor(list(blocks))
-    return widths.double().rsqrt().repeat_interleave(widths)
+def fit_ridge_to(
+    data: Sequence[TrainingData],
+    penalty: float,
+    label_penalty: float | None = None,
+    blocks: Sequence[int] | None = None,
+    keep_length: bool = True,
+) -> RidgeProjector:
+    """Closed-form map to (targets − their mean) · (label vectors − their mean, unit length).
+
+    Every dataset counts the same. Tracks that a network would validate on are used as well:
+    there is nothing to stop early. Training segments are projected to a root mean square length
+    of 1, so that scores of different label spaces are on one scale.
+
+    label_penalty: as in `label_smoother`; the other arguments as in `fit_ridge`.
+    """
+    values, aims, unit_vectors = [], [], []
+    for part in data:
+        vectors = part.target_vectors - part.target_vectors.mean(0)
+        unit_vectors.append(functional.normalize(vectors, dim=1))  # (labels, d)
+        targets = part.targets.float()
+        centred = targets - part.weight @ targets[part.track]  # (tracks, labels)
+        values.append(part.values - torch.tensordot(part.weight, part.values, 1))
+        aims.append((centred @ unit_vectors[-1])[part.track])  # (segments, d)
+    x, weight = torch.cat(values), torch.cat([part.weight for part in data])
+    aim = torch.cat(aims) @ label_smoother(torch.cat(unit_vectors), label_penalty)
+    projector = fit_ridge(x, aim, penalty, weight, blocks, keep_length)
+    squares = projector(x).square().sum(1)  # (segments,)
+    length = ((weight * squares).sum() / weight.sum()).sqrt()
+    if length > 0:
+        projector.weight /= length
+    return projector
 
 
 def label_smoother(vectors: Tensor, penalty: float | None) -> Tensor:
     """(EᵀE + β·I)⁻¹ over all training labels E (labels, d) of unit length: (d, d).
 
-    Romera-Paredes & Torr 2015, the second penalty; the identity if there is none.
+    Romera-Paredes & Torr 2015, the second penalty, above 0; the identity if it is None.
     """
     identity = torch.eye(vectors.shape[1], dtype=torch.float64)
     if penalty is None:
         return identity.float()
-    if penalty <= 0:
-        raise ValueError(f"the label penalty is {penalty}; it must be above 0, or None")
     gram = vectors.T.double() @ vectors.double()  # (d, d)
     return torch.linalg.inv(gram + penalty * identity).float()
+
+
+def bridge_tags(space: LabelSpace, encoder: dict, layers: int, dim: int) -> RidgeProjector:
+    """Each tag's standardised log probability times the tag's vector, summed over the tags.
+
+    ConSE (Norouzi et al. 2014) with all tags instead of the best few. Raises ValueError for
+    features without musicnn's tags.
+    """
+    if list(encoder.get("columns", ()))[:1] != ["tags"]:
+        raise ValueError(
+            "the tag bridge needs features that begin with musicnn's tags, those of the encoder "
+            f"'musicnn+cues'; these are of {encoder.get('name')!r}"
+        )
+    vectors = torch.from_numpy(space.vectors(musicnn.TAGS))  # (tags, d)
+    projector = RidgeProjector(layers, dim, vectors.shape[1])
+    projector.weight[: len(vectors)] = vectors
+    return projector

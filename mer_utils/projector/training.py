@@ -6,14 +6,11 @@ the validation score stalls. Unlike the authors' code: every track counts the sa
 (`Method.weighting` has theirs), negatives are drawn without replacement and with a seed, the
 validation score is the mean over the training datasets (never the unseen one), and the weights of
 the best epoch are kept.
-
-Conventions: everything a step needs lies in tensors made once; a step draws all its random
-numbers for the whole batch at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,6 +25,8 @@ from mer_utils.projector.networks import Projector
 
 Loss = Literal["triplet", "contrastive"]
 Weighting = Literal["tracks", "segments"]
+LEAST = {"epochs": 1, "patience": 0, "batch_size": 1, "negatives": 1, "margin": 0}
+LEAST |= {"learning_rate": 1e-12, "weight_decay": 0, "temperature": 1e-6, "alignment_weight": 0}
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,12 @@ class TrainingSettings:
         """Refuse what would train something else than was meant."""
         for name, choices in (("loss", get_args(Loss)), ("alignment_variant", get_args(Variant))):
             value = getattr(self, name)
-            if value not in choices and not (name == "loss" and callable(value)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; there are {choices}")
-        least = {"epochs": 1, "patience": 0, "batch_size": 1, "negatives": 1}
-        least |= {"weight_decay": 0, "margin": 0, "alignment_weight": 0}
-        for name, low in least.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {low} or more")
-        for name in ("learning_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            if value not in choices and not callable(value):
+                raise ValueError(f"{name} is {value!r}; there are {choices}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if not value >= least:
+                raise ValueError(f"{name} is {value!r}; it must be {least} or more")
 
 
 @dataclass(frozen=True)
@@ -95,10 +90,10 @@ class TrainingData:
     validation: Tensor
     weight: Tensor
 
-    def to(self, device: torch.device) -> "TrainingData":
+    def to(self, device: str) -> "TrainingData":
         """The same data on another device."""
         tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return TrainingData(name=self.name, **tensors)
+        return replace(self, **tensors)
 
     def training_segments(self) -> Tensor:
         """Segments that training can use: (n,) int.
@@ -108,7 +103,7 @@ class TrainingData:
         """
         count = self.targets.sum(1)
         usable = (count > 0) & (count < self.targets.shape[1]) & ~self.validation
-        segments = usable[self.track].nonzero().flatten()  # (segments,) bool -> (n,)
+        segments = usable[self.track].nonzero().flatten()
         if len(segments) == 0:
             raise ValueError(
                 f"{self.name}: no segment to train on: of {len(self.targets)} tracks, "
@@ -141,7 +136,7 @@ def seeded(seed: int) -> Iterator[None]:
 def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
     """The mean vector of each item's labels; zero for an item that has none.
 
-    membership: (items, labels) bool or float; vectors: (labels, d). Returns (items, d).
+    membership: (items, labels) bool; vectors: (labels, d). Returns (items, d).
     """
     membership = membership.to(vectors.dtype)
     return membership @ vectors / membership.sum(1, keepdim=True).clamp(min=1)
@@ -155,7 +150,7 @@ def draw_negatives(targets: Tensor, count: int, generator: torch.Generator) -> T
     Returns (items, labels) bool, the drawn labels.
     """
     keys = torch.rand(targets.shape, generator=generator, device=targets.device)
-    keys = keys.masked_fill(targets, -1.0)  # (items, labels): own labels come last
+    keys = keys.masked_fill(targets, -1.0)  # own labels come last
     first = keys.topk(min(count, targets.shape[1]), dim=1).indices  # (items, count)
     return torch.zeros_like(targets).scatter(1, first, True) & ~targets
 
@@ -167,7 +162,7 @@ def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cycle(
-    segments: Tensor, batch_size: int, generator: torch.Generator, weight: Tensor | None = None
+    segments: Tensor, batch_size: int, generator: torch.Generator, weight: Tensor
 ) -> Iterator[Tensor]:
     """Batches of segments for ever, all of one size.
 
@@ -175,10 +170,10 @@ def cycle(
     round begins the first batch of the next, so that none is left out. Else each is drawn as often
     as it weighs, with replacement.
 
-    segments: (n,) int; weight: (n,) how much each counts; all alike if None.
+    segments: (n,) int; weight: (n,) how much each counts.
     """
     batch_size = min(batch_size, len(segments))
-    while weight is not None and (weight != weight[0]).any():
+    while (weight != weight[0]).any():
         yield segments[torch.multinomial(weight, batch_size, True, generator=generator)]
     rest = segments[:0]
     while True:
@@ -202,42 +197,33 @@ def step_losses(
     batches: for each dataset, (batch,) int segments.
     Returns two scalars.
     """
-    triplet = torch.zeros((), device=batches[0].device)
+    total = torch.zeros((), device=batches[0].device)
     projections, clusters = [], []
     for part, batch in zip(data, batches, strict=True):
         targets = part.targets[part.track[batch]]  # (batch, labels)
         projected = projector(part.values[batch])  # (batch, d)
+        vectors = part.target_vectors
         if settings.loss == "contrastive":
-            triplet = triplet + contrastive_loss(
-                projected, part.target_vectors, targets, settings.temperature
-            )
+            total = total + contrastive_loss(projected, vectors, targets, settings.temperature)
         else:
-            positive = mean_vectors(targets, part.target_vectors)
+            positive = mean_vectors(targets, vectors)
             drawn = draw_negatives(targets, settings.negatives, generator)
-            negative = mean_vectors(drawn, part.target_vectors)
+            negative = mean_vectors(drawn, vectors)
             loss = settings.loss if callable(settings.loss) else triplet_loss
-            triplet = triplet + loss(projected, positive, negative, settings.margin)
+            total = total + loss(projected, positive, negative, settings.margin)
         projections.append(projected)
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:
-        return triplet, torch.zeros_like(triplet)
-    alignment = alignment_loss(
-        torch.cat(projections),
-        torch.cat(clusters),
-        settings.alignment_weight,
-        settings.alignment_variant,
-    )
-    return triplet, alignment
+        return total, torch.zeros_like(total)
+    weight, variant = settings.alignment_weight, settings.alignment_variant
+    return total, alignment_loss(torch.cat(projections), torch.cat(clusters), weight, variant)
 
 
 @torch.inference_mode()
 def project(projector: Projector, values: Tensor, batch_size: int = 4096) -> Tensor:
     """Project all segments, in evaluation mode: (segments, layers, dim) to (segments, d)."""
-    training = projector.training
     projector.eval()
-    projected = torch.cat([projector(part) for part in values.split(batch_size)])
-    projector.train(training)
-    return projected
+    return torch.cat([projector(part) for part in values.split(batch_size)])
 
 
 def validation_score(projector: Projector, part: TrainingData) -> float:
@@ -246,11 +232,17 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     NaN if no label has both a positive and a negative among them.
     """
     rows = part.validation[part.track].nonzero().flatten()
+    if len(rows) == 0:
+        return float("nan")
     scores = projector.compare(project(projector, part.values[rows]), part.label_vectors)
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
     per_track = metrics.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
-    aucs = metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy())
-    return float(np.nanmean(aucs)) if np.isfinite(aucs).any() else float("nan")
+    return _mean(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy()))
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of what is known, NaN if nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def train(
@@ -258,13 +250,11 @@ def train(
     data: Sequence[TrainingData],
     settings: TrainingSettings,
     seed: int = 0,
-    device: str | torch.device | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train a projector in place; it ends with the weights of its best epoch.
+    """Train a projector in place, on a GPU if there is one; it ends with its best epoch's weights.
 
     data: the training datasets; the unseen dataset is not among them.
-    device: where to train; a GPU if there is one, if None.
     progress: show a bar.
     Returns a table, one row an epoch: loss, triplet, alignment, learning rate, validation (mean
     macro ROC-AUC over the datasets' validation tracks) and one validation column a dataset. Its
@@ -274,47 +264,40 @@ def train(
     """
     if not data:
         raise ValueError("no training dataset was given")
-    home = next(projector.parameters()).device
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     projector.to(device)
     data = [part.to(device) for part in data]
     generator = torch.Generator(device).manual_seed(seed)
     segments = [part.training_segments() for part in data]
-    batches = [
+    steps = max(-(-len(rows) // settings.batch_size) for rows in segments)
+    cycles = [
         cycle(rows, settings.batch_size, generator, part.weight[rows])
         for part, rows in zip(data, segments, strict=True)
     ]
-    steps = max(-(-len(part) // settings.batch_size) for part in segments)
     optimizer = torch.optim.AdamW(
         projector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="max", factor=0.2, patience=10, cooldown=5
     )
-    rows, best, best_epoch, best_weights = [], -np.inf, settings.epochs - 1, None
+    history, best, best_epoch, best_weights = [], -np.inf, settings.epochs - 1, None
     with seeded(seed), progress_bar(total=settings.epochs, show=progress, leave=False) as bar:
         for epoch in range(settings.epochs):
             projector.train()
             sums = torch.zeros(2, device=device)
             for _ in range(steps):
-                triplet, alignment = step_losses(
-                    projector, data, [next(batch) for batch in batches], settings, generator
-                )
+                batches = [next(batch) for batch in cycles]
+                losses = torch.stack(step_losses(projector, data, batches, settings, generator))
                 optimizer.zero_grad()
-                (triplet + alignment).backward()
+                losses.sum().backward()
                 optimizer.step()
-                sums += torch.stack([triplet.detach(), alignment.detach()])
+                sums += losses.detach()
             triplet, alignment = (sums / steps).tolist()
-            validation = [
-                validation_score(projector, part) if part.validation.any() else float("nan")
-                for part in data
-            ]
-            score = float(np.nanmean(validation)) if np.isfinite(validation).any() else float("nan")
+            validation = {f"validation {p.name}": validation_score(projector, p) for p in data}
+            score = _mean(list(validation.values()))
             row = {"epoch": epoch, "loss": triplet + alignment, "triplet": triplet}
             row |= {"alignment": alignment, "learning_rate": optimizer.param_groups[0]["lr"]}
-            row |= {"validation": score}
-            row |= {f"validation {p.name}": v for p, v in zip(data, validation, strict=True)}
-            rows.append(row)
+            history.append(row | {"validation": score} | validation)
             bar.update()
             bar.set_postfix(loss=f"{row['loss']:.3f}", validation=f"{score:.3f}")
             if score > best:
@@ -326,7 +309,7 @@ def train(
                     break
     if best_weights is not None:
         projector.load_state_dict(best_weights)
-    projector.eval().to(home)
-    history = pd.DataFrame(rows)
-    history.attrs["best_epoch"] = best_epoch
-    return history
+    projector.eval().cpu()
+    table = pd.DataFrame(history)
+    table.attrs["best_epoch"] = best_epoch
+    return table
