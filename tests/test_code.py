@@ -241,7 +241,7 @@ ENCODERS = {
     ("place", "changed"),
     [
         ("sound.musicnn.log_mel", {"musicnn", "cues"}),
-        ("sound.musicnn.read_bundle", {"musicnn", "cues"}),
+        ("sound.musicnn.Musicnn._fill", {"musicnn", "cues"}),
         ("sound.acoustics.tempo", {"cues"}),
         ("sound.cues.QUIETEST", {"cues"}),
         ("sound.mert.Mert.pooled", {"mert"}),
@@ -253,6 +253,7 @@ ENCODERS = {
         ("sound.features._finalise", set()),
         ("sound.features._read_record", set()),
         ("sound.mert.find_checkpoint", set()),
+        ("sound.musicnn.find_weights", set()),
         ("sound.musicnn.log_tags", set()),
         ("projector.training.train", set()),
     ],
