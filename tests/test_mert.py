@@ -153,18 +153,6 @@ def test_every_state_is_that_of_an_independent_computation(
     np.testing.assert_allclose(pooled, expected.mean(2), rtol=1e-5, atol=5e-6)
 
 
-def test_transformers_own_states_agree_but_for_the_final_norm(norm_after, norm_before):
-    waveform = noise(1)
-    for folder in (norm_after, norm_before):
-        network = load(folder).network
-        with torch.inference_mode():
-            theirs = network.model(torch.from_numpy(waveform), output_hidden_states=True)
-        ours = network.frames(torch.from_numpy(waveform[0]))
-        for layer in range(4):
-            torch.testing.assert_close(ours[layer], theirs.hidden_states[layer][0])
-        torch.testing.assert_close(ours[4], theirs.last_hidden_state[0])
-
-
 @pytest.mark.parametrize("layers", [(3, 1), (0,)])
 def test_layers_come_in_the_order_asked_for_and_nothing_runs_beyond_the_last(norm_before, layers):
     some = load(norm_before, layers)
@@ -254,8 +242,7 @@ LAST = "encoder.layers.3.attention.q_proj.bias"
         ({"config": {"conv_pos_batch_norm": True}}, "conv_pos_batch_norm is True"),
         ({"config": {"model_type": "wav2vec2"}}, "wav2vec2"),
         ({"config": random_mert.mert_config("330m")}, "load it as 'mert-v1-330m'"),
-        ({"preprocessor": {"do_normalize": None}}, "do_normalize None"),
-        ({"preprocessor": {"sampling_rate": 16_000}}, "16000.* 24000"),
+        ({"preprocessor": {"sampling_rate": 16_000}}, r"sampling_rate is 16000.* 24000"),
         ({"tensors": {LAST: None}}, rf"(?s)Missing.*{LAST}"),
         ({"tensors": {"layer_norm.bias": torch.zeros(32)}}, r"(?s)Unexpected.*layer_norm\.bias"),
         ({"tensors": {LAST: torch.zeros(31)}}, rf"(?s)mismatch.*{LAST}.*31"),

@@ -15,10 +15,10 @@ padded: the group norm over time would let the padding change every frame.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +40,6 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
 PRECISIONS = ("float32", "bfloat16")
 
-
 PUBLISHED = {
     "mert-v1-95m": ("m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", 12),
     "mert-v1-330m": ("m-a-p/MERT-v1-330M", "0e06c986db0527c0fd1b47181c40f006805e3de0", 24),
@@ -58,11 +57,19 @@ ARCHITECTURE = (
 # fmt: on
 """Keys of the configuration that decide the network; MERT and HuBERT share their defaults."""
 
-NOT_COVERED = ("feature_extractor_cqt", "deepnorm", "conv_pos_batch_norm")
-"""Keys of the configuration that must be false: HubertModel has another network, or none."""
+EXPECTED = {
+    "model_type": "mert_model",
+    "sampling_rate": SAMPLE_RATE,
+    "feature_extractor_cqt": False,
+    "deepnorm": False,
+    "conv_pos_batch_norm": False,
+}
+"""What a checkpoint must say: of anything else HubertModel has another network, or none."""
 
 UNUSED = ("masked_spec_embed", "final_proj", "label_embs_concat")
 """First parts of the names of tensors that only training needs; they are left out knowingly."""
+
+_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,37 +235,26 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     Raises ValueError for a configuration that is no MERT v1 called `name` or that HuBERT does not
     cover.
     """
-    path = folder / CONFIG
-    config, preprocessor = read_json(path), read_json(folder / PREPROCESSOR)
-    if config.get("model_type") != "mert_model":
-        raise ValueError(
-            f"{path}: model_type is {config.get('model_type')!r}, expected 'mert_model' (MERT's)"
-        )
-    for key in NOT_COVERED:
-        if config.get(key):
+    found = read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
+    for key, value in EXPECTED.items():
+        if (found.get(key) or value) != value:
             raise ValueError(
-                f"{path}: {key} is {config[key]!r}, a variant of MERT that HubertModel does not "
-                "cover; take a checkpoint where it is false, such as MERT-v1-95M"
+                f"{folder}: {key} is {found[key]!r}, expected {value!r}; HubertModel covers no "
+                "other variant of MERT, take one such as MERT-v1-95M"
             )
     for other, (_, _, count) in PUBLISHED.items():
-        if other != name and config.get("num_hidden_layers") == count:
+        if other != name and found.get("num_hidden_layers") == count:
             raise ValueError(
-                f"{path}: {count} layers are those of {other}, but {name} was asked for; load it "
+                f"{folder}: has the {count} layers of {other}, but {name} was asked for; load it "
                 f"as {other!r}"
             )
-    rate, normalize = preprocessor.get("sampling_rate"), preprocessor.get("do_normalize")
-    if rate != SAMPLE_RATE or not isinstance(normalize, bool):
-        raise ValueError(
-            f"{folder / PREPROCESSOR}: sampling_rate is {rate!r} and do_normalize {normalize!r}, "
-            f"expected {SAMPLE_RATE} and true or false; this is not the processor of a MERT v1"
-        )
     hubert = transformers.HubertConfig(
-        **{key: config[key] for key in ARCHITECTURE if key in config},
+        **{key: found[key] for key in ARCHITECTURE if key in found},
         mask_time_prob=0.0,  # no masking, hence no tensor for it
         mask_feature_prob=0.0,
         attn_implementation="sdpa",
     )
-    return hubert, normalize
+    return hubert, found.get("do_normalize", True)  # the processor's own default
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:
@@ -274,14 +270,7 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         else:
             tensors = torch.load(weights, map_location="cpu", weights_only=True)
         tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        AttributeError,  # a value without .float(): no tensor
-    ) as error:
+    except (*_UNREADABLE, AttributeError) as error:  # what has no .float() is no tensor
         raise ValueError(
             f"{weights}: cannot be read as tensors only ({' '.join(str(error).split())[:200]}); it "
             "may be cut short, a Git LFS pointer, or hold more than tensors: download it again"
