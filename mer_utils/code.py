@@ -49,7 +49,8 @@ def hash_of(things: Iterable[object], leave_out: Collection[str] = ()) -> str:
 
 def files_hash(paths: Iterable[Path]) -> str:
     """A short hash of what Python files do, as they lie on disk."""
-    return _digest(sorted((path.name, _file(path.read_text(encoding="utf-8"))) for path in paths))
+    trees = [(path.name, _tree(ast.parse(path.read_text(encoding="utf-8")))) for path in paths]
+    return _digest(sorted((name, _digest(tree)) for name, tree in trees))
 
 
 def described(settings: object) -> object:
@@ -214,11 +215,6 @@ def _function(code: CodeType) -> str:
     linecache.checkcache(code.co_filename)
     text = "".join(linecache.getlines(code.co_filename))
     return _written(text).get(code) or _bytecode(code)
-
-
-@lru_cache(maxsize=128)
-def _file(text: str) -> str:
-    return _digest(_tree(ast.parse(text)))
 
 
 @lru_cache(maxsize=128)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn nee
     from transformers import HubertConfig, HubertModel
 
 SAMPLE_RATE = 24_000
-SEGMENT_SECONDS = 10.0  # the paper's
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
 PRECISIONS = ("float32", "bfloat16")
@@ -91,7 +90,7 @@ class Mert:
     weights_sha256: str
 
     sample_rate = SAMPLE_RATE
-    segment_seconds = SEGMENT_SECONDS
+    segment_seconds = 10.0  # the paper's
 
     @property
     def dim(self) -> int:

@@ -52,8 +52,6 @@ PARTS = {"tags": slice(0, 50), "penultimate": slice(50, 250), "pooled": slice(25
 SAMPLE_RATE = 16_000
 FFT_SIZE, HOP, MEL_BANDS = 512, 256, 96
 WINDOW_FRAMES = 187
-SEGMENT_SECONDS = 9.0
-MINIMUM_SAMPLES = SAMPLE_RATE  # below 1 s most of what the temporal filters see is zeros
 
 DATA = ".data-00000-of-00001"
 DATA_SHA256 = "8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6"
@@ -67,8 +65,8 @@ class Musicnn(nn.Module):
     """
 
     sample_rate = SAMPLE_RATE
-    segment_seconds = SEGMENT_SECONDS
-    minimum_samples = MINIMUM_SAMPLES
+    segment_seconds = 9.0
+    minimum_samples = SAMPLE_RATE  # below 1 s most of what the temporal filters see is zeros
     layers = ("all",)
     dim = PARTS["pooled"].stop
 

@@ -29,8 +29,6 @@ SIZES = {
     "95m": (768, 12, 12, 3072, [512] * 7, 128, 16),
     "330m": (1024, 24, 16, 4096, [512] * 7, 128, 16),
 }
-
-
 WEIGHT_NORMS = {
     "weight_g": ("weight_g", "weight_v"),
     "parametrizations": ("parametrizations.weight.original0", "parametrizations.weight.original1"),
