@@ -19,7 +19,7 @@ import inspect
 import linecache
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache, cached_property, lru_cache, partial
 from importlib import import_module
 from itertools import takewhile
@@ -49,7 +49,8 @@ def hash_of(things: Iterable[object], leave_out: Collection[str] = ()) -> str:
 
 def files_hash(paths: Iterable[Path]) -> str:
     """A short hash of what Python files do, as they lie on disk."""
-    return _digest(sorted((path.name, _file(path.read_text(encoding="utf-8"))) for path in paths))
+    trees = [(path.name, _tree(ast.parse(path.read_text(encoding="utf-8")))) for path in paths]
+    return _digest(sorted((name, _digest(tree)) for name, tree in trees))
 
 
 def described(settings: object) -> object:
@@ -217,11 +218,6 @@ def _function(code: CodeType) -> str:
 
 
 @lru_cache(maxsize=128)
-def _file(text: str) -> str:
-    return _digest(_tree(ast.parse(text)))
-
-
-@lru_cache(maxsize=128)
 def _written(text: str) -> dict[CodeType, str]:
     """The functions in a source text, as they are compiled, each with the hash of its tree."""
     try:
@@ -293,12 +289,11 @@ def _call(
     function: Callable, things: tuple, sent: Mapping, code: Mapping[str, str], *arguments: object
 ) -> object:
     """What `portable` runs in the worker."""
-    before = {}
-    try:
+    with ExitStack() as stack:
         for place, value in sent.items():
             here = resolve_name(place)
             if here is not value and (callable(value) or _told(here) != _told(value)):
-                before[place] = here
+                stack.callback(setattr, _owner(place), place.rpartition(".")[2], here)
                 setattr(_owner(place), place.rpartition(".")[2], value)
         here = _bytecodes(reached(things))
         other = sorted(p for p in {**code, **here} if code.get(p) != here.get(p))
@@ -309,9 +304,6 @@ def _call(
                 "process"
             )
         return function(*arguments)
-    finally:
-        for place, value in before.items():
-            setattr(_owner(place), place.rpartition(".")[2], value)
 
 
 def _owner(place: str) -> ModuleType | type | None:

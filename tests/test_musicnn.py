@@ -1,7 +1,6 @@
 """musicnn: parity with the original network, and the checks that need real music."""
 
 import ast
-import shutil
 from importlib import metadata
 
 import numpy as np
@@ -9,12 +8,9 @@ import pytest
 import soundfile
 import soxr
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mer_utils import sound
-from mer_utils.corpus import demo
 from mer_utils.sound import musicnn
 
 RATE = 16_000
@@ -79,21 +75,11 @@ def encoder():
     return sound.load_encoder("musicnn", device="cpu")
 
 
-@pytest.fixture(scope="module")
-def weights():
-    return musicnn.read_weights()
-
-
 def test_parity_with_the_original(encoder):
     features = encoder(tones()[None])
     assert features.shape == (1, 1, 1756)
     assert features.dtype == np.float32
     parts = {name: features[0, 0, columns] for name, columns in musicnn.PARTS.items()}
-    assert {name: len(part) for name, part in parts.items()} == {
-        "tags": 50,
-        "penultimate": 200,
-        "pooled": 1506,
-    }
     np.testing.assert_allclose(parts["tags"], ORIGINAL_TAGS, atol=2e-6)
     np.testing.assert_allclose(parts["penultimate"][:10], ORIGINAL_PENULTIMATE_START, atol=2e-5)
     np.testing.assert_allclose(parts["penultimate"].std(), 0.663764, atol=1e-5)
@@ -109,27 +95,12 @@ def test_parity_of_the_spectrogram_with_the_original(encoder):
         np.testing.assert_allclose(spectrogram[frame, [0, 10, 30, 60, 95]], bands, atol=5e-4)
 
 
-def test_spectrogram_of_a_steady_tone_by_hand():
-    frequency = 64 * RATE / 512  # the middle of FFT bin 64
-    wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(RATE) / RATE)
-    mel = musicnn.mel_bands()
-    power = np.zeros(257)
-    power[64] = (0.5 * 256 / 2) ** 2  # half the amplitude times the sum of the window
-    power[[63, 65]] = (0.5 * 256 / 4) ** 2  # a Hann window leaks half of that to its neighbours
-    expected = np.log10(10_000 * (mel.numpy() @ power) + 1)
-    spectrogram = musicnn.log_mel(torch.from_numpy(wave.astype(np.float32)), mel)
-    np.testing.assert_allclose(spectrogram[30], expected, atol=5e-3)
-
-
 def test_loud_music_does_not_overflow_float16(encoder):
     """The power passes through float16, but its product with 10,000 must not."""
     loud = np.sign(np.sin(2 * np.pi * 200 * np.arange(3 * RATE) / RATE)).astype(np.float32)
     spectrogram = musicnn.log_mel(torch.from_numpy(loud), encoder.network.mel)
     assert spectrogram.max() > np.log10(65504)
     assert np.isfinite(encoder(loud[None])).all()
-
-
-# ---- windows -------------------------------------------------------------------------------------
 
 
 def test_the_segment_is_three_windows_and_the_mean_is_over_them(encoder):
@@ -139,14 +110,12 @@ def test_the_segment_is_three_windows_and_the_mean_is_over_them(encoder):
     np.testing.assert_allclose(frames.mean(1), encoder(tones()[None])[0], rtol=1e-5, atol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
-@given(frames=st.integers(1, 800))
-def test_windows_follow_one_another(frames):
+@pytest.mark.parametrize(("frames", "count"), [(1, 1), (187, 1), (373, 1), (374, 2), (563, 3)])
+def test_windows_follow_one_another(frames, count):
     spectrogram = torch.arange(frames * 96.0).reshape(frames, 96)
     windows = musicnn.cut_windows(spectrogram)
-    assert windows.shape[1] == min(frames, 187)
-    assert len(windows) == max(1, frames // 187)
-    assert torch.equal(windows.reshape(-1, 96), spectrogram[: len(windows) * windows.shape[1]])
+    assert windows.shape == (count, min(frames, 187), 96)
+    assert torch.equal(windows.reshape(-1, 96), spectrogram[: count * windows.shape[1]])
 
 
 def test_a_short_clip_is_one_shorter_window_and_less_than_a_second_is_refused(encoder):
@@ -154,31 +123,14 @@ def test_a_short_clip_is_one_shorter_window_and_less_than_a_second_is_refused(en
     assert encoder.frames(clip).shape == (1, 1, 1756)
     whole = encoder(tones()[None, : 3 * RATE])[0, 0, :50]
     assert np.corrcoef(encoder(clip[None])[0, 0, :50], whole)[0, 1] > 0.9
-    with pytest.raises(ValueError, match=r"15999 samples \(1\.000 s\), but .* at least 16000"):
+    with pytest.raises(ValueError, match=r"15999 samples .* at least 16000"):
         encoder(tones()[None, : RATE - 1])
 
 
 def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
-    waveforms = np.stack([tones()[: 4 * RATE], tones()[RATE : 5 * RATE], tones()[-4 * RATE :]])
+    waveforms = np.stack([tones()[: 4 * RATE], tones()[RATE : 5 * RATE]])
     alone = np.concatenate([encoder(waveform[None]) for waveform in waveforms])
     np.testing.assert_array_equal(encoder(waveforms), alone)
-
-
-# ---- layers and tags -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("layer", "dim"), [("tags", 50), ("penultimate", 200), ("pooled", 1506)])
-def test_one_layer_is_its_columns_of_all(encoder, layer, dim):
-    one = sound.load_encoder("musicnn", layers=(layer,), device="cpu")
-    assert (one.layers, one.dim) == ((layer,), dim)
-    clip = tones()[None, : 3 * RATE]
-    np.testing.assert_array_equal(one(clip), encoder(clip)[..., musicnn.PARTS[layer]])
-
-
-@pytest.mark.parametrize("layers", [(), ("tags", "pooled"), ("logits",), (3,)])
-def test_other_layers_are_refused(layers):
-    with pytest.raises(ValueError, match=r"exactly one of .*musicnn\.PARTS"):
-        sound.load_encoder("musicnn", layers=layers)
 
 
 def test_tags_are_those_of_the_wheel():
@@ -199,50 +151,43 @@ def test_logarithm_of_tags():
 # ---- weights -------------------------------------------------------------------------------------
 
 
-def test_number_of_parameters(weights):
-    assert len(weights) == 64
+def test_the_weights_fill_the_network_and_the_callers_random_numbers_go_on():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    network = musicnn.Musicnn()
+    assert torch.equal(torch.rand(3), expected)
+    weights = {name: x for name, x in network.state_dict().items() if x.is_floating_point()}
+    del weights["mel"]
     assert sum(tensor.numel() for tensor in weights.values()) == 792_079
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
-    assert weights["conv2d_1/kernel"].shape == (204, 1, 7, 67)  # (out, in, frames, bands)
-    assert (weights["batch_normalization_9/moving_variance"] > 0).all()
+    assert all((x > 0).all() for name, x in weights.items() if name.endswith("running_var"))
 
 
 def test_files_with_another_hash_are_refused(tmp_path):
-    folder = metadata.distribution("musicnn").locate_file("musicnn/MSD_musicnn")
-    for name in (musicnn.INDEX, musicnn.DATA):
-        shutil.copyfile(folder / name, tmp_path / name)
-    assert len(musicnn.read_weights(tmp_path)) == 64
-    damaged = bytearray((tmp_path / musicnn.DATA).read_bytes())
-    damaged[1000] ^= 1
-    (tmp_path / musicnn.DATA).write_bytes(damaged)
-    with pytest.raises(ValueError, match="has the SHA-256"):
-        sound.load_encoder("musicnn", tmp_path)
-    (tmp_path / musicnn.DATA).unlink()
-    with pytest.raises(FileNotFoundError, match=r"no \.data.*no-deps\.txt"):
+    data = bytearray(musicnn.find_weights().read_bytes())
+    data[1000] ^= 1
+    (tmp_path / musicnn.DATA).write_bytes(data)
+    with pytest.raises(ValueError, match="SHA-256"):
         sound.load_encoder("musicnn", tmp_path)
 
 
-def test_without_the_wheel(monkeypatch):
+def test_without_the_weights(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path}.*no-deps\.txt"):
+        sound.load_encoder("musicnn", tmp_path)
+
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    with pytest.raises(FileNotFoundError, match=r"not installed: pip install --no-deps"):
+    with pytest.raises(FileNotFoundError, match=r"musicnn.*no-deps\.txt"):
         sound.load_encoder("musicnn")
 
 
-def test_another_file_is_no_index(tmp_path):
-    (tmp_path / "index").write_bytes(bytes(100))
-    (tmp_path / "data").write_bytes(b"")
-    with pytest.raises(ValueError, match="not the index of a TensorFlow checkpoint"):
-        musicnn.read_bundle(tmp_path / "index", tmp_path / "data")
-
-
-def test_float32_only_and_no_revision():
-    with pytest.raises(ValueError, match="float32 only"):
-        sound.load_encoder("musicnn", precision="bfloat16")
-    with pytest.raises(ValueError, match="leave revision= out"):
-        sound.load_encoder("musicnn", revision="0" * 40)
+@pytest.mark.parametrize("settings", [{"layers": ("tags",)}, {"precision": "bfloat16"}])
+def test_other_layers_and_precisions_are_refused(settings):
+    with pytest.raises(ValueError, match=r"tags|bfloat16"):
+        sound.load_encoder("musicnn", **settings)
 
 
 # ---- music ---------------------------------------------------------------------------------------
@@ -252,24 +197,8 @@ def correlation_with_training(encoder, features):
     """Of the mean pooled vector with the moving mean that training stored; then in wrong order."""
     pooled = features[:, musicnn.PARTS["pooled"]].mean(0)
     swapped = pooled.reshape(-1, 2)[:, ::-1].reshape(-1)  # mean before largest
-    stored = encoder.network.weights["batch_normalization_9/moving_mean"].numpy()
+    stored = encoder.network.norms[9].running_mean.numpy()
     return np.corrcoef(pooled, stored)[0, 1], np.corrcoef(swapped, stored)[0, 1]
-
-
-def test_the_built_in_corpus_looks_as_music_did_in_training(tmp_path, encoder):
-    features = {}
-    for name in ("demo-mtg", "demo-emotify"):  # electronic, chamber music
-        waveforms = []
-        for path in demo.build(name, 6, 0, tmp_path, workers=1).tracks["audio"]:
-            audio, rate = soundfile.read(path, dtype="float32")
-            waveforms.append(soxr.resample(audio, rate, RATE)[2 * RATE : 11 * RATE])
-        features[name] = encoder(np.stack(waveforms))[:, 0]
-    right, wrong = correlation_with_training(encoder, np.concatenate(list(features.values())))
-    assert right > 0.95
-    assert wrong < 0.5
-    electronic = musicnn.TAGS.index("electronic")
-    sounds = {name: values[:, electronic].mean() for name, values in features.items()}
-    assert sounds["demo-mtg"] > sounds["demo-emotify"]
 
 
 @pytest.mark.real_data

@@ -23,7 +23,6 @@ from mer_utils.sound import audio
 from mer_utils.sound.audio import loudness
 
 SAMPLE_RATE = 24_000  # at which datasets are measured, so that their numbers can be compared
-MINIMUM_SECONDS = 1.0
 
 CUES: dict[str, str] = {
     "loudness": "dB, root mean square relative to full scale",
@@ -37,19 +36,20 @@ CUES: dict[str, str] = {
 
 # How well each of the twelve tones fits a key on the first, in listeners' ratings (Krumhansl &
 # Kessler 1982).
-_KEY_PROFILES = {
-    "major": (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
-    "minor": (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
-}
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 def measure(waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
     """Measure all CUES of a waveform; all but loudness are NaN if it is silent.
 
-    Raises ValueError for a waveform that is not mono, has values that are not finite or is shorter
-    than a second.
+    Raises ValueError for a waveform that is not mono, not finite or shorter than a second.
     """
-    _check(waveform, sample_rate)
+    if waveform.ndim != 1 or len(waveform) < sample_rate or not np.isfinite(waveform).all():
+        raise ValueError(
+            f"a waveform of the shape {waveform.shape}, {np.isfinite(waveform).mean():.0%} of it "
+            f"finite; to be measured it must be mono, of at least a second ({sample_rate} samples)"
+        )
     level = loudness(waveform)
     if np.abs(waveform).max() < audio.SILENCE:
         return dict.fromkeys(CUES, np.nan) | {"loudness": level}
@@ -66,12 +66,12 @@ def measure(waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 
 def measure_dataset(
-    dataset: Dataset, tracks: int | None = None, seconds: float = 30.0, threads: int | None = None
+    dataset: Dataset, tracks: int | None = None, seconds: float = 30.0
 ) -> pd.DataFrame:
-    """Measure the tracks of a dataset that have audio.
+    """Measure the tracks of a dataset that have audio, one a CPU core at a time.
 
     tracks: at most so many, spread evenly over the table; None for all.
-    seconds: of each track, from its start. threads: how many at once; by default one a CPU core.
+    seconds: of each track, from its start.
     Returns a table indexed by track with the columns of CUES.
     Raises audio.AudioError, naming the file, for one that is not readable.
     """
@@ -82,15 +82,16 @@ def measure_dataset(
     def one(path: str) -> dict[str, float]:
         return measure(audio.read(path, SAMPLE_RATE)[: round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        measured = progress_bar(
-            pool.map(one, paths),
-            total=len(paths),
-            desc=f"measure {dataset.name}",
-            unit="track",
-            show=not paths.empty,
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(
+            progress_bar(
+                pool.map(one, paths),
+                total=len(paths),
+                desc=f"measure {dataset.name}",
+                unit="track",
+                show=not paths.empty,
+            )
         )
-        rows = list(measured)
     return pd.DataFrame(rows, index=paths.index, columns=list(CUES))
 
 
@@ -100,17 +101,15 @@ def brightness(waveform: np.ndarray, sample_rate: int) -> float:
     return float(frequency @ power / power.sum())
 
 
-def onset_strength(
-    waveform: np.ndarray, sample_rate: int, hop_seconds: float = 0.01
-) -> tuple[np.ndarray, float]:
+def onset_strength(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
     """How strongly something new sounds at each moment (spectral flux).
 
     The waveform is set to one loudness first; the log-compressed level of 40 bands is followed, and
     what rises from one frame to the next is averaged over the bands.
-    Returns the envelope (frames,) and how many frames a second has.
+    Returns the envelope (frames,) and how many frames a second has, about 100.
     """
     level = waveform / np.sqrt(np.mean(np.square(waveform)))
-    hop = round(hop_seconds * sample_rate)
+    hop = round(0.01 * sample_rate)
     frequency, magnitude = _spectra(level, sample_rate, 0.043, hop)
     edges = np.geomspace(60, 0.45 * sample_rate, 41)
     first_bin = np.unique(np.searchsorted(frequency, edges))  # (bands + 1,)
@@ -149,8 +148,8 @@ def tempo(envelope: np.ndarray, frame_rate: float) -> float:
 
 def chroma(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """How strong each of the twelve tones C, C♯ … B sounds, over all octaves: (12,), sum 1."""
-    frequency, peaks = _peaks(waveform, sample_rate, 0.34, 60, 2000)
-    tone = np.round(_midi(frequency)).astype(int) % 12
+    frequency, peaks = _peaks(waveform, sample_rate, 0.34, 2000, overlap=0.5)
+    tone = np.round(69 + 12 * np.log2(frequency / 440)).astype(int) % 12
     strength = np.bincount(tone, weights=np.sqrt(peaks).sum(axis=1), minlength=12)
     return strength / strength.sum()
 
@@ -161,11 +160,11 @@ def mode(tones: np.ndarray) -> float:
     tones: (12,) as from `chroma`. The correlation with the best of the twelve major keys minus
     that with the best minor key (profiles: Krumhansl & Kessler 1982).
     """
-    best = {
-        name: max(np.corrcoef(np.roll(profile, tonic), tones)[0, 1] for tonic in range(12))
-        for name, profile in _KEY_PROFILES.items()
-    }
-    return float(best["major"] - best["minor"])
+    major, minor = (
+        max(np.corrcoef(np.roll(profile, tonic), tones)[0, 1] for tonic in range(12))
+        for profile in (_MAJOR, _MINOR)
+    )
+    return float(major - minor)
 
 
 def register(waveform: np.ndarray, sample_rate: int) -> float:
@@ -193,7 +192,7 @@ def roughness(waveform: np.ndarray, sample_rate: int) -> float:
     Levelt (1965) in the form of Sethares (1993), weighted by the weaker of the two amplitudes,
     relative to the sum of amplitudes.
     """
-    frequency, peaks = _peaks(waveform, sample_rate, 0.17, 60, 4000, overlap=0)
+    frequency, peaks = _peaks(waveform, sample_rate, 0.17, 4000, overlap=0)
     total = rough = 0.0
     for frame in peaks.T:  # (bins,)
         strongest = np.argsort(-frame, kind="stable")[:20]
@@ -204,23 +203,6 @@ def roughness(waveform: np.ndarray, sample_rate: int) -> float:
         rough += float((np.minimum.outer(amplitude, amplitude) * curve).sum()) / 2
         total += float(amplitude.sum())
     return rough / total
-
-
-def _check(waveform: np.ndarray, sample_rate: int) -> None:
-    if waveform.ndim != 1:
-        raise ValueError(f"a waveform is mono, of shape (samples,), not {waveform.shape}")
-    if len(waveform) < MINIMUM_SECONDS * sample_rate:
-        raise ValueError(
-            f"a waveform of {len(waveform) / sample_rate:.2f} s; at least {MINIMUM_SECONDS:g} s "
-            "are needed to measure it"
-        )
-    if not np.isfinite(waveform).all():
-        raise ValueError("the waveform has values that are not finite")
-
-
-def _midi(frequency: np.ndarray) -> np.ndarray:
-    """Frequencies above 0 Hz as MIDI numbers."""
-    return 69 + 12 * np.log2(frequency / 440)
 
 
 def _spectra(
@@ -235,17 +217,12 @@ def _spectra(
 
 
 def _peaks(
-    waveform: np.ndarray,
-    sample_rate: int,
-    window_seconds: float,
-    low: float,
-    high: float,
-    overlap: float = 0.5,
+    waveform: np.ndarray, sample_rate: int, window_seconds: float, high: float, overlap: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (bins,) from low to high, Hz, and magnitudes (bins, frames), 0 off the peaks."""
+    """Frequencies (bins,) from 60 Hz to `high`, and magnitudes (bins, frames), 0 off the peaks."""
     hop = round(window_seconds * (1 - overlap) * sample_rate)
     frequency, magnitude = _spectra(waveform, sample_rate, window_seconds, hop)
     inner = magnitude[1:-1]
     is_peak = (inner > magnitude[:-2]) & (inner >= magnitude[2:])
-    inside = (frequency[1:-1] >= low) & (frequency[1:-1] <= high)
+    inside = (frequency[1:-1] >= 60) & (frequency[1:-1] <= high)
     return frequency[1:-1][inside], np.where(is_peak, inner, 0)[inside]  # (bins, frames)

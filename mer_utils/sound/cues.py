@@ -10,8 +10,6 @@ Conventions: as musicnn's; the cues are measured on the whole segment at musicnn
 cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ import torch
 from mer_utils.sound import acoustics, musicnn
 from mer_utils.sound.musicnn import Musicnn
 
-NEUTRAL: Mapping[str, float] = {
+NEUTRAL = {
     "tempo": 110.0,
     "activity": 0.0,
     "brightness": 800.0,
@@ -42,37 +40,19 @@ INPUT = ("tags", "penultimate", "cues")
 """The parts that a projector takes (`projector_input`)."""
 
 
-@dataclass(frozen=True, eq=False)
-class MusicnnWithCues:
-    """musicnn with the cues, ready to run; the same interface as `Musicnn`.
+class MusicnnWithCues(Musicnn):
+    """musicnn with the cues, which are measured on the CPU."""
 
-    network: musicnn with its layer "all".
-    """
-
-    network: Musicnn = field(repr=False)
-
-    sample_rate = musicnn.SAMPLE_RATE
-    segment_seconds = musicnn.SEGMENT_SECONDS
-    minimum_samples = musicnn.MINIMUM_SAMPLES
     layers = (LAYER,)
     dim = PARTS["cues"].stop
 
-    @property
-    def device(self) -> torch.device:
-        """Where musicnn's weights are; the cues are measured on the CPU."""
-        return self.network.device
-
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
-        return {**self.network.settings(), "cues": {**NEUTRAL, "loudness": QUIETEST}}
-
-    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) to musicnn's mean over the windows, and the cues: (batch, 1, dim)."""
-        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
+        return {**super().settings(), "cues": {**NEUTRAL, "loudness": QUIETEST}}
 
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to (1, windows, dim); the cues are those of the segment in every window."""
-        heard = self.network.frames(waveform)  # (1, windows, 1756)
+        heard = super().frames(waveform)  # (1, windows, 1756)
         measured = torch.from_numpy(cue_values(waveform.cpu().numpy())).to(heard)  # (cues,)
         return torch.cat([heard, measured.expand(1, heard.shape[1], -1)], dim=2)
 
@@ -84,12 +64,7 @@ def load(
     precision: str = "float32",
 ) -> MusicnnWithCues:
     """Load musicnn with the cues; arguments and errors as in `musicnn.load`."""
-    if layers not in (None, (LAYER,)):
-        raise ValueError(
-            f"musicnn+cues: layers={layers!r}, but it has one layer, ({LAYER!r},); pick columns "
-            "afterwards with cues.PARTS"
-        )
-    return MusicnnWithCues(musicnn.load(checkpoint, ("all",), device, precision))
+    return musicnn.load(checkpoint, layers, device, precision, MusicnnWithCues)
 
 
 def cue_values(waveform: np.ndarray) -> np.ndarray:

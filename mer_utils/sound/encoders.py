@@ -146,21 +146,18 @@ def load_encoder(
     device: str | None = None,
     *,
     precision: str = "float32",
-    revision: str | None = None,
     segment_seconds: float | None = None,
 ) -> Encoder:
     """Load an encoder by name.
 
     name: one of `NAMES`.
-    checkpoint: MERT: a folder, a repository on the Hugging Face Hub, or None for the published
-        weights. musicnn: a folder, or None for the weights in the installed wheel.
+    checkpoint: a folder with the weights; None for the published ones: MERT's from the Hugging
+        Face Hub, musicnn's from the installed wheel.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
-        musicnn: one of ("tags",), ("penultimate",), ("pooled",) and ("all",), which is the default
-        and those three side by side (`sound.musicnn.PARTS` has their columns). musicnn+cues: None.
+        musicnn and musicnn+cues have one layer, whose columns `sound.cues.PARTS` names.
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
     precision: "float32", or for MERT "bfloat16" (autocast; about half the time on a CPU that has
         the instructions, pooled features within a percent).
-    revision: commit of the repository, for MERT weights from the Hub.
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
     """
@@ -169,12 +166,10 @@ def load_encoder(
     chosen = _layers(name, layers)
     on = _device(device)
     if name in ("musicnn", "musicnn+cues"):
-        if revision is not None:
-            raise ValueError(f"{name}: its weights come from a wheel; leave revision= out")
         load = musicnn.load if name == "musicnn" else cues.load
         network = load(checkpoint, chosen, on, precision)
     else:
-        network = mert.load(name, checkpoint, chosen, on, precision, revision)
+        network = mert.load(name, checkpoint, chosen, on, precision)
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
         raise ValueError(
@@ -189,7 +184,6 @@ def load_encoder(
         "layers": list(network.layers),
         "device": str(on),
         "precision": precision,
-        "revision": revision,
         "segment_seconds": seconds,
     }
     return Encoder(name, seconds, network, spec)

@@ -62,7 +62,7 @@ if TYPE_CHECKING:  # importing the encoders takes seconds, and most users of fea
 # gathering and rounding, not how work is resumed and handed out.
 PASSES = ("sound.features._encode", "sound.audio.read")
 # of what loads an encoder: finding its files, which are known by hash
-LEFT_OUT = ("sound.mert.find_checkpoint", "sound.musicnn._checkpoint_files")
+LEFT_OUT = ("sound.mert.find_checkpoint", "sound.musicnn.find_weights")
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = (

@@ -15,43 +15,31 @@ import torch
 
 from mer_utils.storage import replacing, write_json, write_tensors
 
+_SIZE_KEYS = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "conv_dim",
+    "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups",
+)
 SIZES = {
-    "small": {
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "conv_dim": [24] * 7,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-    },
-    "95m": {
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "conv_dim": [512] * 7,
-        "num_conv_pos_embeddings": 128,
-        "num_conv_pos_embedding_groups": 16,
-    },
-    "330m": {
-        "hidden_size": 1024,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-        "conv_dim": [512] * 7,
-        "num_conv_pos_embeddings": 128,
-        "num_conv_pos_embedding_groups": 16,
-    },
+    "small": (32, 4, 4, 64, [24] * 7, 16, 4),
+    "95m": (768, 12, 12, 3072, [512] * 7, 128, 16),
+    "330m": (1024, 24, 16, 4096, [512] * 7, 128, 16),
 }
+WEIGHT_NORMS = {
+    "weight_g": ("weight_g", "weight_v"),
+    "parametrizations": ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+}
+"""The two ways in which the published checkpoints name the size and the direction of a weight."""
 
 
 def write_mert_checkpoint(
     folder: str | Path,
     size: str = "small",
-    norm_before: bool | None = None,
     weight_norm: str = "weight_g",
-    prefix: bool = False,
     file_format: str = "bin",
     do_normalize: bool = False,
     seed: int = 0,
@@ -59,88 +47,59 @@ def write_mert_checkpoint(
 ) -> Path:
     """Write a MERT checkpoint with random weights; gives its folder back.
 
-    size: a key of `SIZES`; norm_before: as v1-330M (None: as the published one of this size).
-    weight_norm: "weight_g" (with "weight_v") or "parametrizations", the two names in use.
-    prefix: put "mert_model." before the network's names, and add a head without it.
+    size: a key of `SIZES`.
+    weight_norm: a key of `WEIGHT_NORMS`.
     file_format: "bin" (pytorch_model.bin) or "safetensors" (model.safetensors).
-    do_normalize: what preprocessor_config.json says.
-    changes: other keys of config.json.
+    do_normalize: what preprocessor_config.json says; changes: other keys of config.json.
     """
     folder = Path(folder)
-    norm_before = size == "330m" if norm_before is None else norm_before
-    config = mert_config(size, do_stable_layer_norm=norm_before, **changes)
-    shapes = mert_tensor_shapes(config, weight_norm)
-    tensors = random_tensors(shapes, seed)
-    if prefix:
-        tensors = {f"mert_model.{name}": tensor for name, tensor in tensors.items()}
-        tensors["final_proj.weight"] = torch.zeros(8, config["hidden_size"])
+    config = mert_config(size, **changes)
+    tensors = random_tensors(mert_tensor_shapes(config, weight_norm), seed)
     write_json(folder / "config.json", config)
-    write_json(
-        folder / "preprocessor_config.json",
-        {
-            "do_normalize": do_normalize,
-            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-            "feature_size": 1,
-            "padding_side": "right",
-            "padding_value": 0,
-            "return_attention_mask": True,
-            "sampling_rate": config["sample_rate"],
-        },
-    )
+    preprocessor = {"do_normalize": do_normalize, "sampling_rate": config["sample_rate"]}
+    write_json(folder / "preprocessor_config.json", preprocessor)
     if file_format == "safetensors":
         write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    elif file_format == "bin":
+    else:
         with replacing(folder / "pytorch_model.bin") as temporary:
             torch.save(tensors, temporary)
-    else:
-        raise ValueError(f"file_format {file_format!r}; there is 'bin' and 'safetensors'")
     return folder
 
 
 def mert_config(size: str = "small", **changes: object) -> dict:
-    """A config.json of MERT v1: the keys and values of MERT-v1-95M, sizes by `SIZES`, changes."""
-    if size not in SIZES:
-        raise ValueError(f"size {size!r}; there is {', '.join(SIZES)}")
+    """What decides in the config.json of MERT v1: sizes by `SIZES`, the rest as MERT-v1-95M."""
     return {
-        "architectures": ["MERTModel"],
         "attention_relax": -1.0,
         "conv_bias": False,
         "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
         "conv_stride": [5, 2, 2, 2, 2, 2, 2],
         "deepnorm": False,
-        "do_stable_layer_norm": False,
+        "do_stable_layer_norm": size == "330m",
         "feat_extract_activation": "gelu",
         "feat_extract_norm": "group",
         "feat_proj_layer_norm": True,
         "feature_extractor_cqt": False,
-        "feature_extractor_cqt_bins": 336,
         "hidden_act": "gelu",
-        "hidden_dropout": 0.1,
         "layer_norm_eps": 1e-05,
         "layerdrop": 0.05,
         "mask_time_prob": 0.05,
         "model_type": "mert_model",
-        "num_feat_extract_layers": 7,
         "sample_rate": 24000,
-        "torch_dtype": "float32",
-        "transformers_version": "4.24.0",
-        **SIZES[size],
+        **dict(zip(_SIZE_KEYS, SIZES[size], strict=True)),
         **changes,
     }
 
 
 def mert_tensor_shapes(config: dict, weight_norm: str = "weight_g") -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors in a checkpoint of MERT v1 with this configuration."""
-    if weight_norm not in ("weight_g", "parametrizations"):
-        raise ValueError(f"weight_norm {weight_norm!r}; there is 'weight_g' and 'parametrizations'")
     width, wide = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, tuple[int, ...]] = {"masked_spec_embed": (width,)}
 
     def linear(name: str, inputs: int, outputs: int) -> None:
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
+        shapes.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
 
     def norm(name: str, channels: int) -> None:
-        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (channels,)
+        shapes.update({f"{name}.weight": (channels,), f"{name}.bias": (channels,)})
 
     channels = 1
     for i, (out, kernel) in enumerate(zip(config["conv_dim"], config["conv_kernel"], strict=True)):
@@ -151,8 +110,7 @@ def mert_tensor_shapes(config: dict, weight_norm: str = "weight_g") -> dict[str,
     linear("feature_projection.projection", channels, width)
 
     position, steps = "encoder.pos_conv_embed.conv.", config["num_conv_pos_embeddings"]
-    old = weight_norm == "weight_g"
-    size, direction = ("weight_g", "weight_v") if old else _PARAMETRIZATIONS
+    size, direction = WEIGHT_NORMS[weight_norm]
     shapes[position + "bias"] = (width,)
     shapes[position + size] = (1, 1, steps)
     shapes[position + direction] = (width, width // config["num_conv_pos_embedding_groups"], steps)
@@ -166,9 +124,6 @@ def mert_tensor_shapes(config: dict, weight_norm: str = "weight_g") -> dict[str,
         linear(f"{layer}.feed_forward.output_dense", wide, width)
         norm(f"{layer}.final_layer_norm", width)
     return shapes
-
-
-_PARAMETRIZATIONS = ("parametrizations.weight.original0", "parametrizations.weight.original1")
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
