@@ -117,11 +117,7 @@ def draw_artist(style: Style, random: Random) -> Artist:
         count = min(3 if role == "kit" else 2, len(programs))
         chosen = random.choice(len(programs), size=count, replace=False)
         palette[role] = tuple(programs[i] for i in sorted(chosen))
-    return Artist(
-        palette=palette,
-        expression=float(random.uniform(0.8, 1.2)),
-        tempo_habit=float(random.normal(0, 0.1)),
-    )
+    return Artist(palette, float(random.uniform(0.8, 1.2)), float(random.normal(0, 0.1)))
 
 
 def draw_cues(point: Point, artist: Artist, random: Random) -> dict[str, float]:
@@ -137,12 +133,7 @@ def draw_cues(point: Point, artist: Artist, random: Random) -> dict[str, float]:
 
 
 def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score:
-    """Compose a piece of 20 to 30 seconds.
-
-    point: valence, arousal, tension in [-1, 1].
-    style, artist: how it is to sound; the artist was drawn from the same style.
-    random: decides all else; the same state gives the same piece.
-    """
+    """Compose a piece of 20 to 30 seconds; the artist was drawn from the same style."""
     plan = _plan(draw_cues(point, artist, random), style, random)
     drafts = {
         "melody": _melody(plan, random),
@@ -152,25 +143,19 @@ def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score
         "unrest": _unrest(plan, random),
         "drums": _drums(plan, random),
     }
-    return Score(
-        parts=tuple(
-            Part(
-                role=role,
-                program=_instrument(role, plan, artist, random),
-                level=_level(role, plan.cues),
-                detune=_detune(role, plan.cues),
-                notes=_perform(role, notes, plan, random),
-            )
-            for role, notes in drafts.items()
-            if notes
-        ),
-        seconds=plan.seconds,
-        tempo=plan.tempo,
-        metre=plan.metre,
-        tonic=plan.tonic,
-        scale=plan.scale,
-        cues=plan.cues,
+    parts = tuple(
+        Part(
+            role=role,
+            program=_instrument(role, plan, artist, random),
+            level=_level(role, plan.cues),
+            # a second copy out of tune: beats make tense music rough
+            detune=max(0.0, 12 * plan.cues["dissonance"] - 2) if role in ("melody", "pad") else 0.0,
+            notes=_perform(role, notes, plan, random),
+        )
+        for role, notes in drafts.items()
+        if notes
     )
+    return Score(parts, plan.seconds, plan.tempo, plan.metre, plan.tonic, plan.scale, plan.cues)
 
 
 def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
@@ -194,9 +179,8 @@ def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
 def _bar_count(bar_seconds: float, random: Random) -> int:
     """Bars for 19 to 28 seconds: a multiple of four if one fits, else even, else any."""
     possible = np.arange(np.ceil(19 / bar_seconds), np.floor(28 / bar_seconds) + 1)
-    even = possible[possible % 2 == 0]
-    four = possible[possible % 4 == 0]
-    return int(random.choice(four if len(four) else even if len(even) else possible))
+    fitting = (possible[possible % size == 0] for size in (4, 2, 1))
+    return int(random.choice(next(bars for bars in fitting if len(bars))))
 
 
 def _draw_scale(mode: float, random: Random) -> str:
@@ -233,34 +217,27 @@ def _chord(
 ) -> tuple[int, ...]:
     """Pitch classes on a degree: a triad, sometimes with a seventh, or dissonant by its cue."""
     steps = SCALES[scale][2]
-    classes = _triad(degree, tonic, steps)
+    classes = [(tonic + steps[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
+    if degree == 4 and steps[2] == 3:  # the fifth degree of a minor scale is made a major chord
+        classes[1] = (classes[0] + 4) % 12
     clash = float(np.clip(0.35 + 0.65 * cues["dissonance"], 0.0, 0.95))
     if random.random() < clash * (0.6 if at_rest else 1.0):
         return _clash(classes, random)
     if random.random() < style.extensions:
         return (*classes, (tonic + steps[(degree + 6) % 7]) % 12)
-    return classes
-
-
-def _triad(degree: int, tonic: int, steps: Sequence[int]) -> tuple[int, ...]:
-    """Thirds stacked on a degree; the fifth degree of a minor scale is made a major chord."""
-    classes = [(tonic + steps[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
-    if degree == 4 and steps[2] == 3:
-        classes[1] = (classes[0] + 4) % 12
     return tuple(classes)
 
 
-def _clash(classes: tuple[int, ...], random: Random) -> tuple[int, ...]:
-    """Make a chord dissonant: diminished, flat ninth, tritone over the root, or a cluster."""
-    root = classes[0]
-    kind = random.choice(4)
-    if kind == 0:
-        return tuple((root + interval) % 12 for interval in (0, 3, 6, 9))
-    if kind == 1:
-        return (*classes, (root + 1) % 12)
-    if kind == 2:
-        return (*classes[:2], (root + 6) % 12, classes[2])
-    return (*classes, (classes[2] + 1) % 12)
+def _clash(classes: Sequence[int], random: Random) -> tuple[int, ...]:
+    """Make a triad dissonant: diminished, flat ninth, tritone over the root, or a cluster."""
+    root, third, fifth = classes
+    kinds = (
+        (root, (root + 3) % 12, (root + 6) % 12, (root + 9) % 12),
+        (root, third, fifth, (root + 1) % 12),
+        (root, third, (root + 6) % 12, fifth),
+        (root, third, fifth, (fifth + 1) % 12),
+    )
+    return kinds[random.choice(4)]
 
 
 def _melody(plan: _Plan, random: Random) -> list[Note]:
@@ -268,7 +245,7 @@ def _melody(plan: _Plan, random: Random) -> list[Note]:
     motifs = [_motif(plan, random) for _ in range(2)]
     order = ((0, 0, 1), (0, 1, 0), (0, 1, 1))[random.integers(3)]
     ladder = _ladder(plan)
-    place = len(ladder) // 2
+    place, top = len(ladder) // 2, len(ladder) - 1
     silent_bars = int(random.integers(3)) if plan.bars >= 8 else 0
     notes: list[Note] = []
     for bar in range(silent_bars, plan.bars):
@@ -280,7 +257,7 @@ def _melody(plan: _Plan, random: Random) -> list[Note]:
             rhythm, moves = rhythm[:early], moves[:early]
         arch = 1 if bar % 4 < 2 else -1
         for i, (onset, move) in enumerate(zip(rhythm, moves, strict=True)):
-            place = _bounded(place + move + (arch if i == 0 else 0), len(ladder))
+            place = top - abs(top - abs(place + move + (arch if i == 0 else 0)))  # within 0 … top
             beat = bar * plan.metre + onset
             last = i == len(rhythm) - 1
             pitch = ladder[place]
@@ -326,31 +303,19 @@ def _motif(plan: _Plan, random: Random) -> tuple[list[float], list[int]]:
     return [slot / 4 for slot in sorted(chosen.tolist())], np.where(leaps, far, near).tolist()
 
 
-def _bounded(place: int, size: int) -> int:
-    """Reflect a place at the ends of a ladder."""
-    if place < 0:
-        place = -place
-    if place >= size:
-        place = 2 * (size - 1) - place
-    return int(np.clip(place, 0, size - 1))
-
-
 def _voicings(plan: _Plan, centre: float) -> list[tuple[int, ...]]:
     """Close voicings, one a chord: the inversion that moves least and stays near the centre."""
     voicings: list[tuple[int, ...]] = []
     for chord in plan.chords:
+        classes = set(chord.pitch_classes)
         candidates = [
-            _close_position(lowest, chord.pitch_classes)
+            tuple(sorted(lowest + (pitch_class - lowest) % 12 for pitch_class in classes))
             for lowest in range(int(centre) - 12, int(centre) + 3)
-            if lowest % 12 in chord.pitch_classes
+            if lowest % 12 in classes
         ]
         before = voicings[-1] if voicings else None
         voicings.append(min(candidates, key=lambda c: _voicing_cost(c, before, centre)))
     return voicings
-
-
-def _close_position(lowest: int, classes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(lowest + (pitch_class - lowest) % 12 for pitch_class in set(classes)))
 
 
 def _voicing_cost(voicing: tuple[int, ...], before: tuple[int, ...] | None, centre: float) -> float:
@@ -381,12 +346,8 @@ def _chords(plan: _Plan, random: Random) -> list[Note]:
 
 def _pad(plan: _Plan) -> list[Note]:
     """Held chords."""
-    voicings = _voicings(plan, 62 + 8 * plan.cues["register"])
-    return [
-        Note(chord.start, chord.duration, pitch, 0.8)
-        for chord, voicing in zip(plan.chords, voicings, strict=True)
-        for pitch in voicing
-    ]
+    voicings = zip(plan.chords, _voicings(plan, 62 + 8 * plan.cues["register"]), strict=True)
+    return [Note(c.start, c.duration, pitch, 0.8) for c, voicing in voicings for pitch in voicing]
 
 
 def _bass(plan: _Plan, random: Random) -> list[Note]:
@@ -444,8 +405,13 @@ def _drums(plan: _Plan, random: Random) -> list[Note]:
 
 def _pick(figures: Sequence[str], cue: float, random: Random) -> str:
     """A figure from a list ordered from sparse to busy, near the place that the cue says."""
-    place = (cue + 1) / 2 * (len(figures) - 1) + random.normal(0, 1.2)
-    return figures[int(np.clip(round(place), 0, len(figures) - 1))]
+    return figures[_place(cue, len(figures), 1.2, random)]
+
+
+def _place(cue: float, count: int, deviation: float, random: Random) -> int:
+    """Which of so many, ordered by a cue, lies near it, with some chance."""
+    place = (cue + 1) / 2 * (count - 1) + random.normal(0, deviation)
+    return int(np.clip(round(place), 0, count - 1))
 
 
 def _events(figure: str, chord: Chord, metre: int) -> list[tuple[float, float, str]]:
@@ -470,8 +436,7 @@ def _instrument(role: str, plan: _Plan, artist: Artist, random: Random) -> int:
         key = f"{role} {'struck' if struck else 'held'}"
     programs = artist.palette[key]
     cue = plan.cues["loudness" if role == "drums" else "brightness"]
-    place = (cue + 1) / 2 * (len(programs) - 1) + random.normal(0, 0.3)
-    return programs[int(np.clip(round(place), 0, len(programs) - 1))]
+    return programs[_place(cue, len(programs), 0.3, random)]
 
 
 def _level(role: str, cues: Mapping[str, float]) -> float:
@@ -485,11 +450,6 @@ def _level(role: str, cues: Mapping[str, float]) -> float:
         "drums": -6.0 + 3.0 * cues["loudness"],
     }
     return levels[role]
-
-
-def _detune(role: str, cues: Mapping[str, float]) -> float:
-    """How far a second copy of a part is out of tune, cents: beats make tense music rough."""
-    return max(0.0, 12.0 * cues["dissonance"] - 2.0) if role in ("melody", "pad") else 0.0
 
 
 def _perform(role: str, notes: Sequence[Note], plan: _Plan, random: Random) -> tuple[Note, ...]:

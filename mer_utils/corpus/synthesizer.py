@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,13 +93,8 @@ STUDIOS: dict[str, Studio] = {
 
 def draw_production(studio: Studio, random: Random) -> Production:
     """Draw one artist's sound within a studio's ranges."""
-    return Production(
-        studio=studio,
-        tone=float(random.uniform(*studio.tone)),
-        reverb_seconds=float(random.uniform(*studio.reverb_seconds)),
-        reverb=float(random.uniform(*studio.reverb)),
-        drive=float(random.uniform(*studio.drive)),
-    )
+    ranges = (studio.tone, studio.reverb_seconds, studio.reverb, studio.drive)
+    return Production(studio, *(float(random.uniform(*limits)) for limits in ranges))
 
 
 def find_sound_font() -> Path:
@@ -107,19 +103,13 @@ def find_sound_font() -> Path:
     Raises ModuleNotFoundError, with the command that mends it, if it or the synthesizer is missing.
     """
     if importlib.util.find_spec("tinysoundfont") is None:
-        raise ModuleNotFoundError(
-            f"the synthesizer tinysoundfont is not installed; install it with: {_MEND}"
-        )
-    try:
-        files = importlib.metadata.files("pretty-midi") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == SOUND_FONT and Path(file.locate()).is_file():
-            return Path(file.locate())
+        raise ModuleNotFoundError(f"the package tinysoundfont is missing; install it with: {_MEND}")
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("pretty-midi") or []:
+            if file.name == SOUND_FONT and Path(file.locate()).is_file():
+                return Path(file.locate())
     raise ModuleNotFoundError(
-        f"the sound font {SOUND_FONT} was not found in the package pretty-midi; install it with: "
-        f"{_MEND}"
+        f"the package pretty-midi with its {SOUND_FONT} is missing; install it with: {_MEND}"
     )
 
 
@@ -148,14 +138,10 @@ def render(score: Score, production: Production, random: Random) -> np.ndarray:
     length = round(score.seconds * SAMPLE_RATE)
     dry = np.zeros(length, dtype=np.float32)  # (samples,)
     synth, font = _load_synth()
-    sound = {  # role: (samples,)
-        part.role: _balanced(part, synth, font, length) for part in score.parts
-    }
+    sound = {part.role: _balanced(part, synth, font, length) for part in score.parts}
     if studio.ducking and "drums" in sound:
         duck = _ducking(score, studio.ducking, length)  # (samples,)
-        for role in ("pad", "bass", "unrest"):
-            if role in sound:
-                sound[role] = sound[role] * duck
+        sound |= {x: sound[x] * duck for x in ("pad", "bass", "unrest") if x in sound}
     for samples in sound.values():
         dry += samples
     if studio.echo is not None:
@@ -290,7 +276,6 @@ def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
 
 def _limited(samples: np.ndarray, knee: float = 0.6) -> np.ndarray:
     """Bend what is louder than the knee so that nothing passes PEAK."""
-    size = np.abs(samples)
-    room = PEAK - knee
+    size, room = np.abs(samples), PEAK - knee
     bent = knee + room * np.tanh((size - knee) / room)
     return np.where(size > knee, np.sign(samples) * bent, samples)
