@@ -32,14 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mer_utils.corpus.notation import TAIL, Chord, Note, Part, Random, Score
-from mer_utils.corpus.styles import (
-    BASS_FIGURES,
-    CHORD_FIGURES,
-    MAJOR_PROGRESSIONS,
-    MINOR_PROGRESSIONS,
-    SCALES,
-    Style,
-)
+from mer_utils.corpus.styles import FIGURES, PROGRESSIONS, SCALES, Style
 
 CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {
     # cue: weights of (valence, arousal, tension)
@@ -195,7 +188,7 @@ def _progression(
     count: int, steps: Sequence[int], cues: Mapping[str, float], random: Random
 ) -> list[int]:
     """Degrees of so many chords: phrases of four, A A B A, at the end mostly the tonic."""
-    progressions = MAJOR_PROGRESSIONS if steps[2] == 4 else MINOR_PROGRESSIONS
+    progressions = PROGRESSIONS["major" if steps[2] == 4 else "minor"]
     first, second = random.choice(len(progressions), size=2, replace=False)
     degrees: list[int] = []
     for phrase in range(-(-count // 4)):
@@ -328,7 +321,7 @@ def _voicing_cost(voicing: tuple[int, ...], before: tuple[int, ...] | None, cent
 
 def _chords(plan: _Plan, random: Random) -> list[Note]:
     """The accompaniment: one figure for the whole piece, its busyness by the density cue."""
-    figure = _pick(CHORD_FIGURES, plan.cues["density"], random)
+    figure = _pick(FIGURES["chords"], plan.cues["density"], random)
     notes = []
     voicings = _voicings(plan, 60 + 8 * plan.cues["register"])
     for chord, voicing in zip(plan.chords, voicings, strict=True):
@@ -352,7 +345,7 @@ def _pad(plan: _Plan) -> list[Note]:
 
 def _bass(plan: _Plan, random: Random) -> list[Note]:
     """Roots, fifths and octaves; a tense piece may stay on one pedal note."""
-    figure = _pick(BASS_FIGURES, plan.cues["density"], random)
+    figure = _pick(FIGURES["bass"], plan.cues["density"], random)
     pedal = random.random() < 0.5 * plan.cues["irregularity"]
     lowest = 34 + round(5 * plan.cues["register"])
     notes = []
