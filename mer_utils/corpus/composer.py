@@ -96,9 +96,6 @@ class _Plan:
         """Length with the tail of the last chord: 20 to 30."""
         return self.beats * 60 / self.tempo + TAIL
 
-    def chord_at(self, beat: float) -> Chord:
-        return next(chord for chord in reversed(self.chords) if chord.start <= beat + 1e-6)
-
     def is_last_bar(self, beat: float) -> bool:
         return beat >= self.beats - self.metre
 
@@ -136,19 +133,28 @@ def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score
         "unrest": _unrest(plan, random),
         "drums": _drums(plan, random),
     }
+    cues = plan.cues
+    levels = {  # dB against the melody
+        "melody": 0.0,
+        "chords": -5.0,
+        "bass": -4.0,
+        "pad": -8.0,
+        "unrest": -18.0 + 4.5 * (cues["dissonance"] + cues["irregularity"]),
+        "drums": -6.0 + 3.0 * cues["loudness"],
+    }
     parts = tuple(
         Part(
             role=role,
             program=_instrument(role, plan, artist, random),
-            level=_level(role, plan.cues),
+            level=levels[role],
             # a second copy out of tune: beats make tense music rough
-            detune=max(0.0, 12 * plan.cues["dissonance"] - 2) if role in ("melody", "pad") else 0.0,
+            detune=max(0.0, 12 * cues["dissonance"] - 2) if role in ("melody", "pad") else 0.0,
             notes=_perform(role, notes, plan, random),
         )
         for role, notes in drafts.items()
         if notes
     )
-    return Score(parts, plan.seconds, plan.tempo, plan.metre, plan.tonic, plan.scale, plan.cues)
+    return Score(parts, plan.seconds, plan.tempo, plan.metre, plan.tonic, plan.scale, cues)
 
 
 def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
@@ -177,11 +183,9 @@ def _bar_count(bar_seconds: float, random: Random) -> int:
 
 
 def _draw_scale(mode: float, random: Random) -> str:
-    names = list(SCALES)
-    place = np.array([SCALES[name][0] for name in names])
-    common = np.array([SCALES[name][1] for name in names])
+    place, common = np.array([scale[:2] for scale in SCALES.values()]).T  # (scales,) each
     weight = common * np.exp(-0.5 * ((place - mode) / 0.3) ** 2)
-    return str(random.choice(names, p=weight / weight.sum()))
+    return str(random.choice(list(SCALES), p=weight / weight.sum()))
 
 
 def _progression(
@@ -190,10 +194,8 @@ def _progression(
     """Degrees of so many chords: phrases of four, A A B A, at the end mostly the tonic."""
     progressions = PROGRESSIONS["major" if steps[2] == 4 else "minor"]
     first, second = random.choice(len(progressions), size=2, replace=False)
-    degrees: list[int] = []
-    for phrase in range(-(-count // 4)):
-        degrees.extend(progressions[second if phrase % 4 == 2 else first])
-    degrees = degrees[:count]
+    order = (first, first, second, first)
+    degrees = [progressions[order[i // 4 % 4]][i % 4] for i in range(count)]
     if random.random() > 0.5 + 0.5 * cues["irregularity"]:
         degrees[-1] = 0
     return degrees
@@ -272,7 +274,8 @@ def _ladder(plan: _Plan) -> list[int]:
 
 def _on_chord(pitch: int, plan: _Plan, beat: float, random: Random) -> int:
     """The nearest note of the chord, or, if it is dissonant music, sometimes just beside it."""
-    classes = plan.chord_at(beat).pitch_classes
+    chord = next(chord for chord in reversed(plan.chords) if chord.start <= beat + 1e-6)
+    classes = chord.pitch_classes
     nearby = [pitch + shift for shift in range(-6, 7) if (pitch + shift) % 12 in classes]
     nearest = min(nearby, key=lambda candidate: abs(candidate - pitch))
     if random.random() < 0.4 * max(plan.cues["dissonance"], 0):
@@ -430,19 +433,6 @@ def _instrument(role: str, plan: _Plan, artist: Artist, random: Random) -> int:
     programs = artist.palette[key]
     cue = plan.cues["loudness" if role == "drums" else "brightness"]
     return programs[_place(cue, len(programs), 0.3, random)]
-
-
-def _level(role: str, cues: Mapping[str, float]) -> float:
-    """How loud a part is against the melody, dB."""
-    levels = {
-        "melody": 0.0,
-        "chords": -5.0,
-        "bass": -4.0,
-        "pad": -8.0,
-        "unrest": -18.0 + 4.5 * (cues["dissonance"] + cues["irregularity"]),
-        "drums": -6.0 + 3.0 * cues["loudness"],
-    }
-    return levels[role]
 
 
 def _perform(role: str, notes: Sequence[Note], plan: _Plan, random: Random) -> tuple[Note, ...]:

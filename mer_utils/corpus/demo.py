@@ -1,10 +1,9 @@
 """The built-in corpus: three small labelled datasets that the project composes and renders itself.
 
-For teaching and for tests, so that every notebook runs with no data of the user's. The music is
-synthetic, and every table that uses it has to say so. `demo-mtg`, `demo-cal500` and
-`demo-emotify` have the real vocabularies of MTG-Jamendo (its affective tags), CAL500 and Emotify
-and their numbers of labels a track. They differ in sound (electronic, a band, chamber music), so
-that going from one to another costs something.
+For teaching and for tests, so that every notebook runs with no data of the user's; every table
+that uses it has to say that the music is synthetic. `demo-mtg`, `demo-cal500` and `demo-emotify`
+have the vocabularies of MTG-Jamendo (its affective tags), CAL500 and Emotify and their numbers of
+labels a track. They differ in sound, so that going from one to another costs something.
 
 How a track comes about: a hidden point (valence, arousal, tension) is drawn; `composer` turns it
 into a piece by the musical cues of the literature, `synthesizer` into sound; its labels are drawn

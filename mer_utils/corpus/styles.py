@@ -44,10 +44,10 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-_MATERIAL = _frozen(
+MATERIAL = _frozen(
     yaml.safe_load(Path(__file__).with_name("styles.yml").read_text(encoding="utf-8"))
 )
-SCALES: dict[str, tuple[float, float, tuple[int, ...]]] = _MATERIAL["scales"]
-PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = _MATERIAL["progressions"]
-FIGURES: dict[str, tuple[str, ...]] = _MATERIAL["figures"]
-STYLES = {name: Style(name, **style) for name, style in _MATERIAL["styles"].items()}
+SCALES: dict[str, tuple[float, float, tuple[int, ...]]] = MATERIAL["scales"]
+PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = MATERIAL["progressions"]
+FIGURES: dict[str, tuple[str, ...]] = MATERIAL["figures"]
+STYLES = {name: Style(name, **style) for name, style in MATERIAL["styles"].items()}

@@ -1,9 +1,8 @@
 """A small studio: from a Score to sound, with a General MIDI sound font and simple effects.
 
-The notes are played by tinysoundfont from TimGM6mb.sf2, the sound font that the package
-pretty-midi carries (the package itself is not imported). Licences: tinysoundfont MIT; pretty-midi
-MIT; the sound font TimGM6mb (Tim Brechbill 2004, David Bolton 2010) is published under the GNU
-GPL, version 2. It is read where pip put it and is no part of this project.
+The notes are played by tinysoundfont (MIT) from TimGM6mb.sf2, the sound font that the package
+pretty-midi (MIT; not imported) carries. The font (Tim Brechbill 2004, David Bolton 2010; GNU GPL,
+version 2) is read where pip put it and is no part of this project.
 
 Every part is rendered alone, brought to its level in the mix by its own loudness, and only then
 mixed, so that the uneven loudness of the font's instruments does not matter. The synthesizer does
@@ -32,7 +31,7 @@ from scipy import signal
 from mer_utils.corpus import composer, notation
 from mer_utils.corpus.composer import Artist, Point
 from mer_utils.corpus.notation import Part, Random, Score
-from mer_utils.corpus.styles import Style
+from mer_utils.corpus.styles import MATERIAL, Style
 
 SAMPLE_RATE = 24_000
 PEAK = 0.97
@@ -75,20 +74,7 @@ class Production:
     drive: float
 
 
-STUDIOS: dict[str, Studio] = {
-    "hall": Studio(
-        loudness=-23, loudness_span=7, tone=(-3, 1), tone_span=6, reverb_seconds=(1.4, 2.4),
-        reverb=(-12, -6), echo=None, drive=(0, 0), ducking=0,
-    ),
-    "room": Studio(
-        loudness=-19.5, loudness_span=5, tone=(-1, 3), tone_span=5, reverb_seconds=(0.3, 0.8),
-        reverb=(-20, -12), echo=None, drive=(0.5, 1.5), ducking=0,
-    ),
-    "club": Studio(
-        loudness=-21, loudness_span=6, tone=(-3, 2), tone_span=6, reverb_seconds=(0.8, 1.8),
-        reverb=(-16, -8), echo=-9, drive=(0.2, 0.8), ducking=0.6,
-    ),
-}  # fmt: skip
+STUDIOS = {name: Studio(**ranges) for name, ranges in MATERIAL["studios"].items()}
 
 
 def draw_production(studio: Studio, random: Random) -> Production:
@@ -216,13 +202,10 @@ def _play_part(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
 
 def _ducking(score: Score, depth: float, length: int) -> np.ndarray:
     """Gain that dips at every kick drum and recovers in a quarter of a second: (samples,)."""
-    kicks = [
-        n.start for part in score.parts if part.role == "drums" for n in part.notes if n.pitch == 36
-    ]
     shape = 1 - depth * np.linspace(1, 0, SAMPLE_RATE // 4, dtype=np.float32) ** 2
     gain = np.ones(length, dtype=np.float32)
-    for kick in kicks:
-        start = int(kick * SAMPLE_RATE)
+    drums = next(part.notes for part in score.parts if part.role == "drums")
+    for start in (int(note.start * SAMPLE_RATE) for note in drums if note.pitch == 36):
         stretch = gain[start : start + len(shape)]
         np.minimum(stretch, shape[: len(stretch)], out=stretch)
     return gain
