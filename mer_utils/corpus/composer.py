@@ -165,7 +165,7 @@ def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
     tonic = int(random.integers(12))
     scale = _draw_scale(cues["mode"], random)
     halves = 2 if metre == 4 and metre * 60 / tempo > 2.6 else 1  # chords a bar
-    degrees = _progression(bars * halves, SCALES[scale][2], cues, random)
+    degrees = _progression(bars * halves, SCALES[scale][2], cues["irregularity"], random)
     chords = [
         _chord(degree, i in (0, len(degrees) - 1), tonic, scale, cues, style, random)
         for i, degree in enumerate(degrees)
@@ -188,15 +188,13 @@ def _draw_scale(mode: float, random: Random) -> str:
     return str(random.choice(list(SCALES), p=weight / weight.sum()))
 
 
-def _progression(
-    count: int, steps: Sequence[int], cues: Mapping[str, float], random: Random
-) -> list[int]:
+def _progression(count: int, steps: Sequence[int], irregular: float, random: Random) -> list[int]:
     """Degrees of so many chords: phrases of four, A A B A, at the end mostly the tonic."""
     progressions = PROGRESSIONS["major" if steps[2] == 4 else "minor"]
     first, second = random.choice(len(progressions), size=2, replace=False)
     order = (first, first, second, first)
     degrees = [progressions[order[i // 4 % 4]][i % 4] for i in range(count)]
-    if random.random() > 0.5 + 0.5 * cues["irregularity"]:
+    if random.random() > 0.5 + 0.5 * irregular:
         degrees[-1] = 0
     return degrees
 
@@ -328,9 +326,8 @@ def _chords(plan: _Plan, random: Random) -> list[Note]:
     notes = []
     voicings = _voicings(plan, 60 + 8 * plan.cues["register"])
     for chord, voicing in zip(plan.chords, voicings, strict=True):
-        for beat, duration, sign in _events(
-            "c" if plan.is_last_bar(chord.start) else figure, chord, plan.metre
-        ):
+        own = "c" if plan.is_last_bar(chord.start) else figure
+        for beat, duration, sign in _events(own, chord, plan.metre):
             if sign == "c":
                 notes.extend(Note(beat, duration, pitch, 0.85) for pitch in voicing)
                 continue
@@ -356,9 +353,8 @@ def _bass(plan: _Plan, random: Random) -> list[Note]:
         root = plan.tonic if pedal else chord.pitch_classes[0]
         pitch = lowest + (root - lowest) % 12
         interval = {"0": 0, "5": (chord.pitch_classes[2] - root) % 12, "8": 12}
-        for beat, duration, sign in _events(
-            "0" if plan.is_last_bar(chord.start) else figure, chord, plan.metre
-        ):
+        own = "0" if plan.is_last_bar(chord.start) else figure
+        for beat, duration, sign in _events(own, chord, plan.metre):
             notes.append(Note(beat, duration, pitch + interval[sign], 0.95))
     return notes
 

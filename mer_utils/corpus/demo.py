@@ -37,7 +37,7 @@ from mer_utils.corpus.notation import Random
 from mer_utils.corpus.styles import Style
 from mer_utils.corpus.synthesizer import Production, Studio
 from mer_utils.data import vocabulary
-from mer_utils.data.types import Dataset
+from mer_utils.data.types import Dataset, label_tuples
 from mer_utils.progress import progress_bar
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
@@ -182,7 +182,11 @@ def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
     points, shares = _draw_points(group, random)
     counts = 1 + np.searchsorted(np.cumsum(spec.label_shares)[:-1], shares, side="right")
     drawn = draw_labels(label_weights(spec.labels, points), counts, random)  # (tracks, labels)
-    splits = _draw_splits(int(group[-1]) + 1, random)
+    labels = label_tuples(drawn, spec.labels)
+    groups = int(group[-1]) + 1
+    part = max(1, round(groups / 5))  # a fifth test, a fifth validation, the rest train
+    splits = ["test"] * part + ["validation"] * part + ["train"] * (groups - 2 * part)
+    splits = [splits[i] for i in random.permutation(groups)]
     artists = [composer.draw_artist(spec.style, random) for _ in splits]
     productions = [synthesizer.draw_production(spec.studio, random) for _ in splits]
     return tuple(
@@ -192,7 +196,7 @@ def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
             artist=artists[group[i]],
             production=productions[group[i]],
             seed=(seed, number, i),
-            labels=tuple(label for label, has in zip(spec.labels, drawn[i], strict=True) if has),
+            labels=labels[i],
             group=f"{name}-artist-{group[i]:03d}",
             split=splits[group[i]],
         )
@@ -233,8 +237,8 @@ def oracle_scores(dataset: Dataset) -> np.ndarray:
     """
     if dataset.name not in DEMO_DATASETS or not set(DIMENSIONS) <= set(dataset.tracks.columns):
         raise ValueError(
-            f"{dataset.name}: an oracle is only known for the built-in corpus "
-            f"({', '.join(DEMO_DATASETS)}), whose tracks have the columns {', '.join(DIMENSIONS)}"
+            f"{dataset.name}: an oracle is only known for {', '.join(DEMO_DATASETS)}, whose tracks "
+            f"have the columns {', '.join(DIMENSIONS)}"
         )
     spec = DEMO_DATASETS[dataset.name]
     points = dataset.tracks[list(DIMENSIONS)].to_numpy(dtype=np.float64)  # (tracks, 3)
@@ -283,16 +287,7 @@ def _draw_points(group: np.ndarray, random: Random) -> tuple[np.ndarray, np.ndar
     return points, even[:, 3]
 
 
-def _draw_splits(groups: int, random: Random) -> list[str]:
-    """Which split each group is in: a fifth test, a fifth validation, the rest train."""
-    part = max(1, round(groups / 5))
-    splits = ["test"] * part + ["validation"] * part + ["train"] * (groups - 2 * part)
-    return [splits[i] for i in random.permutation(groups)]
-
-
-def _settings(
-    spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int
-) -> dict[str, object]:
+def _settings(spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int) -> dict:
     """What decides the sound, JSON-able: a change of any of it makes a new folder."""
     font = synthesizer.find_sound_font()
     heard = [[asdict(p.point), asdict(p.artist), asdict(p.production), p.seed] for p in pieces]
@@ -319,9 +314,8 @@ def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: in
     play = delayed(code.portable(synthesizer.play, PASSES))
     tasks = (play(p.point, spec.style, p.artist, p.production, p.seed) for p in pieces)
     played = Parallel(n_jobs=min(workers, len(pieces)) or 1, return_as="generator")(tasks)
-    for piece, (sound, facts) in zip(
-        pieces, progress_bar(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True
-    ):
+    played = progress_bar(played, total=len(pieces), desc=spec.name, unit="piece")
+    for piece, (sound, facts) in zip(pieces, played, strict=True):
         storage.write_json(audio / f"{piece.track}.json", facts)
         with storage.replacing(audio / f"{piece.track}.flac") as temporary:
             temporary.write_bytes(sound)
