@@ -25,7 +25,7 @@ from mer_utils.corpus.styles import STYLES
 from mer_utils.sound import audio
 
 NAMES = tuple(demo.DEMO_DATASETS)
-SIZE = 14
+SIZE = 10
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def scores() -> pd.DataFrame:
     """Many pieces as they are composed, without sound: facts and hidden point, per dataset."""
     rows = []
     for name, spec in demo.DEMO_DATASETS.items():
-        for piece in demo.plan(name, 120, seed=1):
+        for piece in demo.plan(name, 60, seed=1):
             random = np.random.default_rng(piece.seed)
             score = compose(piece.point, spec.style, piece.artist, random)
             rows.append({"dataset": name, **vars(piece.point), **facts(score)})
