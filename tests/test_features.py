@@ -736,37 +736,11 @@ def test_pool_tracks_refuses_what_does_not_fit() -> None:
         data.pool_tracks(tiny(["a", "b", "x"], values), named(["a", "b"]))
 
 
-def test_standardise_by_hand() -> None:
-    values = np.array([[[1, 5]], [[3, 5]]], dtype=np.float16)  # (rows, layers, dim)
-    scaled, mean, std = data.standardise(values)
-    np.testing.assert_allclose(scaled, [[[-1, 0]], [[1, 0]]])
-    np.testing.assert_allclose((mean, std), ([[2, 5]], [[1, 1]]))
-    assert scaled.dtype == mean.dtype == std.dtype == np.float32
-    other, *statistics = data.standardise(np.array([[[4.0, 6.0]]]), mean, std)
-    np.testing.assert_allclose(other, [[[2, 1]]])
-    np.testing.assert_array_equal(statistics, (mean, std))
-
-
-def test_standardise_knows_a_constant_that_float_cannot_hold_exactly() -> None:
-    scaled, _, std = data.standardise(np.full((1000, 1), 0.1))
-    assert (std == 1).all()
-    assert np.abs(scaled).max() < 1e-6
-
-
-def test_standardise_refuses_half_or_other_statistics() -> None:
-    with pytest.raises(ValueError, match="together"):
-        data.standardise(np.ones((2, 3)), mean=np.zeros(3))
-    with pytest.raises(ValueError, match="do not fit rows of the shape \\(3,\\)"):
-        data.standardise(np.ones((2, 3)), np.zeros(4), np.ones(4))
-
-
-def test_select_layers_and_columns() -> None:
+def test_select_columns() -> None:
     values = np.arange(24).reshape(2, 3, 4)
-    found = data.select(tiny(["a", "b"], values), layers=[9, 3], columns=slice(1, 3))
-    np.testing.assert_array_equal(found.values, values[:, [2, 0], 1:3])
-    assert found.encoder == {"name": "fake", "layers": [9, 3], "columns": [1, 2]}
+    found = data.select(tiny(["a", "b"], values), columns=slice(1, 3))
+    np.testing.assert_array_equal(found.values, values[:, :, 1:3])
+    assert found.encoder["columns"] == [1, 2]
     again = data.select(found, columns=[1])
     assert again.encoder["columns"] == [2]
-    np.testing.assert_array_equal(again.values, values[:, [2, 0], 2:3])
-    with pytest.raises(ValueError, match="fake: no layer 7"):
-        data.select(found, layers=[7])
+    np.testing.assert_array_equal(again.values, values[:, :, 2:3])

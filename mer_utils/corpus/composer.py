@@ -32,14 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mer_utils.corpus.notation import TAIL, Chord, Note, Part, Random, Score
-from mer_utils.corpus.styles import (
-    BASS_FIGURES,
-    CHORD_FIGURES,
-    MAJOR_PROGRESSIONS,
-    MINOR_PROGRESSIONS,
-    SCALES,
-    Style,
-)
+from mer_utils.corpus.styles import FIGURES, PROGRESSIONS, SCALES, Style
 
 CUE_WEIGHTS: dict[str, tuple[float, float, float]] = {
     # cue: weights of (valence, arousal, tension)
@@ -103,9 +96,6 @@ class _Plan:
         """Length with the tail of the last chord: 20 to 30."""
         return self.beats * 60 / self.tempo + TAIL
 
-    def chord_at(self, beat: float) -> Chord:
-        return next(chord for chord in reversed(self.chords) if chord.start <= beat + 1e-6)
-
     def is_last_bar(self, beat: float) -> bool:
         return beat >= self.beats - self.metre
 
@@ -117,11 +107,7 @@ def draw_artist(style: Style, random: Random) -> Artist:
         count = min(3 if role == "kit" else 2, len(programs))
         chosen = random.choice(len(programs), size=count, replace=False)
         palette[role] = tuple(programs[i] for i in sorted(chosen))
-    return Artist(
-        palette=palette,
-        expression=float(random.uniform(0.8, 1.2)),
-        tempo_habit=float(random.normal(0, 0.1)),
-    )
+    return Artist(palette, float(random.uniform(0.8, 1.2)), float(random.normal(0, 0.1)))
 
 
 def draw_cues(point: Point, artist: Artist, random: Random) -> dict[str, float]:
@@ -137,12 +123,7 @@ def draw_cues(point: Point, artist: Artist, random: Random) -> dict[str, float]:
 
 
 def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score:
-    """Compose a piece of 20 to 30 seconds.
-
-    point: valence, arousal, tension in [-1, 1].
-    style, artist: how it is to sound; the artist was drawn from the same style.
-    random: decides all else; the same state gives the same piece.
-    """
+    """Compose a piece of 20 to 30 seconds; the artist was drawn from the same style."""
     plan = _plan(draw_cues(point, artist, random), style, random)
     drafts = {
         "melody": _melody(plan, random),
@@ -152,25 +133,28 @@ def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score
         "unrest": _unrest(plan, random),
         "drums": _drums(plan, random),
     }
-    return Score(
-        parts=tuple(
-            Part(
-                role=role,
-                program=_instrument(role, plan, artist, random),
-                level=_level(role, plan.cues),
-                detune=_detune(role, plan.cues),
-                notes=_perform(role, notes, plan, random),
-            )
-            for role, notes in drafts.items()
-            if notes
-        ),
-        seconds=plan.seconds,
-        tempo=plan.tempo,
-        metre=plan.metre,
-        tonic=plan.tonic,
-        scale=plan.scale,
-        cues=plan.cues,
+    cues = plan.cues
+    levels = {  # dB against the melody
+        "melody": 0.0,
+        "chords": -5.0,
+        "bass": -4.0,
+        "pad": -8.0,
+        "unrest": -18.0 + 4.5 * (cues["dissonance"] + cues["irregularity"]),
+        "drums": -6.0 + 3.0 * cues["loudness"],
+    }
+    parts = tuple(
+        Part(
+            role=role,
+            program=_instrument(role, plan, artist, random),
+            level=levels[role],
+            # a second copy out of tune: beats make tense music rough
+            detune=max(0.0, 12 * cues["dissonance"] - 2) if role in ("melody", "pad") else 0.0,
+            notes=_perform(role, notes, plan, random),
+        )
+        for role, notes in drafts.items()
+        if notes
     )
+    return Score(parts, plan.seconds, plan.tempo, plan.metre, plan.tonic, plan.scale, cues)
 
 
 def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
@@ -181,7 +165,7 @@ def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
     tonic = int(random.integers(12))
     scale = _draw_scale(cues["mode"], random)
     halves = 2 if metre == 4 and metre * 60 / tempo > 2.6 else 1  # chords a bar
-    degrees = _progression(bars * halves, SCALES[scale][2], cues, random)
+    degrees = _progression(bars * halves, SCALES[scale][2], cues["irregularity"], random)
     chords = [
         _chord(degree, i in (0, len(degrees) - 1), tonic, scale, cues, style, random)
         for i, degree in enumerate(degrees)
@@ -194,30 +178,23 @@ def _plan(cues: Mapping[str, float], style: Style, random: Random) -> _Plan:
 def _bar_count(bar_seconds: float, random: Random) -> int:
     """Bars for 19 to 28 seconds: a multiple of four if one fits, else even, else any."""
     possible = np.arange(np.ceil(19 / bar_seconds), np.floor(28 / bar_seconds) + 1)
-    even = possible[possible % 2 == 0]
-    four = possible[possible % 4 == 0]
-    return int(random.choice(four if len(four) else even if len(even) else possible))
+    fitting = (possible[possible % size == 0] for size in (4, 2, 1))
+    return int(random.choice(next(bars for bars in fitting if len(bars))))
 
 
 def _draw_scale(mode: float, random: Random) -> str:
-    names = list(SCALES)
-    place = np.array([SCALES[name][0] for name in names])
-    common = np.array([SCALES[name][1] for name in names])
+    place, common = np.array([scale[:2] for scale in SCALES.values()]).T  # (scales,) each
     weight = common * np.exp(-0.5 * ((place - mode) / 0.3) ** 2)
-    return str(random.choice(names, p=weight / weight.sum()))
+    return str(random.choice(list(SCALES), p=weight / weight.sum()))
 
 
-def _progression(
-    count: int, steps: Sequence[int], cues: Mapping[str, float], random: Random
-) -> list[int]:
+def _progression(count: int, steps: Sequence[int], irregular: float, random: Random) -> list[int]:
     """Degrees of so many chords: phrases of four, A A B A, at the end mostly the tonic."""
-    progressions = MAJOR_PROGRESSIONS if steps[2] == 4 else MINOR_PROGRESSIONS
+    progressions = PROGRESSIONS["major" if steps[2] == 4 else "minor"]
     first, second = random.choice(len(progressions), size=2, replace=False)
-    degrees: list[int] = []
-    for phrase in range(-(-count // 4)):
-        degrees.extend(progressions[second if phrase % 4 == 2 else first])
-    degrees = degrees[:count]
-    if random.random() > 0.5 + 0.5 * cues["irregularity"]:
+    order = (first, first, second, first)
+    degrees = [progressions[order[i // 4 % 4]][i % 4] for i in range(count)]
+    if random.random() > 0.5 + 0.5 * irregular:
         degrees[-1] = 0
     return degrees
 
@@ -233,34 +210,27 @@ def _chord(
 ) -> tuple[int, ...]:
     """Pitch classes on a degree: a triad, sometimes with a seventh, or dissonant by its cue."""
     steps = SCALES[scale][2]
-    classes = _triad(degree, tonic, steps)
+    classes = [(tonic + steps[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
+    if degree == 4 and steps[2] == 3:  # the fifth degree of a minor scale is made a major chord
+        classes[1] = (classes[0] + 4) % 12
     clash = float(np.clip(0.35 + 0.65 * cues["dissonance"], 0.0, 0.95))
     if random.random() < clash * (0.6 if at_rest else 1.0):
         return _clash(classes, random)
     if random.random() < style.extensions:
         return (*classes, (tonic + steps[(degree + 6) % 7]) % 12)
-    return classes
-
-
-def _triad(degree: int, tonic: int, steps: Sequence[int]) -> tuple[int, ...]:
-    """Thirds stacked on a degree; the fifth degree of a minor scale is made a major chord."""
-    classes = [(tonic + steps[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
-    if degree == 4 and steps[2] == 3:
-        classes[1] = (classes[0] + 4) % 12
     return tuple(classes)
 
 
-def _clash(classes: tuple[int, ...], random: Random) -> tuple[int, ...]:
-    """Make a chord dissonant: diminished, flat ninth, tritone over the root, or a cluster."""
-    root = classes[0]
-    kind = random.choice(4)
-    if kind == 0:
-        return tuple((root + interval) % 12 for interval in (0, 3, 6, 9))
-    if kind == 1:
-        return (*classes, (root + 1) % 12)
-    if kind == 2:
-        return (*classes[:2], (root + 6) % 12, classes[2])
-    return (*classes, (classes[2] + 1) % 12)
+def _clash(classes: Sequence[int], random: Random) -> tuple[int, ...]:
+    """Make a triad dissonant: diminished, flat ninth, tritone over the root, or a cluster."""
+    root, third, fifth = classes
+    kinds = (
+        (root, (root + 3) % 12, (root + 6) % 12, (root + 9) % 12),
+        (root, third, fifth, (root + 1) % 12),
+        (root, third, (root + 6) % 12, fifth),
+        (root, third, fifth, (fifth + 1) % 12),
+    )
+    return kinds[random.choice(4)]
 
 
 def _melody(plan: _Plan, random: Random) -> list[Note]:
@@ -268,7 +238,7 @@ def _melody(plan: _Plan, random: Random) -> list[Note]:
     motifs = [_motif(plan, random) for _ in range(2)]
     order = ((0, 0, 1), (0, 1, 0), (0, 1, 1))[random.integers(3)]
     ladder = _ladder(plan)
-    place = len(ladder) // 2
+    place, top = len(ladder) // 2, len(ladder) - 1
     silent_bars = int(random.integers(3)) if plan.bars >= 8 else 0
     notes: list[Note] = []
     for bar in range(silent_bars, plan.bars):
@@ -280,7 +250,7 @@ def _melody(plan: _Plan, random: Random) -> list[Note]:
             rhythm, moves = rhythm[:early], moves[:early]
         arch = 1 if bar % 4 < 2 else -1
         for i, (onset, move) in enumerate(zip(rhythm, moves, strict=True)):
-            place = _bounded(place + move + (arch if i == 0 else 0), len(ladder))
+            place = top - abs(top - abs(place + move + (arch if i == 0 else 0)))  # within 0 … top
             beat = bar * plan.metre + onset
             last = i == len(rhythm) - 1
             pitch = ladder[place]
@@ -302,7 +272,8 @@ def _ladder(plan: _Plan) -> list[int]:
 
 def _on_chord(pitch: int, plan: _Plan, beat: float, random: Random) -> int:
     """The nearest note of the chord, or, if it is dissonant music, sometimes just beside it."""
-    classes = plan.chord_at(beat).pitch_classes
+    chord = next(chord for chord in reversed(plan.chords) if chord.start <= beat + 1e-6)
+    classes = chord.pitch_classes
     nearby = [pitch + shift for shift in range(-6, 7) if (pitch + shift) % 12 in classes]
     nearest = min(nearby, key=lambda candidate: abs(candidate - pitch))
     if random.random() < 0.4 * max(plan.cues["dissonance"], 0):
@@ -326,31 +297,19 @@ def _motif(plan: _Plan, random: Random) -> tuple[list[float], list[int]]:
     return [slot / 4 for slot in sorted(chosen.tolist())], np.where(leaps, far, near).tolist()
 
 
-def _bounded(place: int, size: int) -> int:
-    """Reflect a place at the ends of a ladder."""
-    if place < 0:
-        place = -place
-    if place >= size:
-        place = 2 * (size - 1) - place
-    return int(np.clip(place, 0, size - 1))
-
-
 def _voicings(plan: _Plan, centre: float) -> list[tuple[int, ...]]:
     """Close voicings, one a chord: the inversion that moves least and stays near the centre."""
     voicings: list[tuple[int, ...]] = []
     for chord in plan.chords:
+        classes = set(chord.pitch_classes)
         candidates = [
-            _close_position(lowest, chord.pitch_classes)
+            tuple(sorted(lowest + (pitch_class - lowest) % 12 for pitch_class in classes))
             for lowest in range(int(centre) - 12, int(centre) + 3)
-            if lowest % 12 in chord.pitch_classes
+            if lowest % 12 in classes
         ]
         before = voicings[-1] if voicings else None
         voicings.append(min(candidates, key=lambda c: _voicing_cost(c, before, centre)))
     return voicings
-
-
-def _close_position(lowest: int, classes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(lowest + (pitch_class - lowest) % 12 for pitch_class in set(classes)))
 
 
 def _voicing_cost(voicing: tuple[int, ...], before: tuple[int, ...] | None, centre: float) -> float:
@@ -363,13 +322,12 @@ def _voicing_cost(voicing: tuple[int, ...], before: tuple[int, ...] | None, cent
 
 def _chords(plan: _Plan, random: Random) -> list[Note]:
     """The accompaniment: one figure for the whole piece, its busyness by the density cue."""
-    figure = _pick(CHORD_FIGURES, plan.cues["density"], random)
+    figure = _pick(FIGURES["chords"], plan.cues["density"], random)
     notes = []
     voicings = _voicings(plan, 60 + 8 * plan.cues["register"])
     for chord, voicing in zip(plan.chords, voicings, strict=True):
-        for beat, duration, sign in _events(
-            "c" if plan.is_last_bar(chord.start) else figure, chord, plan.metre
-        ):
+        own = "c" if plan.is_last_bar(chord.start) else figure
+        for beat, duration, sign in _events(own, chord, plan.metre):
             if sign == "c":
                 notes.extend(Note(beat, duration, pitch, 0.85) for pitch in voicing)
                 continue
@@ -381,17 +339,13 @@ def _chords(plan: _Plan, random: Random) -> list[Note]:
 
 def _pad(plan: _Plan) -> list[Note]:
     """Held chords."""
-    voicings = _voicings(plan, 62 + 8 * plan.cues["register"])
-    return [
-        Note(chord.start, chord.duration, pitch, 0.8)
-        for chord, voicing in zip(plan.chords, voicings, strict=True)
-        for pitch in voicing
-    ]
+    voicings = zip(plan.chords, _voicings(plan, 62 + 8 * plan.cues["register"]), strict=True)
+    return [Note(c.start, c.duration, pitch, 0.8) for c, voicing in voicings for pitch in voicing]
 
 
 def _bass(plan: _Plan, random: Random) -> list[Note]:
     """Roots, fifths and octaves; a tense piece may stay on one pedal note."""
-    figure = _pick(BASS_FIGURES, plan.cues["density"], random)
+    figure = _pick(FIGURES["bass"], plan.cues["density"], random)
     pedal = random.random() < 0.5 * plan.cues["irregularity"]
     lowest = 34 + round(5 * plan.cues["register"])
     notes = []
@@ -399,9 +353,8 @@ def _bass(plan: _Plan, random: Random) -> list[Note]:
         root = plan.tonic if pedal else chord.pitch_classes[0]
         pitch = lowest + (root - lowest) % 12
         interval = {"0": 0, "5": (chord.pitch_classes[2] - root) % 12, "8": 12}
-        for beat, duration, sign in _events(
-            "0" if plan.is_last_bar(chord.start) else figure, chord, plan.metre
-        ):
+        own = "0" if plan.is_last_bar(chord.start) else figure
+        for beat, duration, sign in _events(own, chord, plan.metre):
             notes.append(Note(beat, duration, pitch + interval[sign], 0.95))
     return notes
 
@@ -444,8 +397,13 @@ def _drums(plan: _Plan, random: Random) -> list[Note]:
 
 def _pick(figures: Sequence[str], cue: float, random: Random) -> str:
     """A figure from a list ordered from sparse to busy, near the place that the cue says."""
-    place = (cue + 1) / 2 * (len(figures) - 1) + random.normal(0, 1.2)
-    return figures[int(np.clip(round(place), 0, len(figures) - 1))]
+    return figures[_place(cue, len(figures), 1.2, random)]
+
+
+def _place(cue: float, count: int, deviation: float, random: Random) -> int:
+    """Which of so many, ordered by a cue, lies near it, with some chance."""
+    place = (cue + 1) / 2 * (count - 1) + random.normal(0, deviation)
+    return int(np.clip(round(place), 0, count - 1))
 
 
 def _events(figure: str, chord: Chord, metre: int) -> list[tuple[float, float, str]]:
@@ -470,26 +428,7 @@ def _instrument(role: str, plan: _Plan, artist: Artist, random: Random) -> int:
         key = f"{role} {'struck' if struck else 'held'}"
     programs = artist.palette[key]
     cue = plan.cues["loudness" if role == "drums" else "brightness"]
-    place = (cue + 1) / 2 * (len(programs) - 1) + random.normal(0, 0.3)
-    return programs[int(np.clip(round(place), 0, len(programs) - 1))]
-
-
-def _level(role: str, cues: Mapping[str, float]) -> float:
-    """How loud a part is against the melody, dB."""
-    levels = {
-        "melody": 0.0,
-        "chords": -5.0,
-        "bass": -4.0,
-        "pad": -8.0,
-        "unrest": -18.0 + 4.5 * (cues["dissonance"] + cues["irregularity"]),
-        "drums": -6.0 + 3.0 * cues["loudness"],
-    }
-    return levels[role]
-
-
-def _detune(role: str, cues: Mapping[str, float]) -> float:
-    """How far a second copy of a part is out of tune, cents: beats make tense music rough."""
-    return max(0.0, 12.0 * cues["dissonance"] - 2.0) if role in ("melody", "pad") else 0.0
+    return programs[_place(cue, len(programs), 0.3, random)]
 
 
 def _perform(role: str, notes: Sequence[Note], plan: _Plan, random: Random) -> tuple[Note, ...]:

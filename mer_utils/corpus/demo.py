@@ -1,10 +1,9 @@
 """The built-in corpus: three small labelled datasets that the project composes and renders itself.
 
-For teaching and for tests, so that every notebook runs with no data of the user's. The music is
-synthetic, and every table that uses it has to say so. `demo-mtg`, `demo-cal500` and
-`demo-emotify` have the real vocabularies of MTG-Jamendo (its affective tags), CAL500 and Emotify
-and their numbers of labels a track. They differ in sound (electronic, a band, chamber music), so
-that going from one to another costs something.
+For teaching and for tests, so that every notebook runs with no data of the user's; every table
+that uses it has to say that the music is synthetic. `demo-mtg`, `demo-cal500` and `demo-emotify`
+have the vocabularies of MTG-Jamendo (its affective tags), CAL500 and Emotify and their numbers of
+labels a track. They differ in sound, so that going from one to another costs something.
 
 How a track comes about: a hidden point (valence, arousal, tension) is drawn; `composer` turns it
 into a piece by the musical cues of the literature, `synthesizer` into sound; its labels are drawn
@@ -19,8 +18,9 @@ Conventions: valence, arousal and tension lie in [-1, 1]. Tension tends to be hi
 is low and arousal high, as in listeners' ratings, only less so.
 """
 
+import csv
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ from mer_utils.corpus.notation import Random
 from mer_utils.corpus.styles import Style
 from mer_utils.corpus.synthesizer import Production, Studio
 from mer_utils.data import vocabulary
-from mer_utils.data.types import Dataset
+from mer_utils.data.types import Dataset, label_tuples
 from mer_utils.progress import progress_bar
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
@@ -48,76 +48,15 @@ DIMENSIONS = ("valence", "arousal", "tension")
 # anew every time; what of them is heard is part of the settings.
 PASSES = ("corpus.synthesizer.play",)
 
-MTG_AFFECTIVE = (
-    # The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
-    # (advertising, background, film, game …), occasions and places (christmas, party, summer,
-    # space …), plain musical properties (ballad, fast, melodic, retro, slow, soundscape).
-    "calm", "cool", "dark", "deep", "dramatic", "dream", "emotional", "energetic", "epic", "fun",
-    "funny", "groovy", "happy", "heavy", "hopeful", "inspiring", "love", "meditative",
-    "melancholic", "motivational", "positive", "powerful", "relaxing", "romantic", "sad", "sexy",
-    "soft", "upbeat", "uplifting",
-)  # fmt: skip
-
-LABEL_POSITIONS: dict[str, tuple[float, float, float]] = {
-    # label: (valence, arousal, tension); a label in two vocabularies has one position
-    # MTG-Jamendo
-    "calm": (0.4, -0.8, -0.8),
-    "cool": (0.3, 0.0, -0.2),
-    "dark": (-0.7, -0.1, 0.7),
-    "deep": (-0.2, -0.5, 0.1),
-    "dramatic": (-0.4, 0.5, 0.8),
-    "dream": (0.3, -0.6, -0.3),
-    "emotional": (-0.2, 0.0, 0.2),
-    "energetic": (0.4, 0.9, 0.2),
-    "epic": (0.1, 0.8, 0.5),
-    "fun": (0.9, 0.6, -0.3),
-    "funny": (0.7, 0.3, 0.0),
-    "groovy": (0.5, 0.5, -0.2),
-    "happy": (0.9, 0.4, -0.5),
-    "heavy": (-0.5, 0.8, 0.7),
-    "hopeful": (0.6, -0.1, -0.3),
-    "inspiring": (0.6, 0.2, 0.0),
-    "love": (0.6, -0.3, -0.5),
-    "meditative": (0.1, -0.9, -0.6),
-    "melancholic": (-0.6, -0.6, 0.0),
-    "motivational": (0.6, 0.7, 0.0),
-    "positive": (0.8, 0.2, -0.5),
-    "powerful": (0.0, 0.9, 0.4),
-    "relaxing": (0.5, -0.7, -0.9),
-    "romantic": (0.5, -0.5, -0.3),
-    "sad": (-0.8, -0.6, 0.2),
-    "sexy": (0.2, 0.1, 0.2),
-    "soft": (0.2, -0.8, -0.5),
-    "upbeat": (0.8, 0.8, -0.2),
-    "uplifting": (0.7, 0.5, -0.3),
-    # CAL500
-    "angry / aggressive": (-0.8, 0.9, 0.9),
-    "arousing / awakening": (0.3, 0.8, 0.3),
-    "bizarre / weird": (-0.4, 0.1, 0.7),
-    "calming / soothing": (0.4, -0.8, -0.8),
-    "carefree / lighthearted": (0.8, 0.2, -0.6),
-    "cheerful / festive": (0.9, 0.6, -0.3),
-    "emotional / passionate": (-0.2, 0.3, 0.4),
-    "exciting / thrilling": (0.3, 0.9, 0.5),
-    "laid-back / mellow": (0.3, -0.5, -0.6),
-    "light / playful": (0.7, 0.3, -0.3),
-    "loving / romantic": (0.5, -0.4, -0.4),
-    "pleasant / comfortable": (0.6, -0.2, -0.7),
-    "positive / optimistic": (0.8, 0.2, -0.5),
-    "powerful / strong": (0.0, 0.8, 0.4),
-    "tender / soft": (0.2, -0.7, -0.5),
-    "touching / loving": (0.2, -0.5, -0.2),
-    # Emotify
-    "amazement": (0.4, 0.3, 0.2),
-    "solemnity": (-0.1, -0.5, 0.4),
-    "tenderness": (0.5, -0.5, -0.5),
-    "nostalgia": (-0.1, -0.5, -0.2),
-    "calmness": (0.4, -0.8, -0.8),
-    "power": (0.0, 0.8, 0.4),
-    "joyful activation": (0.9, 0.6, -0.4),
-    "tension": (-0.6, 0.5, 0.9),
-    "sadness": (-0.8, -0.6, 0.2),
-}
+with Path(__file__).with_name("positions.csv").open(encoding="utf-8", newline="") as _file:
+    LABEL_POSITIONS = {
+        label: tuple(map(float, place)) for label, *place in list(csv.reader(_file))[1:]
+    }
+"""Label: (valence, arousal, tension); a label in two vocabularies has one position."""
+# The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
+# (advertising, background, film, game …), occasions and places (christmas, party, summer,
+# space …), plain musical properties (ballad, fast, melodic, retro, slow, soundscape).
+MTG_AFFECTIVE = tuple(x for x in vocabulary.names("mtg-jamendo") if x in LABEL_POSITIONS)
 
 
 @dataclass(frozen=True)
@@ -136,48 +75,27 @@ class DemoDataset:
     studio: Studio
     top_k: int
 
-    @property
-    def labels_a_track(self) -> float:
-        """Expected number of labels of a track."""
-        shares = np.array(self.label_shares)
-        return float(shares @ np.arange(1, len(shares) + 1))
 
-
-DEMO_DATASETS: dict[str, DemoDataset] = {
-    dataset.name: dataset
-    for dataset in (
-        DemoDataset(
-            # Label counts: the official split-0 test part of MTG-Jamendo mood/theme, mean 1.79.
-            name="demo-mtg",
-            labels=MTG_AFFECTIVE,
-            label_shares=(0.531, 0.272, 0.116, 0.051, 0.022, 0.007, 0.001),
-            style=styles.STYLES["electronic"],
-            studio=synthesizer.STUDIOS["club"],
-            top_k=2,
-        ),
-        DemoDataset(
-            # Label counts: the shape of CAL500's 18 emotion words in Mulan's copy, tracks with at
-            # least one, tilted to a mean of 4.9.
-            name="demo-cal500",
-            labels=vocabulary.names("cal500"),
-            label_shares=(
-                0.108, 0.113, 0.132, 0.159, 0.108, 0.085, 0.108, 0.065, 0.063, 0.021, 0.020, 0.018,
-            ),
-            style=styles.STYLES["band"],
-            studio=synthesizer.STUDIOS["room"],
-            top_k=4,
-        ),
-        DemoDataset(
-            # Label counts: three, as the paper takes from Emotify's votes.
-            name="demo-emotify",
-            labels=vocabulary.names("emotify"),
-            label_shares=(0.0, 0.0, 1.0),
-            style=styles.STYLES["chamber"],
-            studio=synthesizer.STUDIOS["hall"],
-            top_k=3,
-        ),
-    )
-}  # fmt: skip
+_DATASETS = (
+    # Label counts: the official split-0 test part of MTG-Jamendo mood/theme, mean 1.79.
+    DemoDataset(
+        "demo-mtg", MTG_AFFECTIVE, (0.531, 0.272, 0.116, 0.051, 0.022, 0.007, 0.001),
+        styles.STYLES["electronic"], synthesizer.STUDIOS["club"], top_k=2,
+    ),
+    # Label counts: the shape of CAL500's 18 emotion words in Mulan's copy, tracks with at least
+    # one, tilted to a mean of 4.9.
+    DemoDataset(
+        "demo-cal500", vocabulary.names("cal500"),
+        (0.108, 0.113, 0.132, 0.159, 0.108, 0.085, 0.108, 0.065, 0.063, 0.021, 0.020, 0.018),
+        styles.STYLES["band"], synthesizer.STUDIOS["room"], top_k=4,
+    ),
+    # Label counts: three, as the paper takes from Emotify's votes.
+    DemoDataset(
+        "demo-emotify", vocabulary.names("emotify"), (0.0, 0.0, 1.0),
+        styles.STYLES["chamber"], synthesizer.STUDIOS["hall"], top_k=3,
+    ),
+)  # fmt: skip
+DEMO_DATASETS = {dataset.name: dataset for dataset in _DATASETS}
 
 
 @dataclass(frozen=True)
@@ -211,19 +129,36 @@ def build(
     Raises ValueError for an unknown name or an impossible size, seed or number of workers,
     ModuleNotFoundError if the synthesizer or the sound font is missing.
     """
-    spec = _spec(name)
     pieces = plan(name, size, seed)
+    workers = cpu_count() if workers is None else workers
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers is {workers!r}; it has to be a whole number of at least 1")
+    spec = DEMO_DATASETS[name]
     settings = _settings(spec, pieces, size, seed)
     home = Path(folder) / f"{name}-{storage.settings_hash(settings)}"
     audio = home / "audio"
-    workers = _worker_count(workers)
-    if not all(_is_there(audio, piece) for piece in pieces):
+    if _missing(pieces, audio):
         with storage.locked(home):  # two notebooks may ask for it at the same time
-            missing = [piece for piece in pieces if not _is_there(audio, piece)]
-            _render(spec, missing, audio, workers)
-    table = _table(pieces, audio)
+            _render(spec, _missing(pieces, audio), audio, workers)
+    tracks = [piece.track for piece in pieces]
+    table = pd.DataFrame(
+        [
+            {
+                "audio": str(audio / f"{piece.track}.flac"),
+                "labels": piece.labels,
+                "split": piece.split,
+                "group": piece.group,
+                **asdict(piece.point),
+                **storage.read_json(audio / f"{piece.track}.json"),
+            }
+            for piece in pieces
+        ],
+        index=pd.Index(tracks, name="track"),
+    )
     source = {"kind": "composed and rendered by mer_utils.demo_corpus, synthetic", **settings}
-    storage.write_table(home / "tracks.csv", _written(table))
+    labels = table["labels"].str.join(" | ")
+    written = table.assign(audio=[f"audio/{track}.flac" for track in tracks], labels=labels)
+    storage.write_table(home / "tracks.csv", written)
     storage.write_json(home / "corpus.json", source)
     return Dataset(name, spec.labels, table, source, spec.top_k)
 
@@ -231,23 +166,27 @@ def build(
 def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
     """Everything that is decided before the first note: points, artists, labels, splits.
 
-    Arguments and errors as in `build`. Fast; writes nothing.
+    Arguments and errors as in `build`.
     """
-    spec = _spec(name)
+    if name not in DEMO_DATASETS:
+        raise ValueError(f"no built-in dataset {name!r}; there are {', '.join(DEMO_DATASETS)}")
     if not isinstance(size, int) or size < SMALLEST:
         raise ValueError(
-            f"{name}: size is {size!r}; it has to be a whole number of at least {SMALLEST} tracks, "
-            "so that there is one for each split"
+            f"{name}: size is {size!r}; it has to be a whole number of at least {SMALLEST} tracks"
         )
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"{name}: seed is {seed!r}; it has to be a whole number, 0 or more")
-    number = zlib.crc32(name.encode())
+    spec, number = DEMO_DATASETS[name], zlib.crc32(name.encode())
     random = np.random.default_rng((seed, number))
     group = np.arange(size) // min(GROUP_SIZE, size // SMALLEST)  # (tracks,)
     points, shares = _draw_points(group, random)
     counts = 1 + np.searchsorted(np.cumsum(spec.label_shares)[:-1], shares, side="right")
     drawn = draw_labels(label_weights(spec.labels, points), counts, random)  # (tracks, labels)
-    splits = _draw_splits(int(group[-1]) + 1, random)
+    labels = label_tuples(drawn, spec.labels)
+    groups = int(group[-1]) + 1
+    part = max(1, round(groups / 5))  # a fifth test, a fifth validation, the rest train
+    splits = ["test"] * part + ["validation"] * part + ["train"] * (groups - 2 * part)
+    splits = [splits[i] for i in random.permutation(groups)]
     artists = [composer.draw_artist(spec.style, random) for _ in splits]
     productions = [synthesizer.draw_production(spec.studio, random) for _ in splits]
     return tuple(
@@ -257,7 +196,7 @@ def plan(name: str, size: int, seed: int) -> tuple[Piece, ...]:
             artist=artists[group[i]],
             production=productions[group[i]],
             seed=(seed, number, i),
-            labels=tuple(label for label, has in zip(spec.labels, drawn[i], strict=True) if has),
+            labels=labels[i],
             group=f"{name}-artist-{group[i]:03d}",
             split=splits[group[i]],
         )
@@ -298,17 +237,13 @@ def oracle_scores(dataset: Dataset) -> np.ndarray:
     """
     if dataset.name not in DEMO_DATASETS or not set(DIMENSIONS) <= set(dataset.tracks.columns):
         raise ValueError(
-            f"{dataset.name}: an oracle is only known for the built-in corpus "
-            f"({', '.join(DEMO_DATASETS)}), whose tracks have the columns {', '.join(DIMENSIONS)}"
+            f"{dataset.name}: an oracle is only known for {', '.join(DEMO_DATASETS)}, whose tracks "
+            f"have the columns {', '.join(DIMENSIONS)}"
         )
     spec = DEMO_DATASETS[dataset.name]
     points = dataset.tracks[list(DIMENSIONS)].to_numpy(dtype=np.float64)  # (tracks, 3)
-    return np.stack(
-        [
-            inclusion_probabilities(np.exp(row), spec.label_shares)
-            for row in label_weights(spec.labels, points)
-        ]
-    )  # (tracks, labels)
+    weights = np.exp(label_weights(spec.labels, points))  # (tracks, labels)
+    return np.stack([inclusion_probabilities(row, spec.label_shares) for row in weights])
 
 
 def inclusion_probabilities(weights: np.ndarray, count_shares: Sequence[float]) -> np.ndarray:
@@ -339,15 +274,6 @@ def inclusion_probabilities(weights: np.ndarray, count_shares: Sequence[float]) 
     return np.trapezoid(density * still_room, log_time, axis=0)  # (labels,)
 
 
-# --- planning
-
-
-def _spec(name: str) -> DemoDataset:
-    if name not in DEMO_DATASETS:
-        raise ValueError(f"no built-in dataset {name!r}; there are {', '.join(DEMO_DATASETS)}")
-    return DEMO_DATASETS[name]
-
-
 def _draw_points(group: np.ndarray, random: Random) -> tuple[np.ndarray, np.ndarray]:
     """Points (tracks, 3), spread evenly, each group with a leaning; numbers in [0, 1) (tracks,)."""
     even = qmc.Halton(d=4, rng=random).random(len(group))  # (tracks, 4)
@@ -361,16 +287,7 @@ def _draw_points(group: np.ndarray, random: Random) -> tuple[np.ndarray, np.ndar
     return points, even[:, 3]
 
 
-def _draw_splits(groups: int, random: Random) -> list[str]:
-    """Which split each group is in: a fifth test, a fifth validation, the rest train."""
-    part = max(1, round(groups / 5))
-    splits = ["test"] * part + ["validation"] * part + ["train"] * (groups - 2 * part)
-    return [splits[i] for i in random.permutation(groups)]
-
-
-def _settings(
-    spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int
-) -> dict[str, object]:
+def _settings(spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int) -> dict:
     """What decides the sound, JSON-able: a change of any of it makes a new folder."""
     font = synthesizer.find_sound_font()
     heard = [[asdict(p.point), asdict(p.artist), asdict(p.production), p.seed] for p in pieces]
@@ -386,64 +303,19 @@ def _settings(
     }
 
 
-# --- rendering
-
-
-def _worker_count(workers: int | None) -> int:
-    if workers is None:
-        return cpu_count()
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers is {workers!r}; it has to be a whole number of at least 1")
-    return workers
-
-
-def _is_there(audio: Path, piece: Piece) -> bool:
-    """A piece is done when both its files are; the sound is written last."""
-    return all((audio / f"{piece.track}{ending}").is_file() for ending in (".json", ".flac"))
+def _missing(pieces: Sequence[Piece], audio: Path) -> list[Piece]:
+    """The pieces that lack one of their two files; the sound is written last."""
+    there = {path.name for path in audio.glob("*")}
+    return [p for p in pieces if not {f"{p.track}.json", f"{p.track}.flac"} <= there]
 
 
 def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: int) -> None:
     """Play the pieces in parallel and write each one's two files as it comes."""
-    if not pieces:
-        return
     play = delayed(code.portable(synthesizer.play, PASSES))
     tasks = (play(p.point, spec.style, p.artist, p.production, p.seed) for p in pieces)
-    played = Parallel(n_jobs=min(workers, len(pieces)), return_as="generator")(tasks)
-    for piece, (sound, facts) in zip(
-        pieces, progress_bar(played, total=len(pieces), desc=spec.name, unit="piece"), strict=True
-    ):
+    played = Parallel(n_jobs=min(workers, len(pieces)) or 1, return_as="generator")(tasks)
+    played = progress_bar(played, total=len(pieces), desc=spec.name, unit="piece")
+    for piece, (sound, facts) in zip(pieces, played, strict=True):
         storage.write_json(audio / f"{piece.track}.json", facts)
         with storage.replacing(audio / f"{piece.track}.flac") as temporary:
             temporary.write_bytes(sound)
-
-
-def _table(pieces: Sequence[Piece], audio: Path) -> pd.DataFrame:
-    """The Dataset's table of tracks, indexed by track id."""
-    rows = [
-        {
-            "audio": str(audio / f"{piece.track}.flac"),
-            "labels": piece.labels,
-            "split": piece.split,
-            "group": piece.group,
-            **asdict(piece.point),
-            **_facts(audio / f"{piece.track}.json"),
-        }
-        for piece in pieces
-    ]
-    index = pd.Index([piece.track for piece in pieces], name="track")
-    return pd.DataFrame(rows, index=index)
-
-
-def _facts(path: Path) -> Mapping[str, object]:
-    facts = storage.read_json(path)
-    if not isinstance(facts, dict):
-        raise ValueError(f"{path}: holds no facts of a piece; delete it and build again")
-    return facts
-
-
-def _written(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it goes into tracks.csv: paths relative to it, labels joined by a bar."""
-    return table.assign(
-        audio=["audio/" + Path(path).name for path in table["audio"]],
-        labels=[" | ".join(labels) for labels in table["labels"]],
-    )

@@ -71,11 +71,8 @@ def facts(score: Score) -> dict[str, object]:
     cue as "cue_…".
     """
     pitched = [part for part in score.parts if part.role != "drums"]
-    upper = [
-        note for part in pitched if part.role in ("melody", "chords", "pad") for note in part.notes
-    ]
-    durations = np.array([note.duration for note in upper])
-    pitches = np.array([note.pitch for note in upper])
+    upper = [part.notes for part in pitched if part.role in ("melody", "chords", "pad")]
+    _, durations, pitches, _ = np.array(sum(upper, ())).T
     names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
     return {
         "seconds": round(score.seconds, 3),
@@ -98,12 +95,10 @@ def dissonance(score: Score, step: float = 0.25) -> float:
     parts; minor seconds, major sevenths and tritones (modulo octave) are dissonant.
     """
     notes = [note for part in score.parts if part.role != "drums" for note in part.notes]
-    start = np.array([note.start for note in notes])
-    end = start + np.array([note.duration for note in notes])
-    pitch = np.array([note.pitch for note in notes])
+    start, duration, pitch, _ = np.array(notes).T  # (notes,) each
     rough = total = 0
     for time in np.arange(0, score.seconds, step):
-        sounding = np.unique(pitch[(start <= time) & (time < end)])
+        sounding = np.unique(pitch[(start <= time) & (time < start + duration)])
         intervals = np.abs(sounding[:, None] - sounding[None, :])  # (notes, notes)
         intervals = intervals[np.triu_indices(len(sounding), 1)] % 12  # (pairs,)
         rough += int(np.isin(intervals, (1, 6, 11)).sum())
@@ -113,8 +108,7 @@ def dissonance(score: Score, step: float = 0.25) -> float:
 
 def _detachment(score: Score) -> float:
     melody = next(part.notes for part in score.parts if part.role == "melody")
-    starts = np.array([note.start for note in melody])
-    durations = np.array([note.duration for note in melody])
     if len(melody) < 2:
         return 0.0
+    starts, durations, *_ = np.array(melody).T  # (notes,) each
     return float(1 - np.median(np.clip(durations[:-1] / np.maximum(np.diff(starts), 0.02), 0, 1)))

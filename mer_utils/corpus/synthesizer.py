@@ -1,9 +1,8 @@
 """A small studio: from a Score to sound, with a General MIDI sound font and simple effects.
 
-The notes are played by tinysoundfont from TimGM6mb.sf2, the sound font that the package
-pretty-midi carries (the package itself is not imported). Licences: tinysoundfont MIT; pretty-midi
-MIT; the sound font TimGM6mb (Tim Brechbill 2004, David Bolton 2010) is published under the GNU
-GPL, version 2. It is read where pip put it and is no part of this project.
+The notes are played by tinysoundfont (MIT) from TimGM6mb.sf2, the sound font that the package
+pretty-midi (MIT; not imported) carries. The font (Tim Brechbill 2004, David Bolton 2010; GNU GPL,
+version 2) is read where pip put it and is no part of this project.
 
 Every part is rendered alone, brought to its level in the mix by its own loudness, and only then
 mixed, so that the uneven loudness of the font's instruments does not matter. The synthesizer does
@@ -19,6 +18,7 @@ import importlib.metadata
 import importlib.util
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from scipy import signal
 from mer_utils.corpus import composer, notation
 from mer_utils.corpus.composer import Artist, Point
 from mer_utils.corpus.notation import Part, Random, Score
-from mer_utils.corpus.styles import Style
+from mer_utils.corpus.styles import MATERIAL, Style
 
 SAMPLE_RATE = 24_000
 PEAK = 0.97
@@ -74,31 +74,13 @@ class Production:
     drive: float
 
 
-STUDIOS: dict[str, Studio] = {
-    "hall": Studio(
-        loudness=-23, loudness_span=7, tone=(-3, 1), tone_span=6, reverb_seconds=(1.4, 2.4),
-        reverb=(-12, -6), echo=None, drive=(0, 0), ducking=0,
-    ),
-    "room": Studio(
-        loudness=-19.5, loudness_span=5, tone=(-1, 3), tone_span=5, reverb_seconds=(0.3, 0.8),
-        reverb=(-20, -12), echo=None, drive=(0.5, 1.5), ducking=0,
-    ),
-    "club": Studio(
-        loudness=-21, loudness_span=6, tone=(-3, 2), tone_span=6, reverb_seconds=(0.8, 1.8),
-        reverb=(-16, -8), echo=-9, drive=(0.2, 0.8), ducking=0.6,
-    ),
-}  # fmt: skip
+STUDIOS = {name: Studio(**ranges) for name, ranges in MATERIAL["studios"].items()}
 
 
 def draw_production(studio: Studio, random: Random) -> Production:
     """Draw one artist's sound within a studio's ranges."""
-    return Production(
-        studio=studio,
-        tone=float(random.uniform(*studio.tone)),
-        reverb_seconds=float(random.uniform(*studio.reverb_seconds)),
-        reverb=float(random.uniform(*studio.reverb)),
-        drive=float(random.uniform(*studio.drive)),
-    )
+    ranges = (studio.tone, studio.reverb_seconds, studio.reverb, studio.drive)
+    return Production(studio, *(float(random.uniform(*limits)) for limits in ranges))
 
 
 def find_sound_font() -> Path:
@@ -107,19 +89,13 @@ def find_sound_font() -> Path:
     Raises ModuleNotFoundError, with the command that mends it, if it or the synthesizer is missing.
     """
     if importlib.util.find_spec("tinysoundfont") is None:
-        raise ModuleNotFoundError(
-            f"the synthesizer tinysoundfont is not installed; install it with: {_MEND}"
-        )
-    try:
-        files = importlib.metadata.files("pretty-midi") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.name == SOUND_FONT and Path(file.locate()).is_file():
-            return Path(file.locate())
+        raise ModuleNotFoundError(f"the package tinysoundfont is missing; install it with: {_MEND}")
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("pretty-midi") or []:
+            if file.name == SOUND_FONT and Path(file.locate()).is_file():
+                return Path(file.locate())
     raise ModuleNotFoundError(
-        f"the sound font {SOUND_FONT} was not found in the package pretty-midi; install it with: "
-        f"{_MEND}"
+        f"the package pretty-midi with its {SOUND_FONT} is missing; install it with: {_MEND}"
     )
 
 
@@ -148,14 +124,10 @@ def render(score: Score, production: Production, random: Random) -> np.ndarray:
     length = round(score.seconds * SAMPLE_RATE)
     dry = np.zeros(length, dtype=np.float32)  # (samples,)
     synth, font = _load_synth()
-    sound = {  # role: (samples,)
-        part.role: _balanced(part, synth, font, length) for part in score.parts
-    }
+    sound = {part.role: _balanced(part, synth, font, length) for part in score.parts}
     if studio.ducking and "drums" in sound:
         duck = _ducking(score, studio.ducking, length)  # (samples,)
-        for role in ("pad", "bass", "unrest"):
-            if role in sound:
-                sound[role] = sound[role] * duck
+        sound |= {x: sound[x] * duck for x in ("pad", "bass", "unrest") if x in sound}
     for samples in sound.values():
         dry += samples
     if studio.echo is not None:
@@ -230,13 +202,10 @@ def _play_part(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
 
 def _ducking(score: Score, depth: float, length: int) -> np.ndarray:
     """Gain that dips at every kick drum and recovers in a quarter of a second: (samples,)."""
-    kicks = [
-        n.start for part in score.parts if part.role == "drums" for n in part.notes if n.pitch == 36
-    ]
     shape = 1 - depth * np.linspace(1, 0, SAMPLE_RATE // 4, dtype=np.float32) ** 2
     gain = np.ones(length, dtype=np.float32)
-    for kick in kicks:
-        start = int(kick * SAMPLE_RATE)
+    drums = next(part.notes for part in score.parts if part.role == "drums")
+    for start in (int(note.start * SAMPLE_RATE) for note in drums if note.pitch == 36):
         stretch = gain[start : start + len(shape)]
         np.minimum(stretch, shape[: len(stretch)], out=stretch)
     return gain
@@ -290,7 +259,6 @@ def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
 
 def _limited(samples: np.ndarray, knee: float = 0.6) -> np.ndarray:
     """Bend what is louder than the knee so that nothing passes PEAK."""
-    size = np.abs(samples)
-    room = PEAK - knee
+    size, room = np.abs(samples), PEAK - knee
     bent = knee + room * np.tanh((size - knee) / room)
     return np.where(size > knee, np.sign(samples) * bent, samples)

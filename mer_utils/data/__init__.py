@@ -1,16 +1,14 @@
 """Emotion-labelled music: a table of tracks, a vocabulary, a loader a dataset; and its features.
 
-Each loader reads the files of a dataset as its authors publish them and gives a `Dataset`. Its
-docstring says where the dataset comes from, under what licence, whom to cite, where to download
-it and what the folder must look like. What can be wrong with the files (one is missing, a line is
-not readable, an id occurs twice, a label is unknown) is one error that names the file, counts the
-cases and shows the first.
+Each loader reads the files of a dataset as its authors publish them and gives a `Dataset`; its
+docstring has the source, licence, download and layout. What is wrong with a file is one error that
+names the file, counts the cases and shows the first.
 
-Conventions: labels are the clean names of `vocabulary`; a track's labels stand in the order of the
-vocabulary. Audio paths are absolute. Audio may be missing: `audio="require"` (the default) makes
-that an error, `audio="skip"` keeps the track with its labels and the path None, and says in one
-warning how many there are. `Dataset.source` records the loader, its options and the SHA-256 of
-every file it read. Mulan's datasets have no audio; they bring their features with them.
+Conventions: labels are the clean names of `vocabulary`, a track's labels in the order of the
+vocabulary. Audio paths are absolute. `audio="require"` (the default) makes missing audio an error,
+`audio="skip"` keeps such tracks with the path None, and warns how many they are. `Dataset.source`
+records the loader, its options and the SHA-256 of every file it read. Mulan's datasets have no
+audio; they bring their features with them.
 """
 
 from mer_utils.data.cal500 import load_cal500
@@ -27,7 +25,6 @@ from mer_utils.data.types import (
     pool_tracks,
     restricted,
     select,
-    standardise,
     usable_tracks,
 )
 from mer_utils.data.vocabulary import (

@@ -6,21 +6,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mer_utils.data.reading import (
-    AS_PUBLISHED,
-    AudioRule,
-    existing,
-    file_hashes,
-    find_audio,
-    read_csv,
-    refuse,
-    source_of,
-)
+from mer_utils.data import reading
+from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import Dataset, label_tuples, track_table
 from mer_utils.data.vocabulary import VOCABULARIES, names
 
-# In the order of the track ids: 1-100 classical, 101-200 rock, ...
-_EMOTIFY_GENRES = ("classical", "rock", "electronic", "pop")
+_GENRES = ("classical", "rock", "electronic", "pop")  # track ids 1-100, 101-200, ...
+_OFFICIALS = [label.official for label in VOCABULARIES["emotify"]]
 
 
 def load_emotify(
@@ -28,7 +20,6 @@ def load_emotify(
     rule: Literal["top3"] | float = "top3",
     group: Literal["track", "genre"] = "track",
     audio: AudioRule = "require",
-    audio_root: str | Path | None = None,
 ) -> Dataset:
     """Read Emotify: what listeners felt, on the Geneva Emotional Music Scale.
 
@@ -40,100 +31,65 @@ def load_emotify(
 
     Folder:
         root/data.csv                                 one row a listener; "track id" 1-400
-        root/emotifymusic/<genre>/<1..100>.mp3        ids 1-100 classical, 101-200 rock,
-                                                      201-300 electronic, 301-400 pop
+        root/emotifymusic/<genre>/<1..100>.mp3        a hundred ids a genre, in this order:
+                                                      classical, rock, electronic, pop
 
     rule: "top3": the three emotions with most votes, of equal ones those in earlier columns (the
         rule of arXiv 2410.11522); or a share above 0 to 1: the emotions that at least this share
         of the track's listeners chose (perhaps none).
     group: "track": every track on its own; "genre": the four genres, for splits by genre.
     audio: "require" or "skip"; see `mer_utils.data`.
-    audio_root: the folder that holds the genres, if it is not root/emotifymusic.
     Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).
     Raises ValueError or FileNotFoundError, naming the file.
     """
-    share_wanted = _emotify_rule(rule)
-    if group not in ("track", "genre"):
-        raise ValueError(f'emotify: group is "track" or "genre", not {group!r}')
-    root = Path(root).absolute()
-    path = existing(root / "data.csv", "Emotify's annotations")
-    votes = _read_emotify(path)
-
-    labels = names("emotify")
-    officials = [label.official for label in VOCABULARIES["emotify"]]
-    by_track = votes.groupby("track id", sort=True)
-    counts = by_track[officials].sum().to_numpy()  # (tracks, 9)
-    listeners = by_track.size().to_numpy()  # (tracks,)
-    genres = by_track["genre"].first().tolist()
-    ids = list(by_track.groups)
-    shares = counts / listeners[:, None]  # (tracks, 9)
-    targets = _most_votes(counts, 3) if share_wanted is None else shares >= share_wanted
-
-    track_ids = [f"emotify-{number:03d}" for number in ids]
-    tracks = track_table(
-        track_ids,
-        find_audio(
-            "emotify",
-            root / "emotifymusic" if audio_root is None else Path(audio_root).absolute(),
-            [
-                (f"{genre}/{(number - 1) % 100 + 1}.mp3",)
-                for genre, number in zip(genres, ids, strict=True)
-            ],
-            audio,
-        ),
-        label_tuples(targets, labels),
-        None,
-        track_ids if group == "track" else genres,
-        genre=genres,
-        listeners=listeners,
-        share=[tuple(row) for row in shares.tolist()],
-    )
-    source = source_of(
-        "load_emotify", file_hashes(root, [path]), "none stated", rule=rule, group=group
-    )
-    return Dataset("emotify", labels, tracks, source, top_k=3)
-
-
-def _emotify_rule(rule: str | float) -> float | None:
-    """The wanted share of listeners, or None for the three with most votes."""
-    if rule == "top3":
-        return None
-    if isinstance(rule, str) or not 0 < rule <= 1:
+    if rule != "top3" and (isinstance(rule, str) or not 0 < rule <= 1):
         raise ValueError(
             f'emotify: rule is "top3" or a share of listeners above 0 and at most 1, not {rule!r}'
         )
-    return float(rule)
+    if group not in ("track", "genre"):
+        raise ValueError(f'emotify: group is "track" or "genre", not {group!r}')
+    root = Path(root).absolute()
+    path = root / "data.csv"
+    by_track = _read_votes(path).groupby("track id", sort=True)
+    counts = by_track[_OFFICIALS].sum().to_numpy()  # (tracks, 9)
+    listeners = by_track.size().to_numpy()[:, None]  # (tracks, 1)
+    shares = counts / listeners  # (tracks, 9)
+    genres = by_track["genre"].first()
+    places = np.argsort(np.argsort(-counts, axis=1, kind="stable"), axis=1)  # 0: most votes
+    targets = (places < 3) & (counts > 0) if rule == "top3" else shares >= rule
+    labels = names("emotify")
+    track_ids = [f"emotify-{number:03d}" for number in genres.index]
+    files = [(f"{genre}/{(number - 1) % 100 + 1}.mp3",) for number, genre in genres.items()]
+    tracks = track_table(
+        track_ids,
+        label_tuples(targets, labels),
+        group=track_ids if group == "track" else genres,
+        audio=reading.find_audio("emotify", root / "emotifymusic", files, audio),
+        genre=genres,
+        listeners=listeners[:, 0],
+        share=[tuple(row) for row in shares.tolist()],
+    )
+    source = reading.source_of("load_emotify", root, [path], "none stated", rule=rule, group=group)
+    return Dataset("emotify", labels, tracks, source, top_k=3)
 
 
-def _most_votes(counts: np.ndarray, k: int) -> np.ndarray:
-    """The k columns with most votes of each row, ties to the left, never one without a vote.
-
-    counts: (tracks, labels). Returns boolean (tracks, labels).
-    """
-    best = np.argsort(-counts, axis=1, kind="stable")[:, :k]  # (tracks, k)
-    chosen = np.zeros(counts.shape, dtype=bool)
-    np.put_along_axis(chosen, best, True, axis=1)
-    return chosen & (counts > 0)
+def _read_votes(path: Path) -> pd.DataFrame:
+    """data.csv: one row a listener; track id and votes as integers."""
+    table = reading.read_csv(path)
+    columns = ["track id", "genre", *_OFFICIALS]
+    reading.need(path, "columns", columns, table.columns)
+    rows = [(line, row) for line, *row in table[columns].itertuples(name=None)]
+    return pd.DataFrame(reading.parsed(path, rows, _read_vote), columns=columns)
 
 
-def _read_emotify(path: Path) -> pd.DataFrame:
-    """data.csv, checked: one row a listener, votes as integers."""
-    table = read_csv(path)
-    officials = [label.official for label in VOCABULARIES["emotify"]]
-    wanted = ["track id", "genre", *officials]
-    missing = [repr(column) for column in wanted if column not in table.columns]
-    refuse(path, "columns missing", missing, len(wanted), AS_PUBLISHED)
-    rows, problems = [], []
-    for line, track, genre, *votes in table[wanted].itertuples(name=None):
-        number = int(track) if track.isdecimal() else 0
-        if not 1 <= number <= 400:
-            problems.append(f"line {line}: track id {track!r} is not 1 to 400")
-        elif genre != _EMOTIFY_GENRES[(number - 1) // 100]:
-            problems.append(f"line {line}: track {number} with the genre {genre!r}")
-        elif not {"0", "1"}.issuperset(votes):
-            problems.append(f"line {line}: a vote that is not 0 or 1")
-        else:
-            rows.append((number, genre, *map(int, votes)))
-    refuse(path, "unreadable rows", problems, len(table), AS_PUBLISHED)
-    return pd.DataFrame(rows, columns=wanted)
+def _read_vote(row: list[str]) -> tuple[int | str, ...]:
+    """One row of data.csv: track id, genre, nine votes."""
+    track, genre, *votes = row
+    if not track.isdecimal() or not 1 <= int(track) <= 400:
+        raise ValueError(f"track id {track!r} is not 1 to 400")
+    if genre != _GENRES[(int(track) - 1) // 100]:
+        raise ValueError(f"track {track} with the genre {genre!r}")
+    if not {"0", "1"}.issuperset(votes):
+        raise ValueError("a vote that is not 0 or 1")
+    return int(track), genre, *map(int, votes)

@@ -5,20 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mer_utils.data.reading import (
-    AudioRule,
-    existing,
-    find_audio,
-    no_duplicates,
-    read_csv,
-    refuse,
-    source_of,
-)
+from mer_utils.data import reading
+from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
-from mer_utils.storage import file_hash
 
-_SEPARATORS = (";", "|", ",")
-_FOLDER_COLUMNS = ("path", "labels", "split", "group")
+_COLUMNS = ("path", "labels", "split", "group")
 
 
 def load_folder(
@@ -39,58 +30,48 @@ def load_folder(
     labels: the vocabulary, in order; by default all labels that occur, sorted.
     name: the dataset's name; by default the CSV's name without its ending.
     audio: "require" or "skip"; see `mer_utils.data`.
-    Raises ValueError or FileNotFoundError, naming the file, for a missing or unknown column, a path
-    that occurs twice, a label outside a given vocabulary, another split.
+    Raises ValueError or FileNotFoundError, naming the file.
     """
-    path = existing(csv, "a CSV of path, labels[, split, group]").absolute()
+    path = Path(csv).absolute()
     name = path.stem if name is None else name
-    rows = _read_folder_table(path)
-    separator = next(
-        (s for s in _SEPARATORS if rows["labels"].str.contains(s, regex=False).any()), ""
-    )
-    given = [_split_labels(field, separator) for field in rows["labels"]]
-    found = {label for row in given for label in row}
+    rows = _read_table(path)
+    separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
+    given = rows["labels"].str.split(separator or ";", regex=False)
+    given = [{_clean_label(label) for label in row} - {""} for row in given]
+    found = set().union(*given)
     vocabulary = tuple(sorted(found)) if labels is None else tuple(map(_clean_label, labels))
     if not vocabulary:
         raise ValueError(f"{path}: no track has a label; fill the column or pass labels=[...]")
-    strange = [repr(label) for label in sorted(found.difference(vocabulary))]
-    refuse(path, f"labels outside the given vocabulary of {len(vocabulary)}", strange)
-
+    strange = sorted(found.difference(vocabulary))
+    reading.refuse(path, f"labels outside the given vocabulary of {len(vocabulary)}", strange)
     tracks = track_table(
         rows["path"],
-        find_audio(name, path.parent, [(file,) for file in rows["path"]], audio),
         [tuple(label for label in vocabulary if label in row) for row in given],
-        [split or None for split in rows["split"]],
-        [group or file for group, file in zip(rows["group"], rows["path"], strict=True)],
+        group=rows["group"].where(rows["group"] != "", rows["path"]),
+        audio=reading.find_audio(name, path.parent, [(file,) for file in rows["path"]], audio),
+        split=rows["split"].replace("", None),
     )
-    files = {path.name: file_hash(path)}
-    source = source_of("load_folder", files, "your own files", separator=separator)
+    options = {"separator": separator}
+    source = reading.source_of("load_folder", path.parent, [path], "your own files", **options)
     return Dataset(name, vocabulary, tracks, source)
 
 
-def _read_folder_table(path: Path) -> pd.DataFrame:
-    """The CSV of load_folder, checked, with all four columns (empty where not given)."""
-    rows = read_csv(path)
-    missing = [repr(column) for column in ("path", "labels") if column not in rows]
-    refuse(path, f"columns missing from {list(rows.columns)}", missing)
-    unknown = [repr(column) for column in rows if column not in _FOLDER_COLUMNS]
-    refuse(path, f"columns other than {', '.join(_FOLDER_COLUMNS)}", unknown)
-    rows = rows.reindex(columns=list(_FOLDER_COLUMNS), fill_value="")
+def _read_table(path: Path) -> pd.DataFrame:
+    """The CSV with all four columns, empty where not given."""
+    rows = reading.read_csv(path)
+    reading.need(path, "columns", _COLUMNS[:2], rows.columns)
+    unknown = [column for column in rows if column not in _COLUMNS]
+    reading.refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
+    rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
     pathless = [f"line {line}" for line in rows.index[rows["path"] == ""]]
-    refuse(path, "rows without a path", pathless, len(rows))
-    no_duplicates(path, "paths", rows["path"])
+    reading.refuse(path, "rows without a path", pathless, len(rows))
+    reading.no_duplicates(path, "paths", rows["path"])
     strange = rows["split"][~rows["split"].isin([*SPLITS, ""])]
-    cases = [f"line {line}: {split!r}" for line, split in strange.items()]
-    refuse(path, f"splits other than {', '.join(SPLITS)} or empty", cases, len(rows))
+    cases = [f"line {line}: {split}" for line, split in strange.items()]
+    reading.refuse(path, f"splits other than {', '.join(SPLITS)} or empty", cases, len(rows))
     return rows
 
 
 def _clean_label(label: str) -> str:
     """Lower case, single spaces."""
     return " ".join(label.lower().split())
-
-
-def _split_labels(field: str, separator: str) -> list[str]:
-    """The labels of one field; without a separator the field is one label."""
-    parts = field.split(separator) if separator else [field]
-    return [label for label in map(_clean_label, parts) if label]

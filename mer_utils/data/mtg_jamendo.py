@@ -4,29 +4,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from mer_utils.data.reading import (
-    AS_PUBLISHED,
-    AudioRule,
-    as_number,
-    existing,
-    file_hashes,
-    find_audio,
-    no_duplicates,
-    read_text,
-    refuse,
-    source_of,
-)
+from mer_utils.data import reading
+from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 from mer_utils.data.vocabulary import VOCABULARIES, names
 
-_MTG_HEADER = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]
+_HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"
+_LICENCE = "metadata CC BY-NC-SA 4.0, audio CC by track"
+_NAMES = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
 
 
 def load_mtg_jamendo(
-    root: str | Path,
-    split_number: int = 0,
-    audio: AudioRule = "require",
-    audio_root: str | Path | None = None,
+    root: str | Path, split_number: int = 0, audio: AudioRule = "require"
 ) -> Dataset:
     """Read MTG-Jamendo's mood/theme subset with one of its five official splits.
 
@@ -37,14 +26,12 @@ def load_mtg_jamendo(
     Download: https://github.com/MTG/mtg-jamendo-dataset (clone it for the metadata; its script
     scripts/download/download.py fetches "autotagging_moodtheme", "audio" or "audio-low").
 
-    Folder:
+    Folder (a clone of the repository, or laid out like it):
         root/data/splits/split-<0..4>/autotagging_moodtheme-{train,validation,test}.tsv
         root/audio/48/948.mp3 or root/audio/48/948.low.mp3 (the first is taken if both are there)
 
-    root: the clone of the repository, or a folder laid out like it.
     split_number: which official split, 0 to 4.
     audio: "require" or "skip"; see `mer_utils.data`.
-    audio_root: the folder that holds 00 ... 99, if it is not root/audio.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.
     Raises ValueError or FileNotFoundError, naming the file.
@@ -54,62 +41,39 @@ def load_mtg_jamendo(
     root = Path(root).absolute()
     folder = root / "data" / "splits" / f"split-{split_number}"
     files = {part: folder / f"autotagging_moodtheme-{part}.tsv" for part in SPLITS}
-    for path in files.values():
-        existing(path, "a split file of MTG-Jamendo")
-    table = pd.concat(
-        [_read_mtg_split(path).assign(split=part) for part, path in files.items()],
-        ignore_index=True,
-    )
-    no_duplicates(folder, "track ids", table["track"])
-
-    stems = [path.removesuffix(".mp3") for path in table["path"]]
+    table = pd.concat([_read_split(path).assign(split=part) for part, path in files.items()])
+    reading.no_duplicates(folder, "track ids", table["track"])
+    candidates = [(path, path.removesuffix(".mp3") + ".low.mp3") for path in table["path"]]
     tracks = track_table(
         table["track"],
-        find_audio(
-            "mtg-jamendo",
-            root / "audio" if audio_root is None else Path(audio_root).absolute(),
-            [(f"{stem}.mp3", f"{stem}.low.mp3") for stem in stems],
-            audio,
-        ),
         table["labels"],
-        table["split"],
-        table["artist"],
+        group=table["artist"],
+        audio=reading.find_audio("mtg-jamendo", root / "audio", candidates, audio),
+        split=table["split"],
         album=table["album"],
         duration=table["duration"],
     )
-    source = source_of(
-        "load_mtg_jamendo",
-        file_hashes(root, files.values()),
-        "metadata CC BY-NC-SA 4.0, audio CC by track",
-        split_number=split_number,
-    )
+    options = {"split_number": split_number}
+    source = reading.source_of("load_mtg_jamendo", root, files.values(), _LICENCE, **options)
     return Dataset("mtg-jamendo", names("mtg-jamendo"), tracks, source, top_k=2)
 
 
-def _read_mtg_split(path: Path) -> pd.DataFrame:
+def _read_split(path: Path) -> pd.DataFrame:
     """One split file: columns track, artist, album, path, duration, labels."""
-    lines = read_text(path).rstrip().splitlines()
-    if not lines or lines[0].split("\t") != _MTG_HEADER:
-        raise ValueError(
-            f"{path}: the first line has to be {' '.join(_MTG_HEADER)} (tab-separated), not "
-            f"{lines[0][:80] if lines else ''!r}"
-        )
-    clean = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
-    order = {name: i for i, name in enumerate(clean.values())}
-    rows, problems = [], []
-    for number, line in enumerate(lines[1:], start=2):
-        track, *rest = line.split("\t")
-        artist, album, file, duration, *tags = rest + [""] * (5 - len(rest))
-        tags = {tag for tag in tags if tag}
-        unknown = sorted(tags - clean.keys())
-        if not tags:
-            problems.append(f"line {number}: fewer than {len(_MTG_HEADER)} fields")
-        elif unknown:
-            problems.append(f"line {number}: unknown tag {unknown[0]!r}")
-        elif as_number(duration) is None:
-            problems.append(f"line {number}: duration {duration!r}")
-        else:
-            labels = tuple(sorted((clean[tag] for tag in tags), key=order.__getitem__))
-            rows.append((track, artist, album, file, float(duration), labels))
-    refuse(path, "unreadable lines", problems, len(lines) - 1, AS_PUBLISHED)
-    return pd.DataFrame(rows, columns=["track", "artist", "album", "path", "duration", "labels"])
+    header, *lines = reading.read_text(path).splitlines() or [""]
+    if header != _HEADER:
+        raise ValueError(f"{path}: the first line has to be {_HEADER!r}, not {header[:80]!r}")
+    numbered = [(number, line) for number, line in enumerate(lines, start=2) if line.strip()]
+    columns = ["track", "artist", "album", "path", "duration", "labels"]
+    return pd.DataFrame(reading.parsed(path, numbered, _read_track), columns=columns)
+
+
+def _read_track(line: str) -> tuple[str, str, str, str, float, tuple[str, ...]]:
+    """A line, in the order of the header; labels in the order of the vocabulary."""
+    *fields, duration, tags = line.split("\t", maxsplit=5)
+    tags = set(tags.split())
+    if len(fields) != 4 or not tags:
+        raise ValueError("fewer than 6 fields")
+    if not _NAMES.keys() >= tags:
+        raise ValueError(f"unknown tags {sorted(tags - _NAMES.keys())}")
+    return *fields, float(duration), tuple(name for tag, name in _NAMES.items() if tag in tags)

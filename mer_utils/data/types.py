@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from sklearn.preprocessing import StandardScaler
 
-from mer_utils import storage
+from mer_utils.data.reading import need, no_duplicates, refuse
+from mer_utils.storage import settings_hash
 
 SPLITS = ("train", "validation", "test")
+Layer = int | str
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,8 @@ class Dataset:
     name: short name, such as "emotify".
     labels: the vocabulary, in the order of the columns of `targets()`.
     tracks: a table indexed by track id (text, unique; the index is named "track") with the columns
-        audio (path as text, or None), labels (a tuple of vocabulary entries), split ("train",
-        "validation", "test" or None) and group (artist, or whatever must not be split; text).
-        More columns may follow.
+        audio (path as text, or None), labels (a tuple of vocabulary entries), split (of SPLITS, or
+        None), group (artist, or whatever must not be split; text), and perhaps more.
     source: what it came from: files with their hashes, options (JSON-able).
     top_k: how many labels the paper's vote gives a song, 1 to all; None where nobody said.
     """
@@ -41,28 +41,15 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Check what every other module relies on."""
-        repeated = sorted({label for label in self.labels if self.labels.count(label) > 1})
-        if repeated:
-            raise ValueError(f"{self.name}: labels occur twice in the vocabulary: {repeated}")
-        missing = [c for c in ("audio", "labels", "split", "group") if c not in self.tracks.columns]
-        if missing:
-            raise ValueError(f"{self.name}: the table of tracks lacks the columns {missing}")
-        if not self.tracks.index.is_unique:
-            twice = self.tracks.index[self.tracks.index.duplicated()].unique().tolist()
-            raise ValueError(f"{self.name}: {len(twice)} track ids occur twice, first: {twice[:3]}")
+        need(self.name, "columns of tracks", ("audio", "labels", "split", "group"), self.tracks)
+        no_duplicates(self.name, "labels", self.labels)
+        no_duplicates(self.name, "track ids", self.tracks.index)
         if self.top_k is not None and self.top_k not in range(1, len(self.labels) + 1):
-            raise ValueError(
-                f"{self.name}: a song's vote cannot give {self.top_k!r} of {len(self.labels)} "
-                "labels; top_k is 1 to all of them, or None"
-            )
-        known = set(self.labels)
-        for track, labels in self.tracks["labels"].items():
-            unknown = [label for label in labels if label not in known]
-            if unknown:
-                raise ValueError(
-                    f"{self.name}: track {track} has the label {unknown[0]!r}, which is not one of "
-                    f"the {len(self.labels)} labels of the vocabulary"
-                )
+            count = len(self.labels)
+            raise ValueError(f"{self.name}: top_k is None or 1 to {count}, not {self.top_k!r}")
+        known, given = set(self.labels), self.tracks["labels"].items()
+        strange = [f"{x} of {track}" for track, own in given for x in own if x not in known]
+        refuse(self.name, f"labels outside the vocabulary of {len(known)}", strange)
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -76,43 +63,53 @@ class Dataset:
         return matrix
 
 
+def track_table(
+    track_ids: Sequence[str],
+    labels: Sequence[tuple[str, ...]],
+    group: Sequence[str],
+    audio: Sequence[str | None] | None = None,
+    split: Sequence[str | None] | None = None,
+    **more: Sequence,
+) -> pd.DataFrame:
+    """The table of tracks that a Dataset holds; None stands for a column of None."""
+    columns = {"audio": audio, "labels": labels, "split": split, "group": group}
+    columns = {key: value if value is None else list(value) for key, value in columns.items()}
+    index = pd.Index(track_ids, name="track", dtype=object)
+    table = pd.DataFrame(columns, index=index, dtype=object)  # else pandas turns None into NaN
+    return table.assign(**{key: list(value) for key, value in more.items()})
+
+
+def label_tuples(targets: np.ndarray, labels: Sequence[str]) -> list[tuple[str, ...]]:
+    """The labels of each row of a boolean matrix (tracks, labels)."""
+    return [tuple(label for label, on in zip(labels, row, strict=True) if on) for row in targets]
+
+
 def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> Dataset:
     """Give every track a split, whole groups together, at random.
 
     The groups are shuffled and laid end to end; where a group's middle falls decides its part. So
     the fractions are fractions of the tracks, as nearly as the sizes of the groups allow.
 
-    dataset: any; its own splits are replaced.
-    fractions: the share of the tracks for each of "train", "validation", "test" (or some of
-        them), above 0, together 1.
-    seed: decides the order of the groups; the same seed gives the same split, in whatever order
-        the tracks stand.
-    Returns a new Dataset; `source["split"]` records fractions and seed.
+    fractions: the share of the tracks for each part (of SPLITS), above 0, together 1.
+    seed: decides the order of the groups, in whatever order the tracks stand.
+    Returns a new Dataset, its own splits replaced; `source["split"]` records fractions and seed.
     Raises ValueError for other parts, fractions that do not add up, or a part that gets no track.
     """
-    parts = list(fractions)
-    shares = np.array([fractions[part] for part in parts], dtype=float)
-    if not parts or not set(parts) <= set(SPLITS):
-        raise ValueError(f"{dataset.name}: parts are {', '.join(SPLITS)}, not {parts}")
-    if not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+    parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
+    if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
-            f"{dataset.name}: fractions are above 0 and add up to 1, not {dict(fractions)}"
+            f"{dataset.name}: fractions of {', '.join(SPLITS)} are above 0 and add up to 1, not "
+            f"{dict(fractions)}"
         )
     sizes = dataset.tracks["group"].value_counts().sort_index()
     sizes = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
     middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
     ends = shares.cumsum()[:-1] * len(dataset)  # (parts - 1,)
-    part_of_group = pd.Series(np.searchsorted(ends, middle, side="right"), index=sizes.index)
-    part = dataset.tracks["group"].map(part_of_group)
-    counts = np.bincount(part.to_numpy(dtype=int), minlength=len(parts))
-    if (counts == 0).any():
-        empty = [parts[i] for i in np.flatnonzero(counts == 0)]
-        raise ValueError(
-            f"{dataset.name}: {', '.join(empty)} gets no track: {len(dataset)} tracks in "
-            f"{len(sizes)} groups (the largest has {sizes.max() if len(sizes) else 0}) do not "
-            f"divide into {dict(fractions)}; use fewer parts, other fractions or another seed"
-        )
-    split = pd.Series([parts[i] for i in part], index=dataset.tracks.index, dtype=object)
+    part = np.array(parts, dtype=object)[np.searchsorted(ends, middle, side="right")]  # (groups,)
+    empty = sorted(set(parts) - set(part))
+    where = f"{dataset.name}: {len(sizes)} groups of tracks for {dict(fractions)}"
+    refuse(where, "parts without a track", empty, len(parts))
+    split = dataset.tracks["group"].map(dict(zip(sizes.index, part, strict=True))).astype(object)
     source = {**dataset.source, "split": {"fractions": dict(fractions), "seed": seed}}
     return replace(dataset, tracks=dataset.tracks.assign(split=split), source=source)
 
@@ -124,11 +121,11 @@ def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
     at least one track), labels a track (mean), without label (tracks), groups, with audio
     (tracks), hours (of all tracks, where the dataset has a column duration; else missing), licence.
     """
-    rows, index = [], []
+    rows = []
     for dataset in datasets:
         targets = dataset.targets()  # (tracks, labels)
-        durations = dataset.tracks.get("duration")
         row = {
+            "dataset": dataset.name,
             "tracks": len(dataset),
             "labels": len(dataset.labels),
             "labels used": int(targets.any(axis=0).sum()),
@@ -136,43 +133,11 @@ def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
             "without label": int((~targets.any(axis=1)).sum()),
             "groups": dataset.tracks["group"].nunique(),
             "with audio": int(dataset.tracks["audio"].notna().sum()),
-            "hours": np.nan if durations is None else durations.sum() / 3600,
+            "hours": dataset.tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
             "licence": dataset.source.get("licence", "unknown"),
         }
         rows.append(row)
-        index.append(dataset.name)
-    return pd.DataFrame(rows, index=pd.Index(index, name="dataset"))
-
-
-def label_tuples(targets: np.ndarray, labels: Sequence[str]) -> list[tuple[str, ...]]:
-    """The labels of each row of a boolean matrix (tracks, labels)."""
-    return [tuple(label for label, on in zip(labels, row, strict=True) if on) for row in targets]
-
-
-def track_table(
-    track_ids: Sequence[str],
-    audio: Sequence[str | None] | None,
-    labels: Sequence[tuple[str, ...]],
-    split: Sequence[str | None] | None,
-    group: Sequence[str],
-    **more: Sequence,
-) -> pd.DataFrame:
-    """The table of tracks that a Dataset holds; None stands for a column of None."""
-    nothing = [None] * len(track_ids)
-    columns = {
-        "audio": nothing if audio is None else audio,
-        "labels": labels,
-        "split": nothing if split is None else split,
-        "group": group,
-    }
-    index = pd.Index(track_ids, name="track", dtype=object)
-    # Series of objects: pandas would else turn None into NaN.
-    series = {key: pd.Series(list(v), index=index, dtype=object) for key, v in columns.items()}
-    series |= {key: pd.Series(list(v), index=index) for key, v in more.items()}
-    return pd.DataFrame(series, index=index)
-
-
-Layer = int | str
+    return pd.DataFrame(rows).set_index("dataset")
 
 
 @dataclass(frozen=True)
@@ -193,14 +158,11 @@ class Features:
 
     def __post_init__(self) -> None:
         """Check the shapes against one another."""
-        if self.values.ndim != 3:
+        shapes = np.shape(self.values), np.shape(self.track), np.shape(self.start)
+        if len(shapes[0]) != 3 or not shapes[0][:1] == shapes[1] == shapes[2]:
             raise ValueError(
-                f"features have the shape (segments, layers, dim), not {self.values.shape}"
-            )
-        if not len(self.values) == len(self.track) == len(self.start):
-            raise ValueError(
-                f"{len(self.values)} segments but {len(self.track)} track ids and "
-                f"{len(self.start)} start times"
+                "features have the shape (segments, layers, dim), track and start (segments,), not "
+                f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
             )
 
     def __len__(self) -> int:
@@ -212,105 +174,22 @@ class Features:
         Raises ValueError if a segment's track is not in the dataset.
         """
         rows = dataset.tracks.index.get_indexer(self.track)
-        if (rows < 0).any():
-            strange = sorted(set(self.track[rows < 0].tolist()))
-            raise ValueError(
-                f"{dataset.name}: features of {len(strange)} tracks that the dataset does not "
-                f"have, first: {strange[:3]}; were they extracted from another dataset?"
-            )
+        strange = sorted(set(self.track[rows < 0].tolist()))
+        refuse(dataset.name, "tracks with features that the dataset does not have", strange)
         return rows
 
     def only(self, segments: np.ndarray) -> "Features":
         """Some of the segments: a bool mask (segments,) or row numbers."""
-        return replace(
-            self,
-            values=self.values[segments],
-            track=self.track[segments],
-            start=self.start[segments],
-        )
+        arrays = {key: getattr(self, key)[segments] for key in ("values", "track", "start")}
+        return replace(self, **arrays)
 
 
-def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
-    """Average each track's segments.
-
-    features: segments of tracks of `dataset`, those of a track together.
-    dataset: gives the order of the result.
-    Returns (tracks, layers, dim) float32, row i for `dataset.tracks.index[i]`.
-    Raises ValueError if a track has no features, or features belong to no track of the dataset.
-    """
-    rows = features.track_index(dataset)  # (segments,)
-    without = np.setdiff1d(np.arange(len(dataset)), rows)
-    if len(without):
-        first = dataset.tracks.index[without[:3]].tolist()
-        raise ValueError(
-            f"{dataset.name}: {len(without)} of {len(dataset)} tracks have no features, first: "
-            f"{first}; extract them, or leave these tracks out of the dataset"
-        )
-    first_segments = np.flatnonzero(np.diff(rows, prepend=-1))  # (tracks,) where each track begins
-    if len(first_segments) != len(dataset):
-        raise ValueError(
-            f"{dataset.name}: the segments of a track do not stand together in the features; "
-            "sort them by track"
-        )
-    counts = np.diff(first_segments, append=len(rows))[:, None]  # (tracks, 1)
-    _, layers, dim = features.values.shape
-    means = np.empty((len(dataset), layers, dim), dtype=np.float32)  # (tracks, layers, dim)
-    for layer in range(layers):  # one layer at a time, so that mapped features stay on disk
-        values = np.asarray(features.values[:, layer], dtype=np.float32)  # (segments, dim)
-        means[rows[first_segments], layer] = np.add.reduceat(values, first_segments) / counts
-    return means
-
-
-def standardise(
-    values: np.ndarray, mean: np.ndarray | None = None, std: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bring every column to mean 0 and standard deviation 1.
-
-    values: (rows, ...) any float type.
-    mean, std: (...) the statistics to use, from an earlier call; both or neither: without them they
-        are computed from `values`.
-    Returns the standardised values (rows, ...) float32, and the mean and std (...) float32. A
-    column that does not vary has std 1, so it becomes 0.
-    """
-    if (mean is None) != (std is None):
-        raise ValueError("standardise takes mean and std together or neither of them")
-    values = np.asarray(values, dtype=np.float32)
-    if mean is None or std is None:
-        scaler = StandardScaler().fit(values.reshape(len(values), -1))  # (rows, columns)
-        mean = scaler.mean_.astype(np.float32).reshape(values.shape[1:])
-        std = scaler.scale_.astype(np.float32).reshape(values.shape[1:])
-    if not np.shape(mean) == np.shape(std) == values.shape[1:]:
-        raise ValueError(
-            f"mean {np.shape(mean)} and std {np.shape(std)} do not fit rows of the shape "
-            f"{values.shape[1:]}; were they computed from other layers or another encoder?"
-        )
-    return (values - mean) / std, mean, std
-
-
-def select(
-    features: Features,
-    layers: Sequence[Layer] | None = None,
-    columns: slice | Sequence[int] | None = None,
-) -> Features:
-    """Keep some layers and some columns.
-
-    layers: as the encoder numbers or names them (`features.encoder["layers"]`), in the order
-        wanted; None keeps all.
-    columns: which of the dim values to keep; None keeps all.
-    Returns features (segments, chosen layers, chosen columns).
-    Raises ValueError if a layer is not among the features' layers.
-    """
-    values, encoder = features.values, dict(features.encoder)
-    if layers is not None:
-        at = layer_positions(layers, encoder["layers"], str(encoder.get("name")))
-        values = values[:, at]  # (segments, chosen layers, dim)
-        encoder["layers"] = list(layers)
-    if columns is not None:
-        kept = np.arange(values.shape[2])[columns]
-        values = values[:, :, columns]  # (segments, layers, chosen columns)
-        before = encoder.get("columns", range(features.values.shape[2]))
-        encoder["columns"] = np.asarray(before)[kept].tolist()
-    return replace(features, values=values, encoder=encoder)
+def select(features: Features, columns: slice | Sequence[int]) -> Features:
+    """Some of the dim values of features, recorded in their encoder's "columns"."""
+    dim = features.values.shape[2]
+    kept = np.asarray(features.encoder.get("columns", range(dim)))[columns].tolist()
+    encoder = features.encoder | {"columns": kept}
+    return replace(features, values=features.values[:, :, columns], encoder=encoder)
 
 
 def layer_positions(wanted: Sequence[Layer], there: Sequence[Layer], name: str) -> list[int]:
@@ -319,6 +198,27 @@ def layer_positions(wanted: Sequence[Layer], there: Sequence[Layer], name: str) 
     if missing:
         raise ValueError(f"{name}: no layer {missing[0]!r} among these features; they have {there}")
     return [list(there).index(layer) for layer in wanted]
+
+
+def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
+    """Average each track's segments: (tracks, layers, dim) float32, in the dataset's order.
+
+    Raises ValueError if a track has no features, or features belong to no track of the dataset.
+    """
+    rows = features.track_index(dataset)  # (segments,)
+    without = dataset.tracks.index[np.setdiff1d(np.arange(len(dataset)), rows)]
+    refuse(dataset.name, "tracks have no features", without, len(dataset))
+    first_segments = np.flatnonzero(np.diff(rows, prepend=-1))  # (tracks,) where each track begins
+    if len(first_segments) != len(dataset):
+        raise ValueError(
+            f"{dataset.name}: segments of a track do not stand together; sort them by track"
+        )
+    counts = np.diff(first_segments, append=len(rows))[:, None]  # (tracks, 1)
+    means = np.empty((len(dataset), *features.values.shape[1:]), dtype=np.float32)
+    for layer in range(means.shape[1]):  # one at a time, so that mapped features stay on disk
+        values = np.asarray(features.values[:, layer], dtype=np.float32)  # (segments, dim)
+        means[rows[first_segments], layer] = np.add.reduceat(values, first_segments) / counts
+    return means
 
 
 @dataclass(frozen=True)
@@ -338,7 +238,7 @@ class Labelled:
         """A short hash of everything that training or scoring reads."""
         table = self.dataset.tracks
         segments = "\n".join(map(str, self.features.track)).encode()
-        return storage.settings_hash(
+        return settings_hash(
             {
                 "labels": list(self.dataset.labels),
                 "tracks": [str(track) for track in table.index],
@@ -353,12 +253,22 @@ class Labelled:
         )
 
 
+def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Labelled:
+    """The part of a dataset that has these labels and tracks (bool mask) only."""
+    table = part.dataset.tracks[tracks].copy()
+    keep = set(labels)
+    table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
+    top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
+    dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
+    segments = np.isin(part.features.track, table.index.to_numpy())
+    return Labelled(dataset, part.features.only(segments))
+
+
 def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Which tracks train and which validate: two boolean (tracks,) masks.
 
-    Official splits are kept: a test part does neither. Tracks without a split go where others of
-    their group are, else they train. Without a validation part, a share of the groups that are
-    left, drawn with the seed, validates.
+    Official splits are kept: a test part does neither. Without a validation part, a share of the
+    groups that are left, drawn with the seed, validates.
     Raises ValueError if nothing is left to train on, or to validate on.
     """
     usable = ~official_part(dataset, "test")
@@ -368,9 +278,8 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
         names = np.unique(groups[usable])
         if len(names) == 1:
             raise ValueError(
-                f"{dataset.name}: all {usable.sum()} tracks outside of its test part belong to one "
-                f"group ({names[0]!r}), so none can be set aside for validation; give the tracks "
-                "groups or a split"
+                f"{dataset.name}: all {usable.sum()} tracks outside of its test part are of one "
+                f"group, {names[0]!r}: none is left to validate; give the tracks groups or a split"
             )
         count = min(max(1, round(share * len(names))), len(names) - 1)
         drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
@@ -391,17 +300,3 @@ def official_part(dataset: Dataset, part: str) -> np.ndarray:
     split, group = dataset.tracks["split"], dataset.tracks["group"]
     inside = split == part
     return (inside | (split.isna() & group.isin(group[inside]))).to_numpy(dtype=bool)
-
-
-# --- Choosing settings without the target ---------------------------------------------------------
-
-
-def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Labelled:
-    """The part of a dataset that has these labels and tracks (bool mask) only."""
-    table = part.dataset.tracks[tracks].copy()
-    keep = set(labels)
-    table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
-    top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
-    dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
-    segments = np.isin(part.features.track, table.index.to_numpy())
-    return Labelled(dataset, part.features.only(segments))
