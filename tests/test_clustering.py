@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
@@ -20,7 +20,6 @@ from mer_utils import labels, storage
 from mer_utils.data import names
 from mer_utils.labels import (
     DECIDING,
-    LabelClusters,
     LabelEmbeddings,
     LabelSpace,
     NotConvergedError,
@@ -39,6 +38,7 @@ FITTING = {
     "agglomerative": {"n_clusters": 3},
 }
 METHODS = sorted(DECIDING)
+GROUPS = [0, 1, 0, 1, 2, 0, 1, 0]
 
 
 def by_hand(rows, names=None, datasets=None) -> LabelEmbeddings:
@@ -49,19 +49,11 @@ def by_hand(rows, names=None, datasets=None) -> LabelEmbeddings:
     return LabelEmbeddings(names, tuple((n,) for n in names), vectors, "m", "name", datasets)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def eight_labels() -> LabelEmbeddings:
     """Three labels near the first axis, four near the second, one on the third alone."""
-    rows = [
-        [0.1, 1, 0],
-        [1, 0, 0],
-        [0, 1, 0.05],
-        [1, 0.1, 0],
-        [0, 0, 1],
-        [0, 1, 0],
-        [1, 0, 0.12],
-        [-0.08, 1, 0],
-    ]
+    rows = [[0.1, 1, 0], [1, 0, 0], [0, 1, 0.05], [1, 0.1, 0], [0, 0, 1], [0, 1, 0]]
+    rows += [[1, 0, 0.12], [-0.08, 1, 0]]
     return by_hand(rows, ["glad", "sad", "happy", "tearful", "odd", "joyful", "gloomy", "merry"])
 
 
@@ -79,9 +71,10 @@ def all_labels() -> LabelEmbeddings:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_groups_of_a_hand_sized_case(eight_labels, method):
-    found = cluster_labels(eight_labels, method, **FITTING[method])
-    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
-    assert len(found) == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cluster_labels(eight_labels, method, **FITTING[method])
+    assert found.assignment.tolist() == GROUPS
     assert found.names == ("joyful", "sad", "odd")
     assert found.labels == eight_labels.labels
     assert (found.method, found.settings) == (method, FITTING[method])
@@ -96,7 +89,7 @@ def test_centres_by_hand():
 
 
 def test_opposite_labels_in_one_cluster_keep_a_centre():
-    with pytest.warns(UserWarning, match="all 2 labels in one cluster"):
+    with pytest.warns(UserWarning, match="1 clusters of 2"):
         found = cluster_labels(by_hand([[1, 0], [-1, 0]]), "agglomerative", n_clusters=1)
     np.testing.assert_allclose(found.centres, [[1, 0]], atol=1e-6)
 
@@ -105,8 +98,7 @@ def test_opposite_labels_in_one_cluster_keep_a_centre():
 def test_equal_vectors_share_a_cluster(eight_labels, method):
     twice = np.concatenate([eight_labels.vectors, eight_labels.vectors])
     found = cluster_labels(by_hand(twice), method, **FITTING[method])
-    assert found.assignment[:8].tolist() == found.assignment[8:].tolist()
-    assert found.assignment[:8].tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+    assert found.assignment.tolist() == GROUPS * 2
 
 
 @pytest.mark.parametrize("method", ["mean_shift", "hdbscan", "agglomerative"])
@@ -135,20 +127,14 @@ def test_quantile_is_scikit_learns(all_labels):
     assert adjusted_rand_score(expected, found.assignment) == 1
 
 
-@pytest.mark.parametrize(
-    ("quantile", "clusters"),
-    [(0.02, 80), (0.03, 59)],  # 82 labels, of which happy and sad stand in two datasets
-)
-def test_before_the_cliff_of_mean_shift(all_labels, quantile, clusters):
+def test_the_cliff_of_mean_shift(all_labels):
+    """82 labels, of which happy and sad stand in two datasets: from 80 and 59 clusters to one."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(cluster_labels(all_labels, quantile=quantile)) == clusters
-
-
-@pytest.mark.parametrize("quantile", [0.05, 0.1])
-def test_beyond_the_cliff_of_mean_shift(all_labels, quantile):
-    with pytest.warns(UserWarning, match="puts all 82 labels in one cluster"):
-        assert len(cluster_labels(all_labels, quantile=quantile)) == 1
+        assert len(cluster_labels(all_labels, quantile=0.02)) == 80
+        assert len(cluster_labels(all_labels, quantile=0.03)) == 59
+    with pytest.warns(UserWarning, match="1 clusters of 82"):
+        assert len(cluster_labels(all_labels, quantile=0.05)) == 1
 
 
 # published map: training datasets, quantile, clusters of the map
@@ -159,7 +145,7 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def published(paper_root):
     """{map: (embeddings of its two training datasets, cluster of each in the published map)}."""
     vectors = labels.read_vectors(paper_root / "label_vectors.npz")
@@ -189,7 +175,7 @@ def test_two_published_quantiles_ask_for_no_neighbour_but_the_label_itself(publi
     assert estimate_bandwidth(embeddings.vectors, quantile=quantile) < 1e-6
     distances = pdist(embeddings.vectors.astype(float))
     assert distances.min() > 0.5, "no two labels have the same vector"
-    with pytest.warns(UserWarning, match="leaves each"):
+    with pytest.warns(UserWarning, match="clusters of"):
         assert len(cluster_labels(embeddings, quantile=quantile)) == len(theirs) > clusters
 
 
@@ -204,16 +190,17 @@ import numpy as np
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_info
-vectors, maps = np.load(sys.argv[1] + "/label_vectors.npz"), json.load(open(sys.argv[1] + "/label_clusters.json"))
+vectors = np.load(sys.argv[1] + "/label_vectors.npz")
+maps = json.load(open(sys.argv[1] + "/label_clusters.json"))
 kernels = sorted({i.get("architecture", "") for i in threadpool_info() if i["user_api"] == "blas"})
 rand = []
-for one, other, quantile in (("jamendo", "emotify", 0.025), ("CAL500", "emotify", 0.04)):
-    rows = np.concatenate([vectors[f"{d}_vectors"] for d in (one, other)])
-    theirs = [maps[("mtg" if one == "jamendo" else one) + "_" + other][x] for d in (one, other) for x in vectors[f"{d}_labels"]]
+for name, one, quantile in (("mtg", "jamendo", 0.025), ("CAL500", "CAL500", 0.04)):
+    rows = np.concatenate([vectors[f"{d}_vectors"] for d in (one, "emotify")])
+    words = [x for d in (one, "emotify") for x in vectors[f"{d}_labels"]]
     found = MeanShift(bandwidth=estimate_bandwidth(rows, quantile=quantile)).fit(rows).labels_
-    rand.append(adjusted_rand_score(theirs, found))
+    rand.append(adjusted_rand_score([maps[name + "_emotify"][x] for x in words], found))
 print(json.dumps([kernels, rand]))
-"""  # noqa: E501
+"""
     environment = {**os.environ, "OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, str(paper_root)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -228,7 +215,7 @@ print(json.dumps([kernels, rand]))
 
 def test_noise_becomes_clusters_of_its_own_and_membership_is_kept(eight_labels):
     found = cluster_labels(eight_labels, "hdbscan", min_cluster_size=3)
-    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+    assert found.assignment.tolist() == GROUPS
     soft = found.membership
     assert (soft.shape, soft.dtype) == ((8, 3), np.float32)
     assert (soft >= 0).all()
@@ -240,7 +227,7 @@ def test_noise_becomes_clusters_of_its_own_and_membership_is_kept(eight_labels):
 
 
 def test_all_noise_is_every_label_alone():
-    with pytest.warns(UserWarning, match="leaves each of 4 labels alone"):
+    with pytest.warns(UserWarning, match="4 clusters of 4"):
         found = cluster_labels(by_hand(np.eye(4)), "hdbscan", min_cluster_size=3)
     assert found.assignment.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(found.membership, np.eye(4))
@@ -260,37 +247,30 @@ def test_hdbscan_of_two_datasets_has_finite_membership(all_labels):
 
 def test_degenerate_clusterings_warn(eight_labels):
     one_group = by_hand([[1, 0.01 * i, 0] for i in range(7)] + [[0, 0, 1]])
-    with pytest.warns(UserWarning, match="all 8 labels in one cluster; sweep_settings shows"):
+    with pytest.warns(UserWarning, match="1 clusters of 8"):
         cluster_labels(eight_labels, bandwidth=2)
-    with pytest.warns(UserWarning, match="leaves each of 8 labels alone"):
+    with pytest.warns(UserWarning, match="8 clusters of 8"):
         cluster_labels(eight_labels, bandwidth=0.001)
-    with pytest.warns(UserWarning, match="puts 7 of 8 labels in one cluster"):
+    with pytest.warns(UserWarning, match="2 clusters of 8 labels, the largest of 7"):
         cluster_labels(one_group, "agglomerative", n_clusters=2)
-
-
-def test_a_good_clustering_is_silent(eight_labels):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cluster_labels(eight_labels, bandwidth=0.6)
 
 
 @pytest.mark.parametrize(
     ("method", "given_settings", "message"),
     [
-        ("kmeans", {}, "no clustering method 'kmeans'; there are mean_shift, hdbscan"),
-        ("mean_shift", {"n_clusters": 3}, "mean_shift has no setting 'n_clusters'; it has bandw"),
-        ("mean_shift", {"bandwidth": 1, "quantile": 0.1}, "one of bandwidth and quantile, not"),
-        ("mean_shift", {"bandwidth": 0}, "bandwidth must be above 0 and at most 2, not 0"),
-        ("mean_shift", {"quantile": 1.5}, "quantile must be above 0 and at most 1, not 1.5"),
-        ("mean_shift", {"quantile": "0.1"}, "quantile must be .* not '0.1'"),
-        ("mean_shift", {"quantile": float("nan")}, "quantile must be .* not nan"),
-        ("hdbscan", {"min_cluster_size": 1}, "a whole number, 2 or more, not 1"),
-        ("hdbscan", {"min_cluster_size": 2.5}, "a whole number, 2 or more, not 2.5"),
-        ("hdbscan", {"cluster_selection_method": "best"}, "one of eom, leaf, not 'best'"),
-        ("affinity_propagation", {"damping": 0.2}, "damping must be 0.5 or more"),
-        ("agglomerative", {"n_clusters": True}, "n_clusters must be .* not True"),
-        ("agglomerative", {"n_clusters": 9}, "8 different label vectors cannot make n_clusters=9"),
-        ("agglomerative", {"n_clusters": 2, "linkage": "ward"}, "one of average, complete, single"),
+        ("kmeans", {}, "'kmeans'.* mean_shift, hdbscan"),
+        ("mean_shift", {"n_clusters": 3}, "'n_clusters'.* bandwidth, quantile"),
+        ("mean_shift", {"bandwidth": 1, "quantile": 0.1}, "bandwidth and quantile"),
+        ("mean_shift", {"bandwidth": 0}, "bandwidth .* 0"),
+        ("mean_shift", {"quantile": 1.5}, "quantile.* 1.5"),
+        ("mean_shift", {"quantile": "0.1"}, "quantile.* '0.1'"),
+        ("mean_shift", {"quantile": float("nan")}, "quantile.* nan"),
+        ("hdbscan", {"min_cluster_size": 1}, "(?i)min cluster size"),
+        ("hdbscan", {"min_cluster_size": 2.5}, "(?i)min cluster size"),
+        ("hdbscan", {"min_cluster_size": 2, "cluster_selection_method": "best"}, "eom"),
+        ("affinity_propagation", {"damping": 0.2}, "damping.* 0.2"),
+        ("agglomerative", {"n_clusters": 9}, "9 .* 8"),
+        ("agglomerative", {"n_clusters": 2, "linkage": "ward"}, "(?i)ward"),
     ],
 )
 def test_bad_settings_are_named(eight_labels, method, given_settings, message):
@@ -303,25 +283,13 @@ def test_affinity_propagation_that_does_not_converge_says_so(monkeypatch, eight_
     monkeypatch.setattr(
         clustering, "AffinityPropagation", lambda **changes: real(**changes | {"max_iter": 2})
     )
-    with pytest.raises(NotConvergedError, match="raise the damping"):
+    with pytest.raises(NotConvergedError, match="damping"):
         cluster_labels(eight_labels, "affinity_propagation", preference=-0.5)
     with pytest.warns(UserWarning, match="does not converge"):
         sweep = sweep_settings(eight_labels, "affinity_propagation", [-0.5], progress=False)
     assert sweep["clusters"].tolist() == [0]
-    with pytest.raises(ValueError, match=r"every preference from -0\.5 to -0\.5 puts all"):
+    with pytest.raises(ValueError, match="preference"):
         choose_setting(sweep)
-
-
-def test_clusters_check_themselves():
-    good = {"labels": ("a", "b"), "centres": np.eye(2), "names": ("a", "b"), "method": "m"}
-    with pytest.raises(ValueError, match=r"2 labels, but an assignment of shape \(3,\)"):
-        LabelClusters(assignment=np.array([0, 1, 1]), **good)
-    with pytest.raises(ValueError, match=r"the clusters 0 to 1, each at least once.*\[0\]"):
-        LabelClusters(assignment=np.array([0, 0]), **good)
-    with pytest.raises(ValueError, match=r"1 cluster names"):
-        LabelClusters(assignment=np.array([0, 1]), **good | {"names": ("a",)})
-    with pytest.raises(ValueError, match=r"membership has the shape \(1, 2\)"):
-        LabelClusters(assignment=np.array([0, 1]), membership=np.eye(2)[:1], **good)
 
 
 # --- The sweep and the rule
@@ -329,8 +297,7 @@ def test_clusters_check_themselves():
 
 def test_sweep_of_a_hand_sized_case(eight_labels):
     sweep = sweep_settings(eight_labels, values=[0.001, 0.6, 2.0], progress=False)
-    assert sweep["method"].tolist() == ["mean_shift"] * 3
-    assert sweep["setting"].tolist() == ["bandwidth"] * 3
+    assert set(sweep["method"] + " " + sweep["setting"]) == {"mean_shift bandwidth"}
     assert sweep["value"].tolist() == [0.001, 0.6, 2.0]
     assert sweep["labels"].tolist() == [8, 8, 8]
     assert sweep["clusters"].tolist() == [8, 3, 1]
@@ -345,7 +312,7 @@ def test_sweep_of_a_hand_sized_case(eight_labels):
 def test_silhouette_by_hand():
     """Right angles inside the pairs (near = 1), 1 and 2 between them (far = 3/2)."""
     embeddings = by_hand([[1, 0], [0, 1], [-1, 0], [0, -1]])
-    sweep = sweep_settings(embeddings, "agglomerative", [2], progress=False, resamples=2, drop=0.25)
+    sweep = sweep_settings(embeddings, "agglomerative", [2], progress=False)
     assert sweep["clusters"].tolist() == [2]
     assert sweep["silhouette"][0] == pytest.approx((1.5 - 1) / 1.5, abs=1e-6)
 
@@ -357,14 +324,11 @@ def test_stability_sees_a_grouping_that_hangs_on_single_labels():
     assert sweep["stability_low"][0] <= sweep["stability"][0] < 0.9
 
 
-def test_the_sweep_is_the_same_every_time_and_follows_its_seed():
+def test_the_sweep_is_the_same_every_time():
     vectors = np.random.default_rng(0).normal(size=(14, 4))
     arguments = {"method": "agglomerative", "values": [3, 5], "progress": False}
     first = sweep_settings(by_hand(vectors), **arguments)
     pd.testing.assert_frame_equal(first, sweep_settings(by_hand(vectors), **arguments))
-    other = sweep_settings(by_hand(vectors), seed=1, **arguments)
-    assert first["stability"].tolist() != other["stability"].tolist()
-    assert first["silhouette"].tolist() == other["silhouette"].tolist()
 
 
 def test_sweep_of_another_setting_and_fixed_ones(eight_labels):
@@ -379,13 +343,11 @@ def test_sweep_of_another_setting_and_fixed_ones(eight_labels):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "kmeans"}, "no clustering method 'kmeans'"),
-        ({"setting": "quantile"}, "give the values of 'quantile' to try"),
-        ({"setting": "damping", "values": [1]}, "mean_shift has no setting 'damping'"),
-        ({"values": [0.5, -1]}, "bandwidth must be above 0"),
-        ({"resamples": 1}, "resamples must be 2 or more"),
-        ({"drop": 0.8}, "leave at least 3 of 8 labels"),
-        ({"values": [0.5], "quantile": 0.5}, "give one of"),
+        ({"method": "kmeans"}, "'kmeans'"),
+        ({"setting": "quantile"}, "'quantile'"),
+        ({"setting": "damping", "values": [1]}, "'damping'"),
+        ({"values": [0.5, -1]}, "bandwidth .* -1"),
+        ({"values": [0.5], "quantile": 0.5}, "bandwidth and quantile"),
     ],
 )
 def test_bad_sweeps_are_named(eight_labels, arguments, message):
@@ -423,9 +385,9 @@ def test_the_rule_takes_fewer_clusters_when_all_else_is_equal():
 
 
 def test_the_rule_without_a_good_setting():
-    with pytest.warns(UserWarning, match="no bandwidth gives clusters of which none holds more"):
+    with pytest.warns(UserWarning, match="bandwidth"):
         assert choose_setting(rows((0.1, 2, 8, 0.1, 1))) == {"bandwidth": 0.1}
-    with pytest.raises(ValueError, match=r"every bandwidth from 0\.1 to 0\.2 puts all"):
+    with pytest.raises(ValueError, match=r"0\.1 to 0\.2"):
         choose_setting(rows((0.1, 1, 10, np.nan, np.nan), (0.2, 1, 10, np.nan, np.nan)))
     two = pd.concat([rows((0.1, 5, 3, 0.4, 0.5)), rows((3, 5, 3, 0.4, 0.5)).assign(method="x")])
     with pytest.raises(ValueError, match="one method and one setting"):
@@ -435,29 +397,28 @@ def test_the_rule_without_a_good_setting():
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_setting_the_rule_chooses(eight_labels, method):
     """The default is the rule on the sweep, and it finds the groups that are there."""
-    found = cluster_labels(eight_labels, method)
     chosen = choose_setting(sweep_settings(eight_labels, method, progress=False))
-    assert found.settings == chosen
     assert list(chosen) == [DECIDING[method][0]]
-    assert found.assignment.tolist() == [0, 1, 0, 1, 2, 0, 1, 0]
+    found = cluster_labels(eight_labels, method)
+    assert found.settings == chosen
+    assert found.assignment.tolist() == GROUPS
 
 
-def test_the_choice_is_remembered(eight_labels):
+def test_the_choice_is_remembered(eight_labels, monkeypatch):
     first = cluster_labels(eight_labels, "agglomerative", linkage="complete")
-    hits = clustering._remembered_choice.cache_info().hits
+    assert first.settings == {"linkage": "complete", "n_clusters": 3}
+    remembered = {key: {"n_clusters": 2} for key in clustering._CHOSEN}
+    monkeypatch.setattr(clustering, "_CHOSEN", remembered)
     again = cluster_labels(eight_labels, "agglomerative", linkage="complete")
-    assert first.settings == again.settings == {"linkage": "complete", "n_clusters": 3}
-    assert clustering._remembered_choice.cache_info().hits == hits + 1
+    assert again.settings == {"linkage": "complete", "n_clusters": 2}
 
 
-def test_too_few_labels_for_a_rule():
-    with pytest.raises(ValueError, match=r"3 labels are too few .* one of bandwidth, quantile"):
-        cluster_labels(by_hand(np.eye(3)))
-
-
-def test_equal_labels_have_nothing_to_sweep():
-    with pytest.raises(ValueError, match="all labels have the same vector"):
-        cluster_labels(by_hand([[1, 0]] * 5))
+@pytest.mark.parametrize(
+    ("vectors", "message"), [(np.eye(3), "3 labels .* quantile"), ([[1, 0]] * 5, "same vector")]
+)
+def test_labels_without_a_sweep(vectors, message):
+    with pytest.raises(ValueError, match=message):
+        cluster_labels(by_hand(vectors))
 
 
 @pytest.mark.parametrize("method", ["hdbscan", "affinity_propagation", "agglomerative"])
@@ -480,17 +441,17 @@ def test_the_rule_keeps_mean_shift_off_the_cliff():
         warnings.simplefilter("error")
         found = cluster_labels(embeddings)
     assert 2 < len(found) < 24
-    table = found.table()
-    assert table["size"].sum() == 24
-    assert table["size"][0] <= 12
-    (angry,) = table.loc[table["name"] == "angry / aggressive", "labels"]
-    assert angry == "angry / aggressive (cal500), angry / aggressive (emotions)"
+    assert np.bincount(found.assignment).max() <= 12
+    rows = [i for i, label in enumerate(found.labels) if label == "angry / aggressive"]
+    assert found.assignment[rows].tolist() == [found.assignment[rows[0]]] * 2
 
 
 def test_labels_cluster_in_an_affective_space_too():
     """On the antonyms' axes, what feels alike is together: sad with melancholic, not with happy."""
-    space = LabelSpace(directions="axes", components=3)
-    found = cluster_labels(space.embeddings(names("mtg-jamendo")), "agglomerative", n_clusters=6)
+    embeddings = embed_labels(names("mtg-jamendo"))
+    vectors = LabelSpace(directions="axes", components=3).vectors(embeddings.labels)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = cluster_labels(replace(embeddings, vectors=vectors), "agglomerative", n_clusters=6)
     members = dict(zip(found.labels, found.assignment, strict=True))
     assert members["sad"] == members["melancholic"] != members["happy"] == members["upbeat"]
 
@@ -498,33 +459,13 @@ def test_labels_cluster_in_an_affective_space_too():
 # --- Files
 
 
-@pytest.mark.parametrize("method", ["hdbscan", "agglomerative"])
+@pytest.mark.parametrize("method", ["hdbscan", "mean_shift"])
 def test_save_and_load(tmp_path, eight_labels, method):
-    original = cluster_labels(eight_labels, method, **FITTING[method])
+    numpy_settings = {name: np.array(value)[()] for name, value in FITTING[method].items()}
+    original = cluster_labels(eight_labels, method, **numpy_settings)
     labels.save_clusters(original, tmp_path)
     found = labels.load_clusters(tmp_path)
     for name in ("labels", "names", "method", "settings", "datasets"):
         assert getattr(found, name) == getattr(original, name)
-    np.testing.assert_array_equal(found.assignment, original.assignment)
-    np.testing.assert_array_equal(found.centres, original.centres)
-    if method == "hdbscan":
-        np.testing.assert_array_equal(found.membership, original.membership)
-    else:
-        assert found.membership is None
-
-
-def test_settings_of_numpy_types_are_saved(tmp_path, eight_labels):
-    found = cluster_labels(eight_labels, bandwidth=np.float32(0.5))
-    labels.save_clusters(found, tmp_path)
-    assert labels.load_clusters(tmp_path).settings == {"bandwidth": 0.5}
-
-
-def test_load_names_what_is_wrong(tmp_path, eight_labels):
-    with pytest.raises(FileNotFoundError, match=r"label_clusters.json is missing"):
-        labels.load_clusters(tmp_path)
-    labels.save_clusters(cluster_labels(eight_labels, bandwidth=0.6), tmp_path)
-    tensors = storage.read_tensors(tmp_path / "label_clusters.safetensors")
-    tensors["assignment"] = torch.zeros(8, dtype=torch.int64)
-    storage.write_tensors(tmp_path / "label_clusters.safetensors", tensors)
-    with pytest.raises(ValueError, match="delete both and make them again"):
-        labels.load_clusters(tmp_path)
+    for name in ("assignment", "centres", "membership"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(original, name))

@@ -32,7 +32,6 @@ from mer_utils.labels.embeddings import (
     read_vectors,
     save_embeddings,
     similarity,
-    subset,
 )
 from mer_utils.labels.language_model import (
     DEFAULT_MODEL,
