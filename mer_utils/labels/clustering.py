@@ -4,15 +4,13 @@ Mean shift over the label embeddings is the method of Liu, Roy, Herremans (arXiv
 "clustering"; Comaniciu & Meer 2002). Beside it stand HDBSCAN (Campello, Moulavi & Sander 2013),
 affinity propagation (Frey & Dueck 2007) and agglomerative clustering.
 
-Every method has one main setting that decides how many clusters come out, and for mean shift that
-number falls off a cliff: a bandwidth a few per cent larger, and all labels are one. So a setting is
-never a silent default: `sweep_settings` shows what each value gives, and `choose_setting` picks one
-by a written rule, also for a `cluster_labels` without one.
+One setting decides how many clusters come out, and for mean shift that number falls off a cliff: a
+bandwidth a few per cent larger, and all labels are one. So a setting is never a silent default:
+`sweep_settings` shows what each value gives, and `choose_setting` picks one by a written rule.
 
-Conventions: clusters are numbered in the order in which the labels first meet them; every label
-has a cluster, and one that a method calls noise is one of its own. Distances are those of unit
-vectors (Euclidean, which orders pairs as the cosine does). Labels with equal vectors (the same word
-in two datasets) always share a cluster.
+Conventions: clusters are numbered in the order in which the labels meet them; a label that a method
+calls noise is a cluster of its own. Distances are those of unit vectors (Euclidean, which orders
+pairs as the cosine does). Labels with equal vectors always share a cluster.
 """
 
 from __future__ import annotations
@@ -43,7 +41,6 @@ from mer_utils import code, storage
 from mer_utils.labels.embeddings import LabelEmbeddings
 from mer_utils.progress import progress_bar
 
-FILE_NAME = "label_clusters"
 RESAMPLES = 6  # how often a sweep leaves labels out
 DROP = 0.15  # the share of labels it leaves out each time
 
@@ -62,8 +59,8 @@ class LabelClusters:
     names: each cluster's medoid, the label nearest to its centre.
     method, settings: what made them; the settings include those chosen by the rule.
     datasets: for each label the dataset it came from, or None.
-    membership: (labels, clusters) from 0 to 1 where the method has one (HDBSCAN), else None. A row
-        sums to at most 1: the rest is the method's doubt that the label belongs anywhere.
+    membership: (labels, clusters) from 0 to 1 by HDBSCAN, else None. What a row lacks to 1 is the
+        method's doubt that the label belongs anywhere.
     """
 
     labels: tuple[str, ...]
@@ -76,7 +73,6 @@ class LabelClusters:
     membership: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """Number of clusters."""
         return len(self.centres)
 
 
@@ -87,21 +83,17 @@ def cluster_labels(
 
     embeddings: the labels, usually of all training datasets together.
     method and its settings:
-    - "mean_shift": `bandwidth` (distance of unit vectors, above 0 to 2) or `quantile` (0 to 1;
-      bandwidth = mean distance to the nearest quantile · labels neighbours, counting the label
-      itself, as scikit-learn's estimate_bandwidth).
+    - "mean_shift": `bandwidth` (distance, above 0 to 2) or `quantile` (0 to 1; bandwidth = mean
+      distance to the nearest quantile · labels neighbours, the label itself among them).
     - "hdbscan": `min_cluster_size` (2 or more), `min_samples` (default 1: little is called noise),
-      `cluster_selection_method` ("eom" or "leaf"). Labels called noise become clusters of their
-      own; soft membership is kept.
-    - "affinity_propagation": `preference` (below 0, a negative squared distance, −4 to 0; lower
-      gives fewer clusters), `damping` (0.5 to below 1, default 0.95). An approximation:
-      among tied exemplars, the order of the labels can decide.
+      `cluster_selection_method` ("eom" or "leaf").
+    - "affinity_propagation": `preference` (a negative squared distance, −4 to 0; lower gives fewer
+      clusters), `damping` (0.5 to below 1, default 0.95). Among tied exemplars, the order of the
+      labels can decide.
     - "agglomerative": `n_clusters` or `distance_threshold` (cosine distance, 0 to 2), `linkage`
-      ("average", the default, "complete" or "single").
-    Without a setting that decides the number of clusters, `choose_setting` on `sweep_settings`
-    does; the choice is remembered for the process.
-    Returns the clusters. Warns if one cluster holds more than half of the labels, or if no two
-    labels share one.
+      ("average" by default).
+    Without one of DECIDING, `choose_setting` on `sweep_settings` decides, once a process.
+    Warns if one cluster holds more than half of the labels, or if no two labels share one.
     Raises ValueError for an unknown method or setting, one out of range, and if affinity
     propagation does not converge.
     """
@@ -138,44 +130,38 @@ def sweep_settings(
     method: str = "mean_shift",
     values: Sequence[float] | None = None,
     setting: str | None = None,
-    progress: bool = True,
     **fixed: object,
 ) -> pd.DataFrame:
     """What each value of a method's setting gives.
 
-    embeddings: the labels, four or more.
-    method: as in `cluster_labels`.
-    values: what to try; a grid made from the distances between the labels if None (only for the
-        method's first setting in DECIDING).
-    setting: which setting to vary; the method's first in DECIDING if None.
-    progress: show a progress bar.
+    embeddings, method: as in `cluster_labels`, four labels or more.
+    values: what to try; for the method's first setting in DECIDING, a grid if None.
+    setting: which setting to vary; the first in DECIDING if None.
     fixed: other settings of the method, the same for every value.
     Returns a table, one row a value: method, setting, value; labels; clusters; singletons (clusters
     of one label); largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability,
-    the mean adjusted Rand index between the clusters of all labels and those found without a share
-    DROP of them, RESAMPLES times (1: leaving labels out changes nothing; 0: no better than chance),
-    and stability_low, the lowest of them. Silhouette and stability are NaN where all labels are in
-    one cluster or each is alone.
-    Raises ValueError as `cluster_labels` does, and for fewer than four labels.
+    the mean adjusted Rand index of the clusters with those found without a share DROP of the
+    labels, RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
+    stability are NaN where all labels are in one cluster or each is alone.
+    Raises ValueError as `cluster_labels`, and for fewer than four labels.
     """
     fixed = _checked(method, fixed)
     fit, grid = _METHODS[method]
     setting = setting or DECIDING[method][0]
-    vectors = embeddings.vectors
-    if len(vectors) < 4:
+    vectors, n = embeddings.vectors, len(embeddings)
+    if n < 4:
         raise ValueError(
-            f"{len(vectors)} labels are too few to choose a setting of {method} by a sweep; give "
-            f"one of {', '.join(DECIDING[method])}"
+            f"{n} labels are too few to choose a setting of {method} by a sweep; give one of "
+            f"{', '.join(DECIDING[method])}"
         )
     if values is None and setting != DECIDING[method][0]:
         raise ValueError(f"give the values of {setting!r} to try; there is no grid for it")
-    generator = np.random.default_rng(0)
-    dropped = round(DROP * len(vectors))
-    kept = [np.sort(generator.permutation(len(vectors))[dropped:]) for _ in range(RESAMPLES)]
     values = grid(vectors) if values is None else values
+    random = np.random.default_rng(0)
+    kept = [np.sort(random.permutation(n)[round(DROP * n) :]) for _ in range(RESAMPLES)]
     rows = []
     with threadpool_limits(1), sklearn.config_context(assume_finite=True):
-        for value in progress_bar(values, f"{method}: {setting}", leave=False, show=progress):
+        for value in progress_bar(values, f"{method}: {setting}", leave=False):
             settings = _checked(method, {**fixed, setting: value})
             row = {"method": method, "setting": setting, "value": settings[setting]}
             rows.append(row | _measured(fit, vectors, settings, kept))
@@ -185,15 +171,13 @@ def sweep_settings(
 def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     """Pick a setting from a sweep, by a rule that does not look at any score of a model.
 
-    Of the values that give two clusters or more, of which none holds more than half of the labels,
-    and where not every label is alone, the one with the highest silhouette (at least 0; clusters
-    are tight and apart) times stability (they do not hang on single labels); the one with fewer
-    clusters if two are equal. The ban on a cluster with more than half of the labels keeps away
-    from the cliff (one odd label against all others has a high silhouette and is very stable); if
-    no value passes, it is dropped, with a warning.
+    Of the values that give two clusters or more, not each label alone, and no cluster with more
+    than half of the labels (one odd label against all others is tight and stable), the one with the
+    highest silhouette (at least 0) times stability; the one with fewer clusters if two are equal.
+    If every value gives a cluster with more than half, that ban is dropped, with a warning.
 
-    sweep: from `sweep_settings`, one method and one setting.
-    Returns the setting, to be passed on: cluster_labels(embeddings, method, **choose_setting(…)).
+    sweep: from `sweep_settings`, of one method and one setting.
+    Returns the setting, for cluster_labels(embeddings, method, **choose_setting(…)).
     Raises ValueError if every value gives one cluster or leaves each label alone.
     """
     if sweep.groupby(["method", "setting"]).ngroups != 1:
@@ -203,27 +187,25 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     if split.empty:
         raise ValueError(
             f"{method}: every {setting} from {sweep['value'].min():g} to {sweep['value'].max():g} "
-            f"puts all labels in one cluster or leaves each alone; sweep other values"
+            f"puts all labels in one cluster or each in its own; sweep other values"
         )
     usable = split[split["largest"] <= split["labels"] / 2]
     if usable.empty:
-        warnings.warn(
-            f"{method}: no {setting} gives clusters of which none holds more than half of the "
-            f"labels; choosing among the others",
-            stacklevel=2,
-        )
+        warnings.warn(f"{method}: every {setting} puts most labels into one cluster", stacklevel=2)
         usable = split
     score = usable["silhouette"].clip(lower=0) * usable["stability"]
     best = usable[score >= score.max() - 1e-9].sort_values("clusters", kind="stable")
     return {setting: best["value"].iloc[0].item()}
 
 
-def save_clusters(clusters: LabelClusters, folder: str | Path, name: str = FILE_NAME) -> None:
-    """Write clusters as `name`.safetensors and `name`.json into a folder."""
+def save_clusters(
+    clusters: LabelClusters, folder: str | Path, name: str = "label_clusters"
+) -> None:
+    """Write clusters into a folder (`storage.write_pair`)."""
     storage.write_pair(folder, name, vars(clusters))
 
 
-def load_clusters(folder: str | Path, name: str = FILE_NAME) -> LabelClusters:
+def load_clusters(folder: str | Path, name: str = "label_clusters") -> LabelClusters:
     """Read clusters that `save_clusters` wrote; errors as in `storage.read_pair`."""
     return LabelClusters(**storage.read_pair(folder, name))
 
@@ -237,17 +219,15 @@ def _mean_shift(
     vectors: np.ndarray, bandwidth: float | None = None, quantile: float | None = None
 ) -> Fit:
     """Flat-kernel mean shift."""
-    # Turned into the space that the points span (at most as many dimensions as labels), distances
-    # stay the same; mean shift is several times faster and rounds less.
+    # In the space that the points span, distances are the same; it is faster and rounds less.
     points = vectors.astype(np.float64)
     left, lengths, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
-    points = left * lengths
+    points = left * lengths  # (labels, at most labels)
     if bandwidth is None:
         bandwidth = estimate_bandwidth(points, quantile=quantile)
     elif not 0 < bandwidth <= 2:
         raise ValueError(f"mean_shift: bandwidth must be above 0 and at most 2, not {bandwidth!r}")
-    # A quantile below two labels sees only the label itself, at distance zero: then only equal
-    # vectors belong together.
+    # A quantile below two labels sees only the label itself: then only equal vectors join.
     return MeanShift(bandwidth=max(bandwidth, 1e-3)).fit(points).labels_, None
 
 
@@ -292,7 +272,7 @@ def _affinity_propagation(vectors: np.ndarray, preference: float, damping: float
             return model.fit(points).labels_[row], None
         except ConvergenceWarning:
             raise NotConvergedError(
-                f"affinity propagation does not converge with preference={preference:g}, "
+                f"affinity_propagation does not converge with preference={preference:g}, "
                 f"damping={damping:g}; raise the damping or change the preference"
             ) from None
 
@@ -308,10 +288,7 @@ def _agglomerative(
     if len(points) == 1 and n_clusters in (None, 1):
         return row, None
     model = AgglomerativeClustering(
-        n_clusters=n_clusters,
-        distance_threshold=distance_threshold,
-        linkage=linkage,
-        metric="cosine",
+        n_clusters, distance_threshold=distance_threshold, linkage=linkage, metric="cosine"
     )
     return model.fit(points).labels_[row], None
 
@@ -363,8 +340,7 @@ DECIDING = {
     "affinity_propagation": ("preference",),
     "agglomerative": ("n_clusters", "distance_threshold"),
 }
-"""The settings that decide the number of clusters: one of them is given, or else the first is
-chosen by the rule."""
+"""The settings that decide the number of clusters: one is given, or the rule chooses the first."""
 
 _METHODS = {  # the fit, whose arguments are the settings, and the grid of the first in DECIDING
     "mean_shift": (_mean_shift, _bandwidth_grid),
@@ -375,22 +351,20 @@ _METHODS = {  # the fit, whose arguments are the settings, and the grid of the f
 
 
 def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that are given (None is not), as JSON-able values; the fits check ranges."""
+    """The settings that are not None, as JSON-able values; the fits check their ranges."""
     if method not in _METHODS:
         raise ValueError(f"no clustering method {method!r}; there are {', '.join(_METHODS)}")
     known = list(signature(_METHODS[method][0]).parameters)[1:]
-    given = {k: v for k, v in settings.items() if v is not None}
+    given = {k: np.asarray(v).item() for k, v in settings.items() if v is not None}
     for name in given:
         if name not in known:
             raise ValueError(f"{method} has no setting {name!r}; it has {', '.join(known)}")
-    if all(name in given for name in DECIDING[method]) and len(DECIDING[method]) > 1:
+    if len(given.keys() & set(DECIDING[method])) > 1:
         raise ValueError(f"{method}: give one of {' and '.join(DECIDING[method])}, not both")
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}
+    return given
 
 
-def _measured(
-    fit: Callable[..., Fit], vectors: np.ndarray, settings: Mapping, kept: Sequence[np.ndarray]
-) -> dict[str, float]:
+def _measured(fit: Callable[..., Fit], vectors: np.ndarray, settings: dict, kept: list) -> dict:
     """One row of a sweep: the clusters of all labels, and how they change with those kept only."""
     row = {"labels": len(vectors), "clusters": 0, "singletons": 0, "largest": 0}
     row |= {"silhouette": np.nan, "stability": np.nan, "stability_low": np.nan}
@@ -399,9 +373,8 @@ def _measured(
     except NotConvergedError as error:
         warnings.warn(str(error), stacklevel=3)
         return row
-    sizes = np.unique(found, return_counts=True)[1]
-    row |= {"clusters": len(sizes), "singletons": int((sizes == 1).sum())}
-    row["largest"] = int(sizes.max())
+    sizes = pd.Series(found).value_counts()
+    row |= {"clusters": len(sizes), "singletons": int((sizes == 1).sum()), "largest": sizes.max()}
     if 1 < len(sizes) < len(vectors):
         agreement = [_agreement(fit, vectors[rows], settings, found[rows]) for rows in kept]
         row["silhouette"] = float(silhouette_score(vectors, found, metric="cosine"))
@@ -410,12 +383,12 @@ def _measured(
 
 
 def _agreement(
-    fit: Callable[..., Fit], vectors: np.ndarray, settings: Mapping, clusters: np.ndarray
+    fit: Callable[..., Fit], vectors: np.ndarray, settings: dict, clusters: np.ndarray
 ) -> float:
     """Adjusted Rand index of given clusters with those that are found of these vectors alone."""
-    settings = dict(settings)
     if "n_clusters" in settings:
-        settings["n_clusters"] = min(settings["n_clusters"], len(np.unique(vectors, axis=0)))
+        most = len(np.unique(vectors, axis=0))
+        settings = settings | {"n_clusters": min(settings["n_clusters"], most)}
     try:
         return adjusted_rand_score(clusters, fit(vectors, **settings)[0])
     except NotConvergedError:
@@ -425,10 +398,9 @@ def _agreement(
 _CHOSEN: dict[str, dict] = {}  # what the rule chose in this process, by all that it depends on
 
 
-def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: Mapping) -> dict:
-    """The setting that the rule chooses for these labels, from memory if it was asked before."""
+def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: dict) -> dict:
     rule = code.hash_of(["labels.clustering.sweep_settings", "labels.clustering.choose_setting"])
-    key = joblib.hash((embeddings.vectors, method, dict(fixed), rule))
+    key = joblib.hash((embeddings.vectors, method, fixed, rule))
     if key not in _CHOSEN:
         _CHOSEN[key] = choose_setting(sweep_settings(embeddings, method, **fixed))
     return _CHOSEN[key]

@@ -1,10 +1,7 @@
 """Label embeddings: emotion labels as vectors of a sentence-embedding model.
 
-Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"): every label of every dataset
-becomes the sentence embedding of a text. Beyond the paper: the texts come in five styles, and
-centring on a vocabulary is a step of its own.
-
-Conventions: vectors are float32 rows, (labels, d), of unit length.
+Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"); beyond the paper, texts come in
+five styles, and centring on a vocabulary is a step of its own.
 """
 
 from __future__ import annotations
@@ -36,8 +33,6 @@ TEMPLATES = {
     ),
     "contrast": ("music that sounds {}", "music that does not sound {}"),
 }
-
-FILE_NAME = "label_embeddings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +92,16 @@ def embed_labels(
 ) -> LabelEmbeddings:
     """Embed labels with a sentence-embedding model.
 
-    labels: label names, at least one. The same name twice is an error unless `datasets` says that
-        it comes from different datasets; such twins get the same vector.
+    labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
         sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation),
         the last two brought back to unit length.
-    model: a sentence-transformers model by name, if it is on this machine, or by folder. The
-        default is read from an installed package.
+    model: a sentence-transformers model, by name if it is on this machine, or by folder.
     datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
     Returns the embeddings; equal texts have equal vectors.
-    Raises ValueError for an empty list, an empty or repeated label, an unknown style, a label
-    without a definition; FileNotFoundError for a model that is not on this machine.
+    Raises ValueError for no labels, an empty or repeated one, one without a definition, an unknown
+    style; FileNotFoundError for a model that is not on this machine.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
@@ -132,10 +125,7 @@ def label_texts(
 ) -> tuple[str, ...]:
     """The texts that stand for a label: one a template of the style, or its definition.
 
-    label: a label name.
-    style: one of STYLES.
-    definitions: own sentences for style "definition".
-    Raises ValueError for an unknown style and for a label without words or without a definition.
+    Arguments and errors as in `embed_labels`.
     """
     if style not in STYLES:
         raise ValueError(f"no text style {style!r}; there are {', '.join(STYLES)}")
@@ -161,11 +151,9 @@ def centre(
     The vectors of labels share most of their direction (all are about mood, or music); without it,
     cosines tell labels apart.
 
-    embeddings: the labels to centre, not centred yet.
     reference: the vocabulary whose mean is subtracted; the labels themselves if None.
-    Returns new embeddings that remember the subtracted `mean`.
-    Raises ValueError if they are centred already, come from different models or text styles, or a
-    label lies on the mean.
+    Raises ValueError for embeddings that are centred already or of different models or styles, and
+    for a label on the mean.
     """
     reference = embeddings if reference is None else reference
     if embeddings.mean is not None or reference.mean is not None:
@@ -211,12 +199,9 @@ def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
 
     Raises ValueError for parts by different models, or centred ones.
     """
-    for part in parts:
-        if part.model != parts[0].model or part.mean is not None:
-            raise ValueError(
-                f"only labels by one model and not centred can be joined: {part.model} and "
-                f"{parts[0].model}"
-            )
+    models = {part.model + ("" if part.mean is None else ", centred") for part in parts}
+    if models != {parts[0].model}:
+        raise ValueError(f"only labels by one model, not centred, can be joined, not {models}")
     return replace(
         parts[0],
         labels=sum((part.labels for part in parts), ()),
@@ -226,12 +211,14 @@ def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
     )
 
 
-def save_embeddings(embeddings: LabelEmbeddings, folder: str | Path, name: str = FILE_NAME) -> None:
-    """Write label embeddings as `name`.safetensors and `name`.json into a folder."""
+def save_embeddings(
+    embeddings: LabelEmbeddings, folder: str | Path, name: str = "label_embeddings"
+) -> None:
+    """Write label embeddings into a folder (`storage.write_pair`)."""
     storage.write_pair(folder, name, vars(embeddings))
 
 
-def load_embeddings(folder: str | Path, name: str = FILE_NAME) -> LabelEmbeddings:
+def load_embeddings(folder: str | Path, name: str = "label_embeddings") -> LabelEmbeddings:
     """Read label embeddings that `save_embeddings` wrote; errors as in `storage.read_pair`."""
     return LabelEmbeddings(**storage.read_pair(folder, name))
 
@@ -241,10 +228,9 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
 
     path: an .npz file with two arrays a dataset, `<dataset>_labels` (labels,) of text and
         `<dataset>_vectors` (labels, d) of unit length. The authors' names jamendo and CAL500 become
-        mtg-jamendo and cal500; labels stay as they are written there.
+        mtg-jamendo and cal500.
     Returns the embeddings of each dataset, in the file's order.
-    Raises FileNotFoundError if the file is missing, ValueError that names the dataset if an array
-    is missing or they do not fit.
+    Raises FileNotFoundError for a missing file, ValueError for arrays that lack or do not fit.
     """
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
@@ -262,10 +248,7 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
                 datasets=(dataset,) * len(words),
             )
         except KeyError as error:
-            raise ValueError(
-                f"{path}: no array {error}; each dataset needs its labels and their vectors; there "
-                f"are {', '.join(arrays)}"
-            ) from None
+            raise ValueError(f"{path}: no array {error}; there are {', '.join(arrays)}") from None
         except ValueError as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return embeddings

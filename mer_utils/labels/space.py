@@ -2,10 +2,7 @@
 
 A label is its text vector, or its coordinates on a few directions between antonyms inside the same
 language model (a semantic differential: Osgood, Suci & Tannenbaum 1957, *The Measurement of
-Meaning*) instead of all of its dimensions.
-
-Conventions: vectors are float32 rows, (labels, d). Coordinates on directions do not have unit
-length: it says how strongly a label leans.
+Meaning*). Text vectors have unit length, coordinates do not: it says how strongly a label leans.
 """
 
 from __future__ import annotations
@@ -37,29 +34,24 @@ DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
 class LabelSpace:
     """How a label becomes the vector that a projector has to predict.
 
-    With `directions` None, a label is its unit text vector. Otherwise it is its coordinates on
-    directions in the language model that run from one pole of antonyms to the other, all texts in
-    the same style:
-    - "antonym-pca": the first `components` principal directions of the unit differences
-      e(positive) − e(negative) (singular vectors, not centred: a difference has a meaningful
-      zero). The sign is such that the pair which leans most on a direction leans to its positive
-      pole.
-    - "axes": the mean unit difference of each axis, in the order of AXES (valence, arousal,
-      tension, power); `components` takes the first so many.
-    - "text+antonyms": the centred text vector and the coordinates of "antonym-pca" side by side,
-      each of unit length, so that words that are near in meaning *or* in affect are near.
-    Zero is the middle of all poles, and the unit of each coordinate is the root mean square of the
-    poles' own coordinates: a label at ±1 lies as far out as an antonym's pole does on average.
-
     style, model: as in `embed_labels`.
     centre: subtract the mean over the labels that are asked for: give `vectors` one whole
         vocabulary at a time. Text vectors are then brought back to unit length, coordinates not.
-    directions: None or one of DIRECTIONS.
+    directions: None for the unit text vector, or else what the label's coordinates lie on:
+        - "antonym-pca": the first `components` principal directions of the unit differences
+          e(positive) − e(negative) of antonyms (singular vectors, not centred: a difference has a
+          meaningful zero), each turned so that the pair which leans most on it leans to its
+          positive pole.
+        - "axes": the mean unit difference of each axis, in the order of AXES.
+        - "text+antonyms": the text vector and the coordinates of "antonym-pca" side by side, each
+          of unit length, so that words near in meaning *or* in affect are near.
+        Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
+        poles' own.
     components: number of coordinates; without meaning if `directions` is None.
     antonyms: the pairs behind the directions.
     definitions: own sentences for style "definition", of labels and of antonyms.
-    file: an npz file of published label vectors (`read_vectors`), such as the paper's: labels that
-        it has take their text vectors from there, and only the others theirs from their texts.
+    file: an npz file of published label vectors (`read_vectors`): labels that it has take their
+        text vectors from there.
     """
 
     style: str = "name"
@@ -96,8 +88,7 @@ class LabelSpace:
     ) -> LabelEmbeddings:
         """The labels' text vectors, neither centred nor turned to directions.
 
-        Labels of the `file` are known by their words (`clean_name`); a warning names those that it
-        lacks. Arguments and errors as in `embed_labels` and `read_vectors`.
+        A warning names labels that the `file` lacks (by `clean_name`); errors as in `embed_labels`.
         """
         embeddings = embed_labels(labels, self.style, self.model, datasets, self.definitions)
         if self.file is None:
@@ -107,24 +98,21 @@ class LabelSpace:
             for part in read_vectors(self.file).values()
             for label, vector in zip(part.labels, part.vectors, strict=True)
         }
-        vectors, width = embeddings.vectors.copy(), len(next(iter(published.values())))
-        if width != vectors.shape[1]:
+        width = len(next(iter(published.values())))
+        if width != embeddings.vectors.shape[1]:
             raise ValueError(
                 f"{self.file}: label vectors of {width} numbers, but {self.model} gives "
-                f"{vectors.shape[1]}; use the language model that made the file"
+                f"{embeddings.vectors.shape[1]}; use the language model that made the file"
             )
-        missing = []
-        for row, label in enumerate(embeddings.labels):
-            if clean_name(label) in published:
-                vectors[row] = published[clean_name(label)]
-            else:
-                missing.append(label)
+        missing = [label for label in embeddings.labels if clean_name(label) not in published]
         if missing:
             warnings.warn(
-                f"{self.file}: no vector for {len(missing)} of {len(vectors)} labels "
+                f"{self.file}: no vector for {len(missing)} of {len(embeddings)} labels "
                 f"({', '.join(missing)}); they are embedded from their texts",
                 stacklevel=2,
             )
+        rows = zip(embeddings.labels, embeddings.vectors, strict=True)
+        vectors = np.stack([published.get(clean_name(label), own) for label, own in rows])
         return replace(embeddings, vectors=vectors, style=f"{self.style}, published")
 
     def vectors(self, labels: Sequence[str], reference: Sequence[str] | None = None) -> np.ndarray:
@@ -138,7 +126,7 @@ class LabelSpace:
         if reference is not None and self.centre:
             others = self.text_embeddings(reference)
         text = embeddings.vectors  # (labels, d)
-        if self.directions in (None, "text+antonyms") and self.centre:
+        if self.centre and self.directions in (None, "text+antonyms"):
             text = centre(embeddings, others).vectors
         if self.directions is None:
             return text
@@ -180,18 +168,12 @@ class LabelSpace:
 
 
 class AntonymDirections(NamedTuple):
-    """Directions between antonyms in a language model.
+    """Directions between antonyms in a language model."""
 
-    names: one a direction: the axis, or the pair of antonyms that leans most on it.
-    vectors: (components, d) unit length; orthogonal to one another for "antonym-pca" only.
-    origin: (d,) the middle of all poles.
-    units: (components,) root mean square of the poles' coordinates.
-    """
-
-    names: tuple[str, ...]
-    vectors: np.ndarray
-    origin: np.ndarray
-    units: np.ndarray
+    names: tuple[str, ...]  # of each the axis, or the pair of antonyms that leans most on it
+    vectors: np.ndarray  # (components, d), unit length; orthogonal for "antonym-pca" only
+    origin: np.ndarray  # (d,), the middle of all poles
+    units: np.ndarray  # (components,), root mean square of the poles' coordinates
 
     def coordinates(self, vectors: np.ndarray) -> np.ndarray:
         """Coordinates of text vectors (n, d) on the directions: (n, components) float32."""
@@ -199,10 +181,7 @@ class AntonymDirections(NamedTuple):
 
 
 def antonym_directions(space: LabelSpace) -> AntonymDirections:
-    """The directions of a label space that has them.
-
-    Raises ValueError if two poles have the same text vector.
-    """
+    """The directions of a label space that has them; opposite poles must differ in their text."""
     pairs = space.antonyms
     poles = [word for pair in pairs for word in (pair.positive, pair.negative)]
     texts = tuple(label_texts(word, space.style, space.definitions) for word in poles)
