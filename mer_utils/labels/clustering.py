@@ -101,7 +101,7 @@ def cluster_labels(
     if not any(name in settings for name in DECIDING[method]):
         settings |= _chosen_setting(embeddings, method, settings)
     with threadpool_limits(1), sklearn.config_context(assume_finite=True):
-        found, soft = _METHODS[method][0](embeddings.vectors, **settings)
+        found, soft = _FITS[method](embeddings.vectors, **settings)
     assignment, order = pd.factorize(found)
     n, sizes = len(assignment), np.bincount(assignment)
     if n > 1 and (len(sizes) in (1, n) or (n > 3 and sizes.max() > n / 2)):
@@ -146,7 +146,6 @@ def sweep_settings(
     Raises ValueError as `cluster_labels`, and for fewer than four labels.
     """
     fixed = _checked(method, fixed)
-    fit, grid = _METHODS[method]
     setting = setting or DECIDING[method][0]
     vectors, n = embeddings.vectors, len(embeddings)
     if n < 4:
@@ -156,7 +155,7 @@ def sweep_settings(
         )
     if values is None and setting != DECIDING[method][0]:
         raise ValueError(f"give the values of {setting!r} to try; there is no grid for it")
-    values = grid(vectors) if values is None else values
+    values = _grid(method, vectors) if values is None else values
     random = np.random.default_rng(0)
     kept = [np.sort(random.permutation(n)[round(DROP * n) :]) for _ in range(RESAMPLES)]
     rows = []
@@ -164,7 +163,7 @@ def sweep_settings(
         for value in progress_bar(values, f"{method}: {setting}", leave=False):
             settings = _checked(method, {**fixed, setting: value})
             row = {"method": method, "setting": setting, "value": settings[setting]}
-            rows.append(row | _measured(fit, vectors, settings, kept))
+            rows.append(row | _measured(_FITS[method], vectors, settings, kept))
     return pd.DataFrame(rows)
 
 
@@ -299,41 +298,12 @@ def _distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors[np.sort(first)].astype(np.float64), pd.factorize(row.reshape(-1))[0]
 
 
-# --- Grids: values to try for each method's first setting -----------------------------------------
-
-
-def _bandwidth_grid(vectors: np.ndarray) -> list[float]:
-    """From the distance of the closest pair to that of the middle pair, beyond the cliff."""
-    distances = _pair_distances(vectors)
-    return np.unique(np.linspace(distances.min(), np.median(distances), 14).round(4)).tolist()
-
-
-def _size_grid(vectors: np.ndarray) -> list[int]:
-    """Smallest clusters from 2 labels to 8, at most a quarter of the labels."""
-    return list(range(2, max(2, min(8, len(vectors) // 4)) + 1))
-
-
-def _preference_grid(vectors: np.ndarray) -> list[float]:
-    """Multiples of the median similarity (negative squared distance), which is the usual choice."""
-    median = np.median(_pair_distances(vectors) ** 2)
-    return (-median * np.geomspace(3, 0.5, 11)).round(4).tolist()
-
-
-def _number_grid(vectors: np.ndarray) -> list[int]:
-    """Numbers of clusters from 2 to half of the labels."""
-    most = max(2, len(np.unique(vectors, axis=0)) // 2)
-    return sorted(set(np.geomspace(2, most, 14).round().astype(int).tolist()))
-
-
-def _pair_distances(vectors: np.ndarray) -> np.ndarray:
-    """Euclidean distances of all pairs of distinct vectors, (pairs,)."""
-    points, _ = _distinct(vectors)
-    if len(points) < 2:
-        raise ValueError("all labels have the same vector; there is nothing to cluster")
-    distances = np.sqrt(np.clip(2 - 2 * points @ points.T, 0, None))  # (distinct, distinct)
-    return distances[np.triu_indices(len(points), k=1)]
-
-
+_FITS = {  # their arguments are the settings
+    "mean_shift": _mean_shift,
+    "hdbscan": _hdbscan,
+    "affinity_propagation": _affinity_propagation,
+    "agglomerative": _agglomerative,
+}
 DECIDING = {
     "mean_shift": ("bandwidth", "quantile"),
     "hdbscan": ("min_cluster_size",),
@@ -342,19 +312,30 @@ DECIDING = {
 }
 """The settings that decide the number of clusters: one is given, or the rule chooses the first."""
 
-_METHODS = {  # the fit, whose arguments are the settings, and the grid of the first in DECIDING
-    "mean_shift": (_mean_shift, _bandwidth_grid),
-    "hdbscan": (_hdbscan, _size_grid),
-    "affinity_propagation": (_affinity_propagation, _preference_grid),
-    "agglomerative": (_agglomerative, _number_grid),
-}
+
+def _grid(method: str, vectors: np.ndarray) -> list[float]:
+    """Values to try for a method's first setting in DECIDING."""
+    points, _ = _distinct(vectors)
+    if len(points) < 2:
+        raise ValueError("all labels have the same vector; there is nothing to cluster")
+    distances = np.sqrt(np.clip(2 - 2 * points @ points.T, 0, None))  # (distinct, distinct)
+    distances = distances[np.triu_indices(len(points), k=1)]  # (pairs,)
+    grids = {
+        # from the closest pair to the middle pair: nearly all labels apart, to all in one cluster
+        "mean_shift": np.linspace(distances.min(), np.median(distances), 14).round(4),
+        "hdbscan": np.arange(2, max(2, min(8, len(vectors) // 4)) + 1),
+        # multiples of the median similarity (negative squared distance), which is the usual choice
+        "affinity_propagation": (-np.median(distances**2) * np.geomspace(3, 0.5, 11)).round(4),
+        "agglomerative": np.geomspace(2, max(2, len(points) // 2), 14).round().astype(int),
+    }
+    return np.unique(grids[method]).tolist()
 
 
 def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
     """The settings that are not None, as JSON-able values; the fits check their ranges."""
-    if method not in _METHODS:
-        raise ValueError(f"no clustering method {method!r}; there are {', '.join(_METHODS)}")
-    known = list(signature(_METHODS[method][0]).parameters)[1:]
+    if method not in _FITS:
+        raise ValueError(f"no clustering method {method!r}; there are {', '.join(_FITS)}")
+    known = list(signature(_FITS[method]).parameters)[1:]
     given = {k: np.asarray(v).item() for k, v in settings.items() if v is not None}
     for name in given:
         if name not in known:
