@@ -296,7 +296,8 @@ def test_vectors_of_somebody_else_are_read_and_joined(tmp_path):
     ("change", "message"),
     [
         ({"own_vectors": None}, "own_vectors"),
-        ({"own_vectors": np.eye(3)}, "own: 1 label"),
+        ({"own_vectors": np.eye(3)}, "own: .* 1 label"),
+        ({"own_labels": np.array([], str), "own_vectors": np.zeros((0, 3))}, "own: .* 0 label"),
         ({"jamendo_vectors": np.array([[1, 0], [0, 2]])}, "jamendo: .*'deep'"),
         ({"own_labels": np.array(["happy"], dtype=object)}, "Object arrays"),
     ],

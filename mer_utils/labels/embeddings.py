@@ -59,11 +59,11 @@ class LabelEmbeddings:
     def __post_init__(self) -> None:
         """Check what clustering and training rely on."""
         n = len(self.labels)
-        owners = self.datasets or ("",) * n
-        if len(owners) != n or self.vectors.ndim != 2 or len(self.vectors) != n:
+        owners = ("",) * n if self.datasets is None else self.datasets
+        if n == 0 or len(owners) != n or self.vectors.ndim != 2 or len(self.vectors) != n:
             raise ValueError(
-                f"{n} labels need {n} datasets (or None) and vectors of the shape ({n}, d), not "
-                f"{len(owners)} datasets and {self.vectors.shape}"
+                f"n labels (n > 0) need vectors of the shape (n, d) and n datasets (or None); "
+                f"found {n} labels, {self.vectors.shape} and {len(owners)} datasets"
             )
         label, times = Counter(zip(self.labels, owners, strict=True)).most_common(1)[0]
         if times > 1:
