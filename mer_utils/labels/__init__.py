@@ -1,8 +1,7 @@
 """Emotion labels as vectors of a language model, and which of them mean the same.
 
-`embed_labels` gives every label of every dataset the embedding of a text; `LabelSpace` is the space
-that a projector aims at, the text vectors or coordinates between antonyms; `cluster_labels` groups
-labels by density, without a number of groups given (Liu, Roy, Herremans, arXiv 2410.11522).
+`embed_labels` gives every label of every dataset the embedding of a text, `cluster_labels` groups
+labels (Liu, Roy, Herremans, arXiv 2410.11522), and a `LabelSpace` is what a projector aims at.
 
 Conventions: vectors are float32 rows, (labels, d); label embeddings have unit length. The language
 model is read from this machine only, never from the network, and runs on the CPU.
@@ -32,7 +31,6 @@ from mer_utils.labels.embeddings import (
     read_vectors,
     save_embeddings,
     similarity,
-    subset,
 )
 from mer_utils.labels.language_model import (
     DEFAULT_MODEL,

