@@ -9,6 +9,7 @@ the same length; nothing is padded. Features are (batch, layers, dim) float32. O
 for a waveform does not depend on what else is in the batch.
 """
 
+import copyreg
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +204,11 @@ def load_cached(spec: dict) -> Encoder:
 @lru_cache(maxsize=2)
 def _load_cached(spec: str) -> Encoder:
     return load_encoder(**json.loads(spec))
+
+
+# A pickled encoder is its recipe, so that workers load it themselves. (Not a method of the class:
+# the code that it leads to is that of all encoders, and features pass through their own only.)
+copyreg.pickle(Encoder, lambda encoder: (load_cached, (encoder.spec,)))
 
 
 def _layers(name: str, layers: Sequence | None) -> tuple | None:
