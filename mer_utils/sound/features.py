@@ -115,12 +115,11 @@ def extract(
     encoder: one that `sound.load_encoder` gave; workers in other processes load it again.
     store: folder of the result, new or begun with the same dataset and settings. A second process
         that is asked for the same store waits until the first has made it.
-    executor: any `concurrent.futures` executor, such as a ThreadPoolExecutor, a
-        ProcessPoolExecutor or dask.distributed's `Client.get_executor()`; it takes a shard at a
-        time. None works in this process.
-    on_error: what to do if audio cannot be read: "raise" one AudioError at the end that lists all
-        such files (the shards stay, so a repaired file costs only its own shard), or "skip" these
-        tracks, with a warning and their reason in tracks.parquet.
+    executor: any of `concurrent.futures`, or dask.distributed's `Client.get_executor()`; it takes
+        a shard at a time. None works in this process.
+    on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files
+        (a repaired one costs only its own shard), or "skip" these tracks, with a warning and their
+        reason in tracks.parquet.
     tracks_per_shard: what a crash can cost, against the number of files.
     batch_size: segments of equal length to encode at once; memory grows with it.
     decode_threads: threads that decode a shard's next tracks while the encoder works, in each
@@ -130,10 +129,10 @@ def extract(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
-    if min(tracks_per_shard, batch_size, decode_threads, len(dataset)) < 1:
+    if min(len(dataset), tracks_per_shard, batch_size, decode_threads) < 1:
         raise ValueError(
-            f"{dataset.name}: {len(dataset)} tracks, tracks_per_shard={tracks_per_shard}, "
-            f"batch_size={batch_size}, decode_threads={decode_threads}; each has to be at least 1"
+            f"{dataset.name}: {len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, "
+            f"{decode_threads=}; each has to be at least 1"
         )
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
@@ -152,7 +151,7 @@ def extract(
     } | settings
     tracks = [
         _track(name, path, number // tracks_per_shard)
-        for number, (name, path) in enumerate(dataset.tracks["audio"].items())
+        for number, (name, path) in enumerate(dataset.tracks["audio"].fillna("no path").items())
     ]
     if not _is_complete(store) or (store / "shards").exists():
         with storage.locked(store):
@@ -218,8 +217,8 @@ def _differences(before: Mapping, now: Mapping) -> dict[str, str]:
         there, here, what = before.get(name), now.get(name), name
         if there != here:
             if name == "tracks":
-                there, here = next(two for two in zip_longest(there, here) if two[0] != two[1])
                 what = "the first track that differs"
+                there, here = next(two for two in zip_longest(there, here) if two[0] != two[1])
             found[name] = f"{what} is {there!r} there and {here!r} now"
     return found
 
@@ -252,16 +251,16 @@ class _Shard:
         return uuid.uuid4().hex
 
 
-def _track(name: str, path: str | None, shard: int) -> dict:
+def _track(name: str, path: str, shard: int) -> dict:
     """A track's row for the tables, before it is decoded."""
     size = _file_size(path)
-    error = f"{path or 'no path'}: no audio file" if size is None else None
+    error = f"{path}: no audio file" if size is None else None
     row = {"track": name, "audio": path, "audio_bytes": size, "shard": shard, "error": error}
     return row | {"segments": 0, "seconds": 0.0, "segment_seconds": 0.0}
 
 
-def _file_size(path: str | None) -> int | None:
-    return os.path.getsize(path) if isinstance(path, str) and os.path.isfile(path) else None
+def _file_size(path: str) -> int | None:
+    return os.path.getsize(path) if os.path.isfile(path) else None
 
 
 def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, name: str) -> None:
