@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -28,7 +29,7 @@ import torch
 
 from mer_utils import sound, storage
 from mer_utils.data import Dataset
-from mer_utils.sound import Encoder, audio, features, load_encoder, random_mert
+from mer_utils.sound import Encoder, audio, load_encoder, random_mert
 
 PARTS = ("decode", "encoders", "throughput", "memory")
 
@@ -168,15 +169,13 @@ class Bench:
 
     def decode_limit(self, encoder: Encoder) -> dict:
         """How fast all decoding threads together can go: the limit of a fast GPU."""
-        dataset = as_dataset(self.files * 4)
-        tracks = [
-            track for shard in features._plan(dataset, self.folder, 1) for track in shard.tracks
-        ]
+        threads, rate = self.arguments.decode_threads, encoder.sample_rate
         start = time.perf_counter()
-        decoded = features._decoded(tracks, encoder, self.arguments.decode_threads)
-        seconds = sum(len(waveform) for waveform in decoded) / encoder.sample_rate
+        with ThreadPoolExecutor(threads) as pool:
+            lengths = pool.map(lambda file: len(audio.read(file, rate)), self.files * 4)
+        seconds = sum(lengths) / rate
         return {
-            "what": f"{encoder.name}: decoding alone, {self.arguments.decode_threads} threads",
+            "what": f"{encoder.name}: decoding alone, {threads} threads",
             "value": seconds / (time.perf_counter() - start),
             "unit": "s of audio per s",
         }
@@ -266,15 +265,10 @@ def all_batches(
     files: list[Path], encoder: Encoder, batch_size: int
 ) -> tuple[list[np.ndarray], float]:
     """The files' segments, decoded beforehand, in batches; and the seconds they last."""
-    pieces = [
-        piece
-        for file in files
-        for piece in audio.segments(
-            audio.read(file, encoder.sample_rate), encoder.sample_rate, encoder.segment_seconds
-        )
-    ]
-    batches = [np.stack(list(b.values())) for b in features._batches(pieces, batch_size)]
-    return batches, sum(len(piece) for piece in pieces) / encoder.sample_rate
+    rate = encoder.sample_rate
+    cut = [audio.segments(audio.read(f, rate), rate, encoder.segment_seconds) for f in files]
+    batches = [part[i : i + batch_size] for part in cut for i in range(0, len(part), batch_size)]
+    return batches, sum(part.size for part in cut) / rate
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

@@ -1,8 +1,7 @@
 """Files: written whole or not at all, and read without running anything.
 
-Every file is first written under a temporary name in its own folder and then moved, so a run that
-is killed never leaves half a file under a final name. Formats: JSON, npy, parquet/CSV,
-safetensors; no pickle.
+Every file is written under a temporary name in its own folder and then moved, so a run that is
+killed never leaves half a file. Formats: JSON, npy, parquet/CSV, safetensors; no pickle.
 """
 
 import hashlib
@@ -111,10 +110,9 @@ def write_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write named tensors as safetensors."""
+    plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(
-            {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata
-        )
+        save_file(plain, temporary, metadata)
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

@@ -12,7 +12,6 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mer_utils import sound
 from mer_utils.data import Dataset
 from mer_utils.sound import AudioError, audio
 
@@ -135,7 +134,7 @@ def test_bad_files_are_errors_that_name_them(tmp_path):
     for name, said in bad_files(tmp_path).items():
         with pytest.raises(AudioError, match=re.escape(said)) as caught:
             audio.read(tmp_path / name, 24_000)
-        assert str(caught.value).startswith(str(tmp_path / name) + ": ")
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
 def test_minimum_seconds_can_be_lowered(tmp_path):
@@ -143,26 +142,10 @@ def test_minimum_seconds_can_be_lowered(tmp_path):
     assert len(audio.read(tmp_path / "short.wav", 24_000, minimum_seconds=0)) == 6_000
 
 
-def test_sample_rate_has_to_be_positive(tmp_path):
-    with pytest.raises(ValueError, match="above 0 Hz"):
-        audio.read(tmp_path / "any.wav", 0)
-
-
-def test_a_silent_file_is_read_as_it_is(tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(48_000), 48_000)
-    assert not audio.read(tmp_path / "silent.wav", 24_000).any()
-
-
 def dataset_of(paths: dict[str, str | None]) -> Dataset:
-    tracks = pd.DataFrame(
-        {
-            "audio": pd.Series(paths, dtype=object),
-            "labels": pd.Series(dict.fromkeys(paths, ()), dtype=object),
-            "split": None,
-            "group": list(paths),
-        }
-    )
-    return Dataset("test", ("sad",), tracks.rename_axis("track"))
+    columns = {"audio": list(paths.values()), "labels": [()] * len(paths), "split": None}
+    index = pd.Index(list(paths), name="track", dtype=object)
+    return Dataset("test", ("sad",), pd.DataFrame(columns | {"group": "g"}, index=index))
 
 
 def test_check_lists_every_bad_file_and_no_good_one(tmp_path):
@@ -177,16 +160,9 @@ def test_check_lists_every_bad_file_and_no_good_one(tmp_path):
         assert str(tmp_path) not in bad.loc[name, "problem"]
 
 
-@pytest.mark.parametrize("paths", [{}, {"labels only": None}])
-def test_check_with_nothing_to_check(paths):
-    assert audio.check(dataset_of(paths)).empty
-
-
 def test_segments_by_hand():
     wave = np.arange(10, dtype=np.float32)
-    assert audio.segment_bounds(10, 2, 2) == [(0, 4), (4, 8)]
     np.testing.assert_array_equal(audio.segments(wave, 2, 2), [[0, 1, 2, 3], [4, 5, 6, 7]])
-    np.testing.assert_array_equal(audio.segments(wave, 2, 5), [wave])
     np.testing.assert_array_equal(audio.segments(wave, 2, 60), [wave])
 
 
@@ -206,19 +182,20 @@ def test_segments_are_equal_whole_and_without_gaps(samples, sample_rate, seconds
     assert cut.base is not None  # a view: nothing is copied
     assert cut.shape[1] == min(length, samples)
     assert samples - cut.size < length
-    bounds = audio.segment_bounds(samples, sample_rate, seconds)
-    assert [wave[start:stop].tolist() for start, stop in bounds] == cut.tolist()
 
 
-@pytest.mark.parametrize(("samples", "seconds"), [(0, 1), (100, 0), (100, 0.001), (100, -1)])
-def test_nothing_to_cut_is_an_error(samples, seconds):
-    with pytest.raises(ValueError, match="nothing to cut"):
-        audio.segments(np.zeros(samples), 100, seconds)
-
-
-def test_segments_of_stereo_are_an_error():
-    with pytest.raises(ValueError, match="mono"):
-        audio.segments(np.zeros((100, 2)), 10, 1)
+@pytest.mark.parametrize(
+    ("shape", "seconds", "message"),
+    [
+        (0, 1, "nothing to cut"),
+        (100, 0.001, "nothing to cut"),
+        (100, -1, "nothing to cut"),
+        ((100, 2), 1, "mono"),
+    ],
+)
+def test_what_cannot_be_cut_is_an_error(shape, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        audio.segments(np.zeros(shape), 100, seconds)
 
 
 @pytest.mark.real_data
@@ -263,21 +240,16 @@ def test_what_soundfile_does_not_read_is_read_by_ffmpeg(ffmpeg, tmp_path):
     waveform = audio.read(song, 16_000)
     assert waveform.shape == (16_000,)
     np.testing.assert_allclose(waveform, 0.5, atol=1e-6)
-    assert len(audio.read(song, 8_000)) == 8_000
 
 
 def test_what_ffmpeg_cannot_read_is_named(ffmpeg, tmp_path):
-    song = tmp_path / "broken.wma"
-    song.write_bytes(b"x")
-    with pytest.raises(
-        sound.AudioError, match=r"broken\.wma: ffmpeg cannot read it \(Invalid data\)"
-    ):
-        audio.read(song, 16_000)
+    (tmp_path / "broken.wma").write_bytes(b"x")
+    with pytest.raises(AudioError, match=r"broken\.wma: .*Invalid data"):
+        audio.read(tmp_path / "broken.wma", 16_000)
 
 
 def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    song = tmp_path / "song.m4a"
-    song.write_bytes(b"aac")
-    with pytest.raises(sound.AudioError, match=r"install it, or .*ffmpeg -i song\.m4a song\.flac"):
-        audio.read(song, 16_000)
+    (tmp_path / "song.m4a").write_bytes(b"aac")
+    with pytest.raises(AudioError, match=r"ffmpeg -i song\.m4a song\.flac"):
+        audio.read(tmp_path / "song.m4a", 16_000)

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import pickle
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -39,7 +40,7 @@ def noise(encoder, batch=2, seconds=1.5):
 
 def test_names():
     assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn", "musicnn+cues")
-    with pytest.raises(ValueError, match=r"no encoder 'clap'; there is mert-v1-95m, .*musicnn"):
+    with pytest.raises(ValueError, match=r"clap.*musicnn"):
         sound.load_encoder("clap")
 
 
@@ -52,10 +53,6 @@ def test_shapes_and_types(encoder):
     np.testing.assert_allclose(frames.mean(1), features[0], rtol=1e-5, atol=1e-5)
 
 
-def test_the_same_waveform_gives_the_same_bits(encoder):
-    np.testing.assert_array_equal(encoder(noise(encoder)), encoder(noise(encoder)))
-
-
 def test_float64_and_read_only_waveforms(encoder):
     waveforms = noise(encoder)
     waveforms.flags.writeable = False
@@ -63,33 +60,27 @@ def test_float64_and_read_only_waveforms(encoder):
     np.testing.assert_array_equal(encoder(waveforms.astype(np.float64)), expected)
 
 
-@pytest.mark.parametrize("shape", [(16_000,), (1, 1, 16_000), (0, 16_000), ()])
-def test_other_shapes_are_refused(encoder, shape):
-    with pytest.raises(ValueError, match=r"have the shape .*expected \(batch, samples\)"):
-        encoder(np.zeros(shape, np.float32))
-
-
-def test_frames_take_one_waveform(encoder):
-    with pytest.raises(ValueError, match=r"expected \(samples,\)"):
-        encoder.frames(noise(encoder))
-
-
-def test_whole_numbers_are_refused(encoder):
-    with pytest.raises(ValueError, match="waveforms are int16, expected floating point"):
-        encoder(np.zeros((1, 48_000), np.int16))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_not_finite_are_refused(encoder, value):
-    waveforms = noise(encoder)
-    waveforms[1, 5] = value
-    with pytest.raises(ValueError, match=r"1 samples are not finite, first at \(1, 5\)"):
+@pytest.mark.parametrize(
+    ("waveforms", "message"),
+    [
+        (np.zeros(16_000, np.float32), r"\(batch, samples\)"),
+        (np.zeros((1, 1, 16_000), np.float32), r"\(batch, samples\)"),
+        (np.zeros((0, 16_000), np.float32), r"\(batch, samples\)"),
+        (np.zeros((1, 48_000), np.int16), "int16"),
+        (np.full((1, 48_000), np.nan, np.float32), "48000 samples are not finite"),
+        (np.full((1, 48_000), np.inf, np.float32), "48000 samples are not finite"),
+    ],
+)
+def test_other_waveforms_are_refused(encoder, waveforms, message):
+    with pytest.raises(ValueError, match=message):
         encoder(waveforms)
+    with pytest.raises(ValueError, match=r"\(samples,\)"):
+        encoder.frames(np.zeros((2, 48_000), np.float32))
 
 
 def test_too_short_waveforms_are_refused(encoder):
     short = encoder.minimum_samples - 1
-    with pytest.raises(ValueError, match=f"needs at least {encoder.minimum_samples} "):
+    with pytest.raises(ValueError, match=f"at least {encoder.minimum_samples} "):
         encoder(noise(encoder)[:, :short])
     assert np.isfinite(encoder(noise(encoder)[:, : short + 1])).all()
 
@@ -108,21 +99,17 @@ def test_features_that_are_not_finite_are_an_error(tmp_path):
         broken(noise(broken))
 
 
-def test_layers_given_as_one_value_are_refused(checkpoint):
-    with pytest.raises(ValueError, match=r"layers=3; write a sequence"):
-        sound.load_encoder("mert-v1-95m", checkpoint, 3)
-    with pytest.raises(ValueError, match=r"layers='tags'; write a sequence"):
-        sound.load_encoder("musicnn", layers="tags")
-
-
-def test_layers_may_be_numpy_integers(checkpoint):
+def test_layers_are_a_sequence(checkpoint):
+    for name, folder, wrong in [("mert-v1-95m", checkpoint, 3), ("musicnn", None, "tags")]:
+        with pytest.raises(ValueError, match="sequence"):
+            sound.load_encoder(name, folder, wrong)
     encoder = sound.load_encoder("mert-v1-95m", checkpoint, np.array([1, 2]), "cpu")
     assert encoder.layers == (1, 2)
     json.dumps(encoder.settings())
 
 
 def test_devices():
-    with pytest.raises(ValueError, match="device 'abacus' is none of PyTorch's"):
+    with pytest.raises(ValueError, match="abacus"):
         sound.load_encoder("musicnn", device="abacus")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="finds no GPU here"):
@@ -161,22 +148,21 @@ def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_p
     assert settings(precision="bfloat16") != ours
 
 
-def encode_elsewhere(spec, waveforms):
+def encode_elsewhere(encoder, waveforms):
     torch.set_num_threads(1)
-    encoder = encoders.load_cached(spec)
-    assert encoders.load_cached(dict(spec)) is encoder
+    assert encoders.load_cached(dict(encoder.spec)) is encoder
     return encoder.settings(), encoder(waveforms)
 
 
-def test_a_spec_makes_the_same_encoder_in_another_process(checkpoint, monkeypatch):
+def test_an_encoder_is_loaded_again_in_another_process(checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.parent)
     relative = checkpoint.relative_to(checkpoint.parent)
     encoder = sound.load_encoder("mert-v1-95m", relative, (2, 4), "cpu", precision="bfloat16")
-    spec = json.loads(json.dumps(encoder.spec))
-    assert spec == encoder.spec
+    assert json.loads(json.dumps(encoder.spec)) == encoder.spec
+    assert len(pickle.dumps(encoder)) < 1000  # its recipe, not its weights
     monkeypatch.chdir("/")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        settings, features = pool.submit(encode_elsewhere, spec, noise(encoder)).result()
+        settings, features = pool.submit(encode_elsewhere, encoder, noise(encoder)).result()
     assert settings == encoder.settings()
     np.testing.assert_allclose(features, encoder(noise(encoder)), rtol=1e-2, atol=1e-3)

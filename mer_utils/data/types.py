@@ -192,14 +192,6 @@ def select(features: Features, columns: slice | Sequence[int]) -> Features:
     return replace(features, values=features.values[:, :, columns], encoder=encoder)
 
 
-def layer_positions(wanted: Sequence[Layer], there: Sequence[Layer], name: str) -> list[int]:
-    """Where each wanted layer stands among those that are there."""
-    missing = [layer for layer in wanted if layer not in there]
-    if missing:
-        raise ValueError(f"{name}: no layer {missing[0]!r} among these features; they have {there}")
-    return [list(there).index(layer) for layer in wanted]
-
-
 def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
     """Average each track's segments: (tracks, layers, dim) float32, in the dataset's order.
 

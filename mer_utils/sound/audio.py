@@ -1,11 +1,9 @@
 """Audio files to mono waveforms, and waveforms to segments.
 
-A track is decoded once and whole with soundfile (mp3, flac, ogg, opus, wav and what else
-libsndfile reads; m4a and the like by ffmpeg, where it is installed), mixed to mono as the mean of
-its channels, resampled once with soxr, and then cut. Nothing is ever padded: padding changes what
-an encoder sees (group normalisation runs over the time axis). So is nothing dropped without a word:
-a file that is damaged, empty or too short is an `AudioError` that names it, and `check` finds all
-of them before a long run.
+A track is decoded once and whole with soundfile (m4a and the like by ffmpeg, where it is
+installed), mixed to mono as the mean of its channels, resampled once with soxr, and then cut.
+Nothing is ever padded: padding changes what an encoder sees (group normalisation runs over the
+time axis). A file that is damaged, empty or too short is an `AudioError` that names it.
 
 Conventions: waveforms are float32 in the file's own scale (full scale is 1), shape (samples,);
 sample rates are in Hz, times in seconds. A segment starts where the one before it ends; a rest
@@ -52,43 +50,28 @@ def read(
     (where its header says how long it should be), empty, too short, or holds values that are not
     finite. A silent file is read; `check` lists it.
     """
-    if sample_rate <= 0:
-        raise ValueError(f"a sample rate is above 0 Hz, not {sample_rate}")
     waveform, own_rate = _load(Path(path), minimum_seconds)
     if own_rate == sample_rate:
         return waveform
     return soxr.resample(waveform, own_rate, sample_rate, quality="HQ")
 
 
-def segment_bounds(samples: int, sample_rate: int, seconds: float) -> list[tuple[int, int]]:
-    """Where the segments of a waveform begin and end, in samples: [(start, stop), ...].
-
-    samples: length of the waveform. seconds: length of a segment (rounded to whole samples).
-    All segments have the same length, and start / sample_rate is their start time; a track shorter
-    than one segment gives one shorter segment.
-    Raises ValueError for an empty waveform or a segment of less than one sample.
-    """
-    length = round(seconds * sample_rate)
-    if samples < 1 or length < 1:
-        raise ValueError(
-            f"nothing to cut: a waveform of {samples} samples, segments of {seconds} s at "
-            f"{sample_rate} Hz; both need at least one sample"
-        )
-    if samples < length:
-        return [(0, samples)]
-    return [(start, start + length) for start in range(0, samples - length + 1, length)]
-
-
 def segments(waveform: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
-    """Cut a waveform into equal segments, as `segment_bounds` says.
+    """Cut a waveform (samples,) into equal segments of so many seconds, rounded to whole samples.
 
-    waveform: (samples,). Returns a view of it, (segments, samples of one segment).
-    Raises ValueError for an empty waveform or one that is not mono.
+    Returns a view of it, (segments, samples of one segment).
+    Raises ValueError for a waveform that is empty or not mono, or segments below one sample.
     """
     if waveform.ndim != 1:
         raise ValueError(f"a waveform is mono, of shape (samples,), not {waveform.shape}")
-    bounds = segment_bounds(len(waveform), sample_rate, seconds)
-    return waveform[: bounds[-1][1]].reshape(len(bounds), -1)  # (samples,) -> (segments, samples)
+    length = min(round(seconds * sample_rate), len(waveform))
+    if length < 1:
+        raise ValueError(
+            f"nothing to cut: a waveform of {len(waveform)} samples, segments of {seconds} s at "
+            f"{sample_rate} Hz; both need at least one sample"
+        )
+    count = len(waveform) // length
+    return waveform[: count * length].reshape(count, length)
 
 
 def check(
@@ -98,27 +81,24 @@ def check(
 
     minimum_seconds: as for `read`. threads: how many at once; by default one a CPU core.
     Returns one row a bad file, indexed by track: audio (path), problem (text): all that `read`
-    refuses, and silent files (peak below -80 dB). Tracks whose path is None are not looked at. An
-    empty table means that all is well. To go on without the bad ones:
-    `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
+    refuses, and silent files (peak below -80 dB). Tracks whose path is None are not looked at. To
+    go on without the bad: `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
     """
+
+    def problem(path: str) -> str:
+        try:
+            waveform, _ = _load(Path(path), minimum_seconds)
+        except AudioError as error:
+            return str(error).removeprefix(f"{path}: ")
+        peak = np.abs(waveform).max()
+        return f"silent (peak {peak:.1g}, full scale is 1)" if peak < SILENCE else ""
+
     paths = dataset.tracks["audio"].dropna()
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        found = pool.map(lambda path: _problem(Path(path), minimum_seconds), paths)
+        found = pool.map(problem, paths)
         bar = progress_bar(found, total=len(paths), desc=f"check {dataset.name}", unit="file")
-        problems = list(bar)
-    table = pd.DataFrame({"audio": paths, "problem": problems}, index=paths.index)
+        table = pd.DataFrame({"audio": paths, "problem": list(bar)}, index=paths.index)
     return table[table["problem"] != ""]
-
-
-def _problem(path: Path, minimum_seconds: float) -> str:
-    """What is wrong with a file; empty if nothing is."""
-    try:
-        waveform, _ = _load(path, minimum_seconds)
-    except AudioError as error:
-        return str(error).removeprefix(f"{path}: ")
-    peak = np.abs(waveform).max()
-    return f"silent (peak {peak:.1g}, full scale is 1)" if peak < SILENCE else ""
 
 
 def _load(path: Path, minimum_seconds: float) -> tuple[np.ndarray, int]:
@@ -183,10 +163,8 @@ def _decode_by_ffmpeg(path: Path) -> tuple[np.ndarray, int]:
     command += ["-c:a", "pcm_f32be", "pipe:1"]  # AU needs no length in its header, unlike WAV
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [
-            "no reason given"
-        ]
-        raise AudioError(f"{path}: ffmpeg cannot read it ({reason[0]}); get it again")
+        reason = done.stderr.decode(errors="replace").strip()
+        raise AudioError(f"{path}: ffmpeg cannot read it ({reason}); get it again")
     with soundfile.SoundFile(io.BytesIO(done.stdout)) as file:
         return _mono(path, file), file.samplerate
 
@@ -217,12 +195,11 @@ def _mp3_tells_its_length(path: Path) -> bool:
     """Whether an mp3 begins with a Xing, Info or VBRI header, which hold its number of frames."""
     with open(path, "rb") as file:
         start = file.read(10)
+        size = 0
         if start[:3] == b"ID3" and len(start) == 10:
             # An ID3v2 tag comes first; its size is given in four bytes of seven bits.
-            size = sum(byte << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
-            file.seek(10 + size)
-        else:
-            file.seek(0)
+            size = 10 + sum(x << shift for x, shift in zip(start[6:], (21, 14, 7, 0), strict=True))
+        file.seek(size)
         first_frame = file.read(2048)
     return any(mark in first_frame for mark in (b"Xing", b"Info", b"VBRI"))
 

@@ -9,6 +9,7 @@ the same length; nothing is padded. Features are (batch, layers, dim) float32. O
 for a waveform does not depend on what else is in the batch.
 """
 
+import copyreg
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -109,21 +110,17 @@ class Encoder:
             )
         if array.shape[-1] < self.minimum_samples:
             raise ValueError(
-                f"{self.name}: waveforms of {array.shape[-1]} samples "
-                f"({array.shape[-1] / self.sample_rate:.3f} s), but it needs at least "
+                f"{self.name}: waveforms of {array.shape[-1]} samples, but it needs at least "
                 f"{self.minimum_samples} ({self.minimum_samples / self.sample_rate:.3f} s); leave "
                 "such a short clip out"
             )
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        finite = np.isfinite(array)
-        if not finite.all():
-            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+        if not np.isfinite(array).all():
             raise ValueError(
-                f"{self.name}: {(~finite).sum()} samples are not finite, first at {first}; was the "
-                "file decoded whole?"
+                f"{self.name}: {(~np.isfinite(array)).sum()} samples are not finite; was the file "
+                "decoded whole?"
             )
         # A copy where the array cannot be written to (memory-mapped, shared between processes).
-        return torch.from_numpy(array if array.flags.writeable else array.copy())
+        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
 
     def _run(
         self, compute: Callable[[torch.Tensor], torch.Tensor], waveforms: torch.Tensor
@@ -163,13 +160,16 @@ def load_encoder(
     """
     if name not in NAMES:
         raise ValueError(f"no encoder {name!r}; there is {', '.join(NAMES)}")
-    chosen = _layers(name, layers)
+    if isinstance(layers, str | int):
+        raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
+    if layers is not None:  # plain numbers or names
+        layers = tuple(np.asarray(layers).tolist())
     on = _device(device)
     if name in ("musicnn", "musicnn+cues"):
         load = musicnn.load if name == "musicnn" else cues.load
-        network = load(checkpoint, chosen, on, precision)
+        network = load(checkpoint, layers, on, precision)
     else:
-        network = mert.load(name, checkpoint, chosen, on, precision)
+        network = mert.load(name, checkpoint, layers, on, precision)
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
         raise ValueError(
@@ -199,13 +199,9 @@ def _load_cached(spec: str) -> Encoder:
     return load_encoder(**json.loads(spec))
 
 
-def _layers(name: str, layers: Sequence | None) -> tuple | None:
-    """The layers as a tuple of plain numbers or names."""
-    if layers is None:
-        return None
-    if isinstance(layers, str | int):
-        raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
-    return tuple(layer.item() if isinstance(layer, np.generic) else layer for layer in layers)
+# A pickled encoder is its recipe, so that workers load it themselves. (Not a method of the class:
+# the code that it leads to is that of all encoders, and features pass through their own only.)
+copyreg.pickle(Encoder, lambda encoder: (load_cached, (encoder.spec,)))
 
 
 def _device(device: str | None) -> torch.device:
@@ -236,10 +232,8 @@ def _exact_convolutions(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    flags = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with _CONVOLUTION_FLAGS, flags:
+    exact = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
+    with _CONVOLUTION_FLAGS, torch.backends.cudnn.flags(**exact):
         yield
 
 
