@@ -62,8 +62,6 @@ def test_every_label_space_is_measured_and_scored(several):
     scored = table[table["kind"] != "co-occurrence"]
     assert scored["roc_auc"].between(0, 1).all()
     assert table["roc_auc"].isna().sum() == 2
-    with pytest.raises(ValueError, match="no kind of label space 'word'"):
-        comparisons.label_space("word", "name")
 
 
 def test_label_space_row_by_hand(several):

@@ -5,8 +5,6 @@ These tables score on the target, because they report; nothing is chosen by them
 `evaluation.study.select_method`, on the training side).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +19,21 @@ from torch.nn import functional
 from mer_utils import metrics
 from mer_utils.corpus import demo
 from mer_utils.data.types import Features, Labelled, restricted
-from mer_utils.evaluation.study import Outcome, k_of, model_scores
-from mer_utils.evaluation.tables import compare_all, project_part, results_table
+from mer_utils.evaluation.scoring import evaluate
+from mer_utils.evaluation.study import (
+    Outcome,
+    model_scores,
+    others,
+    song_scores,
+    trained_roc_auc,
+)
+from mer_utils.evaluation.tables import (
+    compare_all,
+    project_part,
+    results_table,
+    task_of,
+    with_interval,
+)
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import DEFAULT_MODEL, unit_rows
 from mer_utils.labels.space import LabelSpace
@@ -39,12 +50,7 @@ from mer_utils.projector.ridge import fit_ridge
 from mer_utils.projector.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
-"""Kinds of label spaces, each in every text style."""
-
-
-def _others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
-    """The datasets that a target is predicted from: all others."""
-    return [part for name, part in data.items() if name != target]
+"""Kinds of label spaces, each in every text style: label vectors, centred, or `directions`."""
 
 
 def annotations(part: Labelled) -> np.ndarray:
@@ -53,16 +59,6 @@ def annotations(part: Labelled) -> np.ndarray:
     if "share" in table:
         return np.stack(table["share"].to_numpy())
     return part.dataset.targets()
-
-
-def label_space(kind: str, style: str, model: str = DEFAULT_MODEL) -> LabelSpace:
-    """A label space of one of KINDS."""
-    if kind not in KINDS:
-        raise ValueError(f"no kind of label space {kind!r}; there are {', '.join(KINDS)}")
-    directions = None if kind.startswith("text,") or kind == "text" else kind
-    return LabelSpace(
-        style, model, centre=kind != "text", directions=directions, components=COMPONENTS
-    )
 
 
 def label_space_table(
@@ -84,26 +80,21 @@ def label_space_table(
     """
     rows = []
     for target in targets or data:
-        part = data[target]
-        training = _others(data, target)
+        part, training = data[target], others(data, target)
         labels, given = part.dataset.labels, annotations(part)
         for style in styles:
+            found = {}
             for kind in KINDS:
-                space = label_space(kind, style, model)
-                method = Method("ridge", projector="ridge", space=space, penalty=penalty)
-                fitted, _ = fit(method, training)
-                scores = model_scores(fitted, part, method)
-                vectors = space.vectors(labels)
-                auc = float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
-                rows.append((target, kind, style, affect_correlation(vectors, given), auc))
-            vectors = learned_vectors(part, training, style, model)
-            rows.append(
-                (target, "co-occurrence", style, affect_correlation(vectors, given), np.nan)
-            )
-    columns = ["target", "kind", "style", "affect_correlation", "roc_auc"]
-    table = pd.DataFrame(rows, columns=columns)
-    counts = {name: len(data[name].dataset.labels) for name in targets or data}
-    return table.assign(pairs=[n * (n - 1) // 2 for n in table["target"].map(counts)])
+                directions = None if kind in ("text", "text, centred") else kind
+                space = LabelSpace(style, model, kind != "text", directions, COMPONENTS)
+                ridge = Method("ridge", projector="ridge", space=space, penalty=penalty)
+                found[kind] = space.vectors(labels), trained_roc_auc(ridge, training, part)
+            found["co-occurrence"] = learned_vectors(part, training, style, model), np.nan
+            for kind, (vectors, auc) in found.items():
+                row = {"target": target, "kind": kind, "style": style}
+                row["affect_correlation"] = affect_correlation(vectors, given)
+                rows.append(row | {"roc_auc": auc, "pairs": len(labels) * (len(labels) - 1) // 2})
+    return pd.DataFrame(rows)
 
 
 def learned_vectors(
@@ -159,22 +150,16 @@ def ablation_table(
     """
     columns = {}
     for target, method in chosen.items():
-        part = data[target]
-        training = _others(data, target)
-        scores = {}
-        for name, changed in ablations(method).items():
-            scores[name] = _song_roc_auc(changed, training, part)
+        part, training = data[target], others(data, target)
+        scores = {
+            name: trained_roc_auc(changed, training, part)
+            for name, changed in ablations(method).items()
+        }
         for name, parts in (keep or {}).items():
             kept = [keep_parts(other, parts) for other in training]
-            scores[name] = _song_roc_auc(method, kept, keep_parts(part, parts))
+            scores[name] = trained_roc_auc(method, kept, keep_parts(part, parts))
         columns[target] = pd.Series(scores)
     return pd.DataFrame(columns).rename_axis("ridge")
-
-
-def _song_roc_auc(method: Method, training: Sequence[Labelled], part: Labelled) -> float:
-    model, _ = fit(method, training)
-    scores = model_scores(model, part, method)
-    return float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
 
 
 def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
@@ -187,22 +172,13 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
     missing = [name for name in names if name not in parts]
     if missing or not widths:
         raise ValueError(f"{part.name}: no part {missing[:1]} among the features' parts {parts}")
-    ends = np.cumsum(widths)
-    columns = [
-        np.arange(end - width, end)
-        for name, width, end in zip(parts, widths, ends, strict=True)
-        if name in names
-    ]
+    inside = np.isin(parts, names)  # (parts,)
+    values = part.features.values[:, :, np.repeat(inside, widths)]
     kept = {
-        "columns": [name for name in parts if name in names],
-        "blocks": [w for name, w in zip(parts, widths, strict=True) if name in names],
+        "columns": [name for name, yes in zip(parts, inside, strict=True) if yes],
+        "blocks": [width for width, yes in zip(widths, inside, strict=True) if yes],
     }
-    features = replace(
-        part.features,
-        values=part.features.values[:, :, np.concatenate(columns)],
-        encoder=encoder | kept,
-    )
-    return Labelled(part.dataset, features)
+    return Labelled(part.dataset, replace(part.features, values=values, encoder=encoder | kept))
 
 
 def learning_curve_outcomes(
@@ -224,17 +200,24 @@ def learning_curve_outcomes(
         raise ValueError(f"shares are above 0 and at most 1, not {list(shares)}")
     rows = []
     for target, method in chosen.items():
-        training = _others(data, target)
+        training = others(data, target)
         for share in shares:
             parts = [
                 [some_groups(other, share, (seed, draw)) for other in training]
                 for draw in range(draws if share < 1 else 1)
             ]
-            values = [_song_roc_auc(method, part, data[target]) for part in parts]
-            tracks = np.mean([sum(len(other.dataset) for other in part) for part in parts])
-            row = {"target": target, "share": share, "training_tracks": tracks}
-            row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
-            rows.append({**row, "draws": len(values), "tracks": len(data[target].dataset)})
+            values = [trained_roc_auc(method, part, data[target]) for part in parts]
+            row = {
+                "target": target,
+                "share": share,
+                "training_tracks": np.mean([sum(len(one.dataset) for one in p) for p in parts]),
+                "value": np.mean(values),
+                "low": min(values),
+                "high": max(values),
+                "draws": len(values),
+                "tracks": len(data[target].dataset),
+            }
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -263,21 +246,16 @@ def dataset_split_table(
     rows = []
     for outcome in outcomes:
         generator, means, same = np.random.default_rng(seed), [], []
-        for part in _others(data, outcome.target):
+        for part in others(data, outcome.target):
             projected = functional.normalize(project_part(outcome, part), dim=1).numpy()
             drawn = projected[generator.permutation(len(projected))[:most]]  # (n, d)
             n, total = len(drawn), drawn.sum(0)
             means.append(total / n)
             same.append((total @ total - n) / max(n * (n - 1), 1))  # all pairs but with oneself
         pairs = [float(a @ b) for i, a in enumerate(means) for b in means[:i]]
-        rows.append(
-            {
-                "target": outcome.target,
-                "method": outcome.method.name,
-                "same_dataset": float(np.mean(same)),
-                "other_dataset": float(np.mean(pairs)) if pairs else np.nan,
-            }
-        )
+        row = {"target": outcome.target, "method": outcome.method.name}
+        row |= {"same_dataset": float(np.mean(same))}
+        rows.append(row | {"other_dataset": float(np.mean(pairs)) if pairs else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(apart=table["same_dataset"] - table["other_dataset"])
 
@@ -360,14 +338,16 @@ def path_table(
     kept = ["difference", "difference_low", "difference_high", "p", "p_holm"]
     table = scored.merge(compared[["target", "step", *kept]], "left", ["target", "step"])
     columns = ["target", "step", "value", "low", "high", "seeds", "seed_sd", "tracks", "labels"]
-    texts = [
-        f"{row.value:.3f}"
-        if pd.isna(row.difference)
-        else f"{row.value:.3f} ({row.difference:+.3f} [{row.difference_low:+.3f}, "
-        f"{row.difference_high:+.3f}]{', p < .05' if row.p_holm < 0.05 else ''})"
-        for row in table.itertuples()
-    ]
-    return table[[*columns, *kept]].assign(text=texts)
+    table = table[[*columns, *kept]]
+    return table.assign(text=[_step_text(row) for row in table.itertuples()])
+
+
+def _step_text(row: object) -> str:
+    """The value of a step and, but for the first, what it changed: "0.612 (+0.020 [0.001, …])"."""
+    if pd.isna(row.difference):
+        return f"{row.value:.3f}"
+    change = with_interval(row.difference, row.difference_low, row.difference_high, "+")
+    return f"{row.value:.3f} ({change}{', p < .05' if row.p_holm < 0.05 else ''})"
 
 
 PERFECT_EARS = "perfect ears: the hidden point instead of the sound"
@@ -391,28 +371,19 @@ def limits_table(
     """
     rows = []
     for target, method in chosen.items():
-        part = data[target]
-        training = _others(data, target)
-        model, _ = fit(method, training)
+        part, training = data[target], others(data, target)
         seeing = replace(method, penalty=0.01)  # of three true numbers nothing is to be smoothed
         pointed = [_with_points(other) for other in training]
+        ears, _ = fit(seeing, pointed)
         scores = {
-            "the ridge": model_scores(model, part, method),
-            PERFECT_EARS: model_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
+            "the ridge": model_scores(fit(method, training)[0], part, method),
+            PERFECT_EARS: model_scores(ears, _with_points(part), seeing),
             PERFECT_WORDS: _scores_by_rule(method, training, part),
             "oracle": demo.oracle_scores(part.dataset),
         }
         for what, each in scores.items():
-            table = metrics.evaluate(
-                each,
-                part.dataset.targets(),
-                k_of(part.dataset),
-                resamples=resamples,
-                groups=part.dataset.tracks["group"],
-            )
-            found = table.loc[
-                "song_roc_auc", ["value", "low", "high", "chance", "tracks", "labels"]
-            ]
+            found = evaluate(each, **task_of(part), resamples=resamples).loc["song_roc_auc"]
+            found = found[["value", "low", "high", "chance", "tracks", "labels"]]
             rows.append({"target": target, "what": what, **found})
     table = pd.DataFrame(rows)
     best = table[table["what"] == "oracle"].set_index("target")["value"]
@@ -447,9 +418,7 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
     projector = fit_ridge(values, aim - middle, method.penalty, weight, blocks)
     heard = torch.from_numpy(np.array(part.features.values, dtype=np.float32))
     read = (projector((heard - mean) / std) + middle).numpy()  # (segments, 3)
-    index = part.features.track_index(part.dataset)
-    of_tracks = metrics.track_scores(read, index, len(part.dataset))  # (tracks, 3)
-    named = dict(zip(demo.DIMENSIONS, of_tracks.T, strict=True))
+    named = dict(zip(demo.DIMENSIONS, song_scores(read, part).T, strict=True))
     tracks = part.dataset.tracks.assign(**named)
     return demo.oracle_scores(replace(part.dataset, tracks=tracks))
 
@@ -461,10 +430,7 @@ def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
     is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
     label or all of them are left out.
     """
-    index = part.features.track_index(part.dataset)
-    scores = metrics.track_scores(
-        np.mean(outcome.scores, axis=0), index, len(part.dataset)
-    )  # (tracks, labels)
+    scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
     targets = part.dataset.targets()
     names = np.array(part.dataset.labels)
     table = pd.DataFrame(
@@ -487,11 +453,10 @@ def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.
     Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
     """
     groups = part.dataset.tracks[column].to_numpy()
-    index = part.features.track_index(part.dataset)
-    rows = []
     targets = part.dataset.targets()
+    rows = []
     for outcome in outcomes:
-        songs = [metrics.track_scores(s, index, len(part.dataset)) for s in outcome.scores]
+        songs = [song_scores(scores, part) for scores in outcome.scores]
         for group in dict.fromkeys(groups):
             inside = groups == group
             values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
@@ -507,37 +472,20 @@ def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.
     return pd.DataFrame(rows)
 
 
-def co_occurrence(targets: np.ndarray, measure: str = "correlation") -> np.ndarray:
-    """How often labels are given together, beyond how often each is given.
+def co_occurrence(targets: np.ndarray) -> np.ndarray:
+    """How often labels are given together, beyond how often each is given: their correlation.
 
-    targets: (items, labels), boolean (a track has a label, or a listener chose it) or numbers from
-        0 to 1 (the share of a track's listeners who chose the label).
-    measure: "correlation" of the two columns (for booleans, phi), or "lift", P(both) /
-        (P(one) · P(other)) − 1.
-    Returns (labels, labels) float64; NaN where a label is the same for all items (lift: is never
-    given).
-    Raises ValueError for other shapes or values, and an unknown measure.
+    targets: (items, labels), boolean (then it is phi) or numbers from 0 to 1 (the share of a
+        track's listeners who chose the label).
+    Returns (labels, labels) float64; NaN where a label is the same for all items.
     """
-    targets = np.asarray(targets)
     matrix = targets.astype(np.float64)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(f"targets are a matrix (items, labels), not of shape {matrix.shape}")
-    if not ((matrix >= 0) & (matrix <= 1)).all():
-        raise ValueError("targets are booleans or shares from 0 to 1; found others")
-    share = matrix.mean(axis=0)  # (labels,)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if measure == "lift":
-            return matrix.T @ matrix / len(matrix) / np.outer(share, share) - 1
-        if measure == "correlation":
-            spread = np.where(np.ptp(matrix, axis=0) > 0, matrix.std(axis=0), np.nan)  # (labels,)
-            covariance = (matrix - share).T @ (matrix - share) / len(matrix)  # (labels, labels)
-            return covariance / np.outer(spread, spread)
-    raise ValueError(f"no measure {measure!r}; there are correlation, lift")
+    centred = matrix - matrix.mean(axis=0)
+    spread = np.where(np.ptp(matrix, axis=0) > 0, matrix.std(axis=0), np.nan)  # (labels,)
+    return centred.T @ centred / len(matrix) / np.outer(spread, spread)
 
 
-def affect_correlation(
-    vectors: np.ndarray, targets: np.ndarray, measure: str = "correlation"
-) -> float:
+def affect_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     """Do labels that are given together lie together? Spearman's rank correlation over all pairs.
 
     Compares the cosine of two labels' vectors with their co-occurrence in real annotations. Few
@@ -545,14 +493,13 @@ def affect_correlation(
 
     vectors: (labels, d), any length but zero.
     targets: (items, labels), the same labels in the same order, as in `co_occurrence`.
-    measure: as in `co_occurrence`.
     Returns −1 to 1. Labels that are the same for all items are left out with a warning.
     Raises ValueError if fewer than three labels remain, a vector is zero, or all pairs of labels
     are equally near or equally often together.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     targets = np.asarray(targets)
-    together = co_occurrence(targets, measure)  # (labels, labels)
+    together = co_occurrence(targets)  # (labels, labels)
     if len(vectors) != len(together):
         raise ValueError(f"{len(vectors)} label vectors, but targets for {len(together)} labels")
     kept = np.flatnonzero((targets != targets[0]).any(axis=0))
