@@ -12,8 +12,7 @@ from mer_utils import evaluation, projector
 from mer_utils.corpus import demo
 from mer_utils.data import Dataset, Features, Labelled
 from mer_utils.evaluation import comparisons
-from mer_utils.evaluation.comparisons import affect_correlation, co_occurrence_map
-from mer_utils.labels import LabelSpace
+from mer_utils.evaluation.comparisons import co_occurrence_map
 from mer_utils.projector import Method, methods
 
 
@@ -62,14 +61,6 @@ def test_every_label_space_is_measured_and_scored(several):
     scored = table[table["kind"] != "co-occurrence"]
     assert scored["roc_auc"].between(0, 1).all()
     assert table["roc_auc"].isna().sum() == 2
-
-
-def test_label_space_row_by_hand(several):
-    table = comparisons.label_space_table(several, ["three"], ["name"]).set_index("kind")
-    part = several["three"]
-    vectors = LabelSpace(centre=True).vectors(part.dataset.labels)
-    expected = affect_correlation(vectors, part.dataset.targets())
-    assert table["affect_correlation"]["text, centred"] == pytest.approx(expected)
 
 
 def test_co_occurrence_map_finds_the_direction_that_listeners_use():
@@ -201,11 +192,6 @@ def test_limits_tell_ears_from_words(deaf):
     else:  # the sound tells the point exactly, so only the words are in the way
         assert found["value"][comparisons.PERFECT_WORDS] == pytest.approx(oracle, abs=0.01)
         assert found["value"]["the ridge"] == pytest.approx(ears, abs=0.03)
-
-
-def test_limits_are_of_the_built_in_corpus_only(data, ridge):
-    with pytest.raises(KeyError, match="valence"):
-        comparisons.limits_table(data, {"three": ridge})
 
 
 def test_some_groups_takes_whole_groups(data):

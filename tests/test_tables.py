@@ -108,11 +108,3 @@ def test_alignment_is_compared_with_all_others(part):
     assert table["method"].unique().tolist() == ["network", "ridge"]
     assert table["against"].eq("alignment").all()
     assert (table["p_holm"] >= table["p"]).all()
-
-
-def test_labels_have_the_luck_of_seeds_too(part):
-    network = outcome(part, "network", 3)
-    table = tables.per_label_table([network], {part.name: part}, resamples=50)
-    results = tables.results_table([network], {part.name: part}, resamples=50)
-    results = results.set_index("metric")["value"]
-    assert table["roc_auc"].mean() == pytest.approx(results["song_roc_auc"])
