@@ -11,8 +11,8 @@ from moods import MOODS, mood_dataset
 from mer_utils import evaluation, projector
 from mer_utils.corpus import demo
 from mer_utils.data import Dataset, Features, Labelled
-from mer_utils.evaluation import comparisons
-from mer_utils.evaluation.comparisons import co_occurrence_map
+from mer_utils.evaluation import comparisons, tables
+from mer_utils.evaluation.affect import co_occurrence_map
 from mer_utils.projector import Method, methods
 
 
@@ -130,7 +130,7 @@ def test_agreement_by_hand(data):
     labels = part.dataset.labels
     scores = part.dataset.targets().astype(float)
     scores[1] = 1 - scores[1]  # one track is predicted upside down
-    table = comparisons.agreement_table(outcome(part, scores), part, k=1)
+    table = tables.agreement_table(outcome(part, scores), part, k=1)
     assert table["agreement"].iloc[:-1].eq(1).all()
     assert table.index[-1] == part.dataset.tracks.index[1]
     assert table["agreement"].iloc[-1] == 0
@@ -146,7 +146,7 @@ def test_groups_by_hand(data):
     tracks = part.dataset.tracks.assign(genre=genre)
     part = Labelled(replace(part.dataset, tracks=tracks), part.features)
     scores = np.stack([loud] * 4, axis=1).astype(float)
-    table = comparisons.group_table([outcome(part, scores)], part, "genre")
+    table = tables.group_table([outcome(part, scores)], part, "genre")
     assert table["genre"].tolist() == ["soft", "loud"]
     assert table["tracks"].tolist() == [30, 30]
     assert table["roc_auc"].eq(0.5).all()

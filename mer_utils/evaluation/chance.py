@@ -43,9 +43,6 @@ def checked_targets(
     return targets.astype(bool), names
 
 
-# --- Random scores -------------------------------------------------------------------------------
-
-
 def chance_levels(
     targets: np.ndarray, k: int, segments: np.ndarray | None, draws: int, seed: int
 ) -> dict[str, np.ndarray]:
@@ -126,21 +123,6 @@ def _random_ranks(
     return macro(auc), macro(precision)
 
 
-def expected_average_precision(positives: np.ndarray, tracks: int) -> np.ndarray:
-    """Expected average precision of random scores without ties: (labels,), NaN without positives.
-
-    At rank i stands a positive with probability P/N, and then 1 + (i − 1)(P − 1)/(N − 1) of the
-    first i are expected to be positive; the mean over ranks of that count / i is the result.
-    """
-    harmonic = (1 / np.arange(1, tracks + 1)).sum()
-    others = (positives - 1) / max(tracks - 1, 1)
-    expected = (harmonic + others * (tracks - harmonic)) / tracks
-    return np.where(positives > 0, expected, np.nan)
-
-
-# --- Without audio -------------------------------------------------------------------------------
-
-
 def reference_rows(
     targets: np.ndarray,
     k: int,
@@ -183,9 +165,6 @@ def reference_rows(
     )
     table["k"] = pd.array([None, k, k], dtype="Int64")
     return table.rename_axis("reference")
-
-
-# --- Supervised reference ------------------------------------------------------------------------
 
 
 def supervised_reference(

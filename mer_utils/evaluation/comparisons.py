@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from mer_utils import metrics
 from mer_utils.corpus import demo
 from mer_utils.data.types import Features, Labelled, restricted
 from mer_utils.evaluation.affect import affect_correlation, annotations, co_occurrence_map
@@ -66,8 +65,7 @@ def label_space_table(
     Returns one row a target, kind and style: affect_correlation (`affect.affect_correlation`
     with the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets),
     pairs of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned
-    from the *training* datasets' annotations (`affect.co_occurrence_map`); it has no roc_auc,
-    as it is no label space by itself.
+    from the *training* datasets' annotations (`affect.co_occurrence_map`); it has no roc_auc.
     """
     rows = []
     for target in targets or data:
@@ -142,10 +140,8 @@ def ablation_table(
     columns = {}
     for target, method in chosen.items():
         part, training = data[target], others(data, target)
-        scores = {
-            name: trained_roc_auc(changed, training, part)
-            for name, changed in ablations(method).items()
-        }
+        changed = ablations(method).items()
+        scores = {name: trained_roc_auc(each, training, part) for name, each in changed}
         for name, parts in (keep or {}).items():
             kept = [keep_parts(other, parts) for other in training]
             scores[name] = trained_roc_auc(method, kept, keep_parts(part, parts))
@@ -165,11 +161,10 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
         raise ValueError(f"{part.name}: no part {missing[:1]} among the features' parts {parts}")
     inside = np.isin(parts, names)  # (parts,)
     values = part.features.values[:, :, np.repeat(inside, widths)]
-    kept = {
-        "columns": [name for name, yes in zip(parts, inside, strict=True) if yes],
-        "blocks": [width for width, yes in zip(widths, inside, strict=True) if yes],
-    }
-    return Labelled(part.dataset, replace(part.features, values=values, encoder=encoder | kept))
+    encoder = dict(encoder)
+    for key in ("columns", "blocks"):
+        encoder[key] = [one for one, yes in zip(encoder[key], inside, strict=True) if yes]
+    return Labelled(part.dataset, replace(part.features, values=values, encoder=encoder))
 
 
 def learning_curve_outcomes(
@@ -198,16 +193,10 @@ def learning_curve_outcomes(
                 for draw in range(draws if share < 1 else 1)
             ]
             values = [trained_roc_auc(method, part, data[target]) for part in parts]
-            row = {
-                "target": target,
-                "share": share,
-                "training_tracks": np.mean([sum(len(one.dataset) for one in p) for p in parts]),
-                "value": np.mean(values),
-                "low": min(values),
-                "high": max(values),
-                "draws": len(values),
-                "tracks": len(data[target].dataset),
-            }
+            row = {"target": target, "share": share}
+            row["training_tracks"] = np.mean([sum(len(one.dataset) for one in p) for p in parts])
+            row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
+            row |= {"draws": len(values), "tracks": len(data[target].dataset)}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -228,7 +217,7 @@ def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> 
 def dataset_split_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0, most: int = 1000
 ) -> pd.DataFrame:
-    """Whether the projections of the training music lie by dataset; a row an outcome.
+    """Whether the projections of the training music lie by dataset.
 
     most: segments of each training dataset that are looked at, drawn at random if there are more.
     Returns target, method, same_dataset and other_dataset (mean cosine of two segments of one
@@ -264,11 +253,10 @@ def ablation_path_outcomes(
     """From the paper's alignment to a ridge, one change a step; `evaluation.tables.compare_all`
     tests each.
 
-    training: names of the datasets that are trained on, as in `paper_methods`.
+    training, settings, changes: as in `paper_methods`.
     style: the expanded text of all steps but the first.
     weight, variant: λ and form of the alignment loss of the first two steps.
     file: of published label vectors, in place of the expanded texts.
-    settings, changes: of the networks, as in `paper_methods`.
     Returns methods whose names say what has changed from the one before. From "every track counts
     the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
     stop early, so it trains on the tracks that a network validates on, too.
@@ -283,26 +271,23 @@ def ablation_path_outcomes(
     centred = replace(tracks, name="labels centred", space=replace(tracks.space, centre=True))
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
-    contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
+    settings = replace(directed.training, loss="contrastive", temperature=0.3)
     ridge = with_label_vectors(default_ridge(style, model), file)
     plain = replace(ridge, label_penalty=None)
-    calibrated = (
-        replace(method, calibrated=True)
-        for method in (
-            tracks,
-            centred,
-            directed,
-            replace(directed, name="contrastive loss", training=contrastive),
-            replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
-            replace(plain, name="length of the projection kept"),
-            replace(ridge, name="penalty on the labels' side"),
-        )
-    )
+    calibrated = [
+        tracks,
+        centred,
+        directed,
+        replace(directed, name="contrastive loss", training=settings),
+        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
+        replace(plain, name="length of the projection kept"),
+        replace(ridge, name="penalty on the labels' side"),
+    ]
     return [
         replace(alignment, name=f"{alignment.name}, bare names"),
         replace(aligned, name="expanded texts"),
         baseline,
-        *calibrated,
+        *(replace(method, calibrated=True) for method in calibrated),
     ]
 
 
@@ -349,11 +334,10 @@ def limits_table(
 ) -> pd.DataFrame:
     """Where the way to the oracle is lost: in the ears or in the words. Built-in corpus only.
 
-    Zero-shot prediction has two halves: from the sound to a feeling, from the feeling to words. In
-    the built-in corpus the feeling is known: the hidden point (valence, arousal, tension). PERFECT_
-    EARS gives it to the ridge as its features, so what is still missing is the language
-    model's. PERFECT_WORDS reads the point from the sound by a ridge trained on the other datasets,
-    and goes from there to labels as the corpus does, so what is missing is the audio's.
+    The hidden point (valence, arousal, tension) is known. PERFECT_EARS gives it to the ridge as its
+    features, so what is still missing is the language model's. PERFECT_WORDS reads the point from
+    the sound by a ridge trained on the other datasets, and goes from there to labels as the corpus
+    does, so what is missing is the audio's.
 
     chosen: for each target its ridge.
     Returns a row a target and what: value, low, high, chance of the song ROC-AUC, tracks, labels,
@@ -411,52 +395,3 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
     named = dict(zip(demo.DIMENSIONS, song_scores(read, part).T, strict=True))
     tracks = part.dataset.tracks.assign(**named)
     return demo.oracle_scores(replace(part.dataset, tracks=tracks))
-
-
-def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
-    """Track by track: what was predicted, what listeners said, and how well the two agree.
-
-    Returns a table indexed by track, best first: agreement (how often a label that the track has
-    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
-    label or all of them are left out.
-    """
-    scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
-    targets = part.dataset.targets()
-    names = np.array(part.dataset.labels)
-    table = pd.DataFrame(
-        {
-            "agreement": metrics.roc_auc(scores.T, targets.T),
-            "predicted": [", ".join(names[np.argsort(-row)[:k]]) for row in scores],
-            "labels": [", ".join(names[row]) for row in targets],
-        },
-        index=part.dataset.tracks.index,
-    )
-    return table.dropna().sort_values("agreement", ascending=False)
-
-
-def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
-    """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
-
-    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
-    are left out.
-    column: of the dataset's table of tracks.
-    Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
-    """
-    groups = part.dataset.tracks[column].to_numpy()
-    targets = part.dataset.targets()
-    rows = []
-    for outcome in outcomes:
-        songs = [song_scores(scores, part) for scores in outcome.scores]
-        for group in dict.fromkeys(groups):
-            inside = groups == group
-            values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
-            rows.append(
-                {
-                    column: group,
-                    "method": outcome.method.name,
-                    "tracks": int(inside.sum()),
-                    "labels": int(np.isfinite(values[0]).sum()),
-                    "roc_auc": float(np.nanmean(values)),
-                }
-            )
-    return pd.DataFrame(rows)

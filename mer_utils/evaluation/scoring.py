@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mer_utils.evaluation.chance import chance_levels, checked_targets, expected_average_precision
+from mer_utils.evaluation.chance import chance_levels, checked_targets
 from mer_utils.evaluation.resampling import (
     Measure,
     group_numbers,
@@ -148,8 +148,20 @@ def per_label_scores(
     table = pd.DataFrame({"tracks": tracks, "positives": positives}, index=names)
     table["prevalence"] = positives / tracks
     table = table.join(scored).rename_axis("label")
-    table["average_precision_chance"] = expected_average_precision(positives, tracks)
+    table["average_precision_chance"] = _expected_average_precision(positives, tracks)
     return table
+
+
+def _expected_average_precision(positives: np.ndarray, tracks: int) -> np.ndarray:
+    """Expected average precision of random scores without ties: (labels,), NaN without positives.
+
+    At rank i stands a positive with probability P/N, and then 1 + (i − 1)(P − 1)/(N − 1) of the
+    first i are expected to be positive; the mean over ranks of that count / i is the result.
+    """
+    harmonic = (1 / np.arange(1, tracks + 1)).sum()
+    others = (positives - 1) / max(tracks - 1, 1)
+    expected = (harmonic + others * (tracks - harmonic)) / tracks
+    return np.where(positives > 0, expected, np.nan)
 
 
 def compare(

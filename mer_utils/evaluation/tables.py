@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
 from mer_utils.evaluation.chance import reference_rows, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
@@ -197,9 +198,9 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     seed to seed, for a method with several (the paper reports one training). Where a target is one
     of the paper's datasets, its reported numbers follow as "paper: …".
     """
-    metrics = ["segment_macro_f1", "song_macro_f1"]
+    of_paper = ["segment_macro_f1", "song_macro_f1"]
     columns = {}
-    for target, part in table[table["metric"].isin(metrics)].groupby("target", sort=False):
+    for target, part in table[table["metric"].isin(of_paper)].groupby("target", sort=False):
         cells = {
             (row.metric, row.method): f"{row.value:.3f}{_plus_minus(row)}"
             for row in part.itertuples()
@@ -208,7 +209,7 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
         cells |= {(metric, "chance"): f"{value:.3f}" for metric, value in chance.items()}
         cells |= {
             (metric, f"paper: {method}"): f"{value:.3f}"
-            for metric in metrics
+            for metric in of_paper
             for method, value in REPORTED[metric].get(target, {}).items()
         }
         columns[target] = pd.Series(cells)
@@ -330,6 +331,55 @@ def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
     """A dataset in the label space of an outcome's first seed: (segments, d)."""
     model = load_model(outcome.folders[0] / "model")
     return model.project(part.features, outcome.method.own_statistics)
+
+
+def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
+    """Track by track: what was predicted, what listeners said, and how well the two agree.
+
+    Returns a table indexed by track, best first: agreement (how often a label that the track has
+    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
+    label or all of them are left out.
+    """
+    scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
+    targets = part.dataset.targets()
+    names = np.array(part.dataset.labels)
+    table = pd.DataFrame(
+        {
+            "agreement": metrics.roc_auc(scores.T, targets.T),
+            "predicted": [", ".join(names[np.argsort(-row)[:k]]) for row in scores],
+            "labels": [", ".join(names[row]) for row in targets],
+        },
+        index=part.dataset.tracks.index,
+    )
+    return table.dropna().sort_values("agreement", ascending=False)
+
+
+def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
+    """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
+
+    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
+    are left out.
+    column: of the dataset's table of tracks.
+    Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
+    """
+    groups = part.dataset.tracks[column].to_numpy()
+    targets = part.dataset.targets()
+    rows = []
+    for outcome in outcomes:
+        songs = [song_scores(scores, part) for scores in outcome.scores]
+        for group in dict.fromkeys(groups):
+            inside = groups == group
+            values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
+            rows.append(
+                {
+                    column: group,
+                    "method": outcome.method.name,
+                    "tracks": int(inside.sum()),
+                    "labels": int(np.isfinite(values[0]).sum()),
+                    "roc_auc": float(np.nanmean(values)),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def markdown(table: pd.DataFrame) -> str:
