@@ -343,6 +343,7 @@ def limits_table(
     Returns a row a target and what: value, low, high, chance of the song ROC-AUC, tracks, labels,
     and closed, the share of the way from .5 to the oracle.
     """
+    columns = ["value", "low", "high", "chance", "tracks", "labels"]
     rows = []
     for target, method in chosen.items():
         part, training = data[target], others(data, target)
@@ -356,9 +357,8 @@ def limits_table(
             "oracle": demo.oracle_scores(part.dataset),
         }
         for what, each in scores.items():
-            found = evaluate(each, **task_of(part), resamples=resamples).loc["song_roc_auc"]
-            found = found[["value", "low", "high", "chance", "tracks", "labels"]]
-            rows.append({"target": target, "what": what, **found})
+            table = evaluate(each, **task_of(part), resamples=resamples)
+            rows.append({"target": target, "what": what, **table.loc["song_roc_auc", columns]})
     table = pd.DataFrame(rows)
     best = table[table["what"] == "oracle"].set_index("target")["value"]
     return table.assign(closed=(table["value"] - 0.5) / (table["target"].map(best) - 0.5))
