@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mer_utils import evaluation, metrics
+from mer_utils.evaluation import chance, resampling
 
 
 def timed(what: str, work: Callable[[], object], repeats: int = 3) -> None:
@@ -40,17 +41,18 @@ def main() -> None:
     track_index = np.repeat(np.arange(options.tracks), options.segments)
     scores = rng.standard_normal((len(track_index), options.labels), dtype=np.float32)
     songs = metrics.track_scores(scores, track_index)
-    weights = metrics.resampling_counts(options.tracks, options.resamples)
     k, resamples = options.k, options.resamples
+    groups = resampling.group_numbers(None, options.tracks)
+    rankings = metrics.Rankings.of(songs, targets)
     print(f"{options.tracks} tracks × {options.segments} segments × {options.labels} labels")
     timed("vote", lambda: evaluation.vote(scores, track_index, k))
     timed("mean over segments", lambda: metrics.track_scores(scores, track_index))
-    timed(f"ROC-AUC, {resamples} draws", lambda: metrics.roc_auc(songs, targets, weights))
-    timed(
-        f"average precision, {resamples} draws",
-        lambda: metrics.average_precision(songs, targets, weights),
-    )
-    timed("random top-k, 200 draws", lambda: metrics.random_top_k(targets, k))
+    for measure in (rankings.roc_auc, rankings.average_precision):
+        timed(
+            f"{measure.__name__}, {resamples} draws",
+            lambda own=measure: resampling.resampled({"own": own}, groups, resamples, 0),
+        )
+    timed("random top-k, 200 draws", lambda: chance.random_top_k(targets, k, 200, rng))
     timed(
         f"evaluate, songs, {resamples} draws",
         lambda: evaluation.evaluate(songs, targets, k, resamples=resamples),

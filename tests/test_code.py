@@ -214,7 +214,7 @@ def other(*arguments, **named):
         ("labels.embeddings.label_texts", ALL),
         ("projector.model.Model.scores", ALL),
         ("metrics.roc_auc", NETWORKS),
-        ("metrics.compare", set()),
+        ("evaluation.scoring.compare", set()),
         ("figures.sweep_curves", set()),
         ("evaluation.study.committee", set()),
         ("sound.audio.read", set()),

@@ -11,9 +11,8 @@ from moods import MOODS, mood_dataset
 from mer_utils import evaluation, projector
 from mer_utils.corpus import demo
 from mer_utils.data import Dataset, Features, Labelled
-from mer_utils.evaluation import comparisons
-from mer_utils.evaluation.comparisons import affect_correlation, co_occurrence_map
-from mer_utils.labels import LabelSpace
+from mer_utils.evaluation import comparisons, tables
+from mer_utils.evaluation.affect import co_occurrence_map
 from mer_utils.projector import Method, methods
 
 
@@ -62,16 +61,6 @@ def test_every_label_space_is_measured_and_scored(several):
     scored = table[table["kind"] != "co-occurrence"]
     assert scored["roc_auc"].between(0, 1).all()
     assert table["roc_auc"].isna().sum() == 2
-    with pytest.raises(ValueError, match="no kind of label space 'word'"):
-        comparisons.label_space("word", "name")
-
-
-def test_label_space_row_by_hand(several):
-    table = comparisons.label_space_table(several, ["three"], ["name"]).set_index("kind")
-    part = several["three"]
-    vectors = LabelSpace(centre=True).vectors(part.dataset.labels)
-    expected = affect_correlation(vectors, part.dataset.targets())
-    assert table["affect_correlation"]["text, centred"] == pytest.approx(expected)
 
 
 def test_co_occurrence_map_finds_the_direction_that_listeners_use():
@@ -141,7 +130,7 @@ def test_agreement_by_hand(data):
     labels = part.dataset.labels
     scores = part.dataset.targets().astype(float)
     scores[1] = 1 - scores[1]  # one track is predicted upside down
-    table = comparisons.agreement_table(outcome(part, scores), part, k=1)
+    table = tables.agreement_table(outcome(part, scores), part, k=1)
     assert table["agreement"].iloc[:-1].eq(1).all()
     assert table.index[-1] == part.dataset.tracks.index[1]
     assert table["agreement"].iloc[-1] == 0
@@ -157,7 +146,7 @@ def test_groups_by_hand(data):
     tracks = part.dataset.tracks.assign(genre=genre)
     part = Labelled(replace(part.dataset, tracks=tracks), part.features)
     scores = np.stack([loud] * 4, axis=1).astype(float)
-    table = comparisons.group_table([outcome(part, scores)], part, "genre")
+    table = tables.group_table([outcome(part, scores)], part, "genre")
     assert table["genre"].tolist() == ["soft", "loud"]
     assert table["tracks"].tolist() == [30, 30]
     assert table["roc_auc"].eq(0.5).all()
@@ -203,11 +192,6 @@ def test_limits_tell_ears_from_words(deaf):
     else:  # the sound tells the point exactly, so only the words are in the way
         assert found["value"][comparisons.PERFECT_WORDS] == pytest.approx(oracle, abs=0.01)
         assert found["value"]["the ridge"] == pytest.approx(ears, abs=0.03)
-
-
-def test_limits_are_of_the_built_in_corpus_only(data, ridge):
-    with pytest.raises(KeyError, match="valence"):
-        comparisons.limits_table(data, {"three": ridge})
 
 
 def test_some_groups_takes_whole_groups(data):

@@ -1,6 +1,5 @@
-"""Scoring: parity with scikit-learn, cases by hand, REFERENCE.md's chance values, bad input."""
+"""Scoring: parity with scikit-learn, cases by hand, known chance values, bad input."""
 
-import csv
 import re
 import warnings
 from collections import Counter
@@ -16,9 +15,23 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from mer_utils import evaluation, metrics
+from mer_utils.evaluation import chance, resampling, scoring, tables
 
-EMOTIFY_LABELS = 9
 MANY = settings(max_examples=60, deadline=None)
+METRICS = tuple(tables.METRICS)
+MEASURES = {
+    "roc_auc": (metrics.Rankings.roc_auc, sklearn_metrics.roc_auc_score),
+    "average_precision": (
+        metrics.Rankings.average_precision,
+        sklearn_metrics.average_precision_score,
+    ),
+}
+
+
+def drawn(tracks: int, resamples: int, seed: int = 0, groups: list | None = None) -> np.ndarray:
+    """How often each track is drawn: (tracks, resamples)."""
+    numbers = resampling.group_numbers(groups, tracks)
+    return np.hstack(list(resampling.draw_weights(numbers, resamples, seed)))
 
 
 @st.composite
@@ -27,7 +40,7 @@ def problems(draw, least_tracks=2):
     tracks, labels = draw(st.integers(least_tracks, 14)), draw(st.integers(1, 5))
     scores = draw(hnp.arrays(np.float64, (tracks, labels), elements=st.integers(-3, 3)))
     targets = draw(hnp.arrays(bool, (tracks, labels)))
-    weights = draw(hnp.arrays(np.float64, (3, tracks), elements=st.integers(0, 3)))
+    weights = draw(hnp.arrays(np.float64, (tracks, 3), elements=st.integers(0, 3)))
     return scores / 8, targets, weights
 
 
@@ -71,25 +84,17 @@ def test_vote_by_hand():
     )
 
 
-def test_the_vote_beats_the_mean():
-    # Label 0 wins two of three segments narrowly; label 1 has by far the highest mean.
-    similarities = np.array([[0.2, 0.1], [0.2, 0.1], [0.0, 1.0]])
-    track_index = np.zeros(3, dtype=int)
-    np.testing.assert_array_equal(evaluation.vote(similarities, track_index, 1), [[True, False]])
-    means = metrics.track_scores(similarities, track_index)
-    np.testing.assert_array_equal(metrics.top_k(means, 1), [[False, True]])
-
-
-def test_equal_votes_go_to_the_higher_mean_then_to_the_earlier_label():
-    track_index = np.zeros(2, dtype=int)
-    higher_mean = np.array([[0.0, 0.5, 0.1], [0.0, 0.1, 0.75]])  # one vote each for 1 and 2
-    np.testing.assert_array_equal(
-        evaluation.vote(higher_mean, track_index, 1), [[False, False, True]]
-    )
-    equal_mean = np.array([[0.0, 0.5, 0.25], [0.0, 0.25, 0.5]])
-    np.testing.assert_array_equal(
-        evaluation.vote(equal_mean, track_index, 1), [[False, True, False]]
-    )
+@pytest.mark.parametrize(
+    ("similarities", "elected"),
+    [
+        ([[0.2, 0.1, 0.0], [0.2, 0.1, 0.0], [0.0, 1.0, 0.0]], 0),  # although the mean is for 1
+        ([[0.0, 0.5, 0.1], [0.0, 0.1, 0.75]], 2),  # one vote each for 1 and 2: the higher mean
+        ([[0.0, 0.5, 0.25], [0.0, 0.25, 0.5]], 1),  # equal means: the earlier label
+    ],
+)
+def test_votes_before_means_before_order(similarities, elected):
+    song = evaluation.vote(np.array(similarities), np.zeros(len(similarities), int), 1)
+    assert song.nonzero()[1].tolist() == [elected]
 
 
 @MANY
@@ -119,55 +124,27 @@ def test_vote_equals_a_plain_loop_in_any_order_of_segments(seed):
     )
 
 
-def test_track_scores_are_means_of_interleaved_segments():
-    scores = np.array([[1.0, 0.0], [5.0, 1.0], [3.0, 4.0]], dtype=np.float32)
-    means = metrics.track_scores(scores, np.array([1, 0, 1]))
-    np.testing.assert_array_equal(means, [[5, 1], [2, 2]])
-    assert means.dtype == np.float64
-
-
 # --- Metrics against scikit-learn ---
 
 
+@pytest.mark.parametrize("name", MEASURES)
 @MANY
-@given(problems())
-def test_roc_auc_equals_scikit_learn(problem):
+@given(problem=problems())
+def test_rankings_equal_scikit_learn(name, problem):
     scores, targets, weights = problem
-    values = metrics.roc_auc(scores, targets, weights)
-    plain = metrics.roc_auc(scores, targets)
-    for label in range(targets.shape[1]):
-        target, score = targets[:, label], scores[:, label]
-        for draw, weight in enumerate(weights):
-            if (weight * target).sum() == 0 or (weight * ~target).sum() == 0:
+    measure, expected = MEASURES[name]
+    weights = np.hstack([weights, np.ones((len(scores), 1))])
+    values = measure(metrics.Rankings.of(scores, targets), weights)
+    for label, target in enumerate(targets.T):
+        for draw, weight in enumerate(weights.T):
+            negative = (weight * ~target).sum() if name == "roc_auc" else 1
+            if (weight * target).sum() == 0 or negative == 0:
                 assert np.isnan(values[draw, label])
             else:
-                expected = sklearn_metrics.roc_auc_score(target, score, sample_weight=weight)
-                assert values[draw, label] == pytest.approx(expected, abs=1e-12)
-        if 0 < target.sum() < len(target):
-            assert plain[label] == pytest.approx(
-                sklearn_metrics.roc_auc_score(target, score), abs=1e-12
-            )
-
-
-@MANY
-@given(problems())
-def test_average_precision_equals_scikit_learn(problem):
-    scores, targets, weights = problem
-    values = metrics.average_precision(scores, targets, weights)
-    plain = metrics.average_precision(scores, targets)
-    for label in range(targets.shape[1]):
-        target, score = targets[:, label], scores[:, label]
-        for draw, weight in enumerate(weights):
-            if (weight * target).sum() == 0:
-                assert np.isnan(values[draw, label])
-            else:
-                expected = sklearn_metrics.average_precision_score(
-                    target, score, sample_weight=weight
-                )
-                assert values[draw, label] == pytest.approx(expected, abs=1e-12)
-        if target.any():
-            expected = sklearn_metrics.average_precision_score(target, score)
-            assert plain[label] == pytest.approx(expected, abs=1e-12)
+                own = expected(target, scores[:, label], sample_weight=weight)
+                assert values[draw, label] == pytest.approx(own, abs=1e-12)
+    if name == "roc_auc":  # the short cut without weights
+        np.testing.assert_array_equal(metrics.roc_auc(scores, targets), values[-1])
 
 
 @MANY
@@ -175,8 +152,8 @@ def test_average_precision_equals_scikit_learn(problem):
 def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
     scores, targets, weights = problem
     predicted = scores > 0
-    values = metrics.macro_f1(predicted, targets, weights)
-    for draw, weight in enumerate(weights):
+    values = metrics.macro(metrics.Counts.of(predicted, targets).f1(weights))
+    for draw, weight in enumerate(weights.T):
         present = np.flatnonzero(weight @ targets)
         if not len(present):
             assert np.isnan(values[draw])
@@ -193,27 +170,20 @@ def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
         assert values[draw] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", MEASURES)
 @MANY
-@given(problems())
-def test_a_weight_is_a_repetition(problem):
+@given(problem=problems(), seed=st.integers(0, 2**32 - 1))
+def test_a_weight_is_a_repetition_and_order_does_not_matter(name, problem, seed):
     scores, targets, weights = problem
-    weights = weights[0].astype(int) + 1
-    repeated = np.repeat(np.arange(len(scores)), weights)
-    for metric in (metrics.roc_auc, metrics.average_precision):
-        np.testing.assert_allclose(
-            metric(scores, targets, weights), metric(scores[repeated], targets[repeated])
-        )
-
-
-@MANY
-@given(problems(), st.integers(0, 2**32 - 1))
-def test_the_order_of_tracks_does_not_matter(problem, seed):
-    scores, targets, _ = problem
-    order = np.random.default_rng(seed).permutation(len(scores))
-    for metric in (metrics.roc_auc, metrics.average_precision):
-        np.testing.assert_allclose(
-            metric(scores[order], targets[order]), metric(scores, targets), rtol=1e-12
-        )
+    measure, weights = MEASURES[name][0], weights[:, :1] + 1
+    rows = np.repeat(np.arange(len(scores)), weights[:, 0].astype(int))
+    rows = np.random.default_rng(seed).permutation(rows)
+    repeated = metrics.Rankings.of(scores[rows], targets[rows])
+    np.testing.assert_allclose(
+        measure(metrics.Rankings.of(scores, targets), weights),
+        measure(repeated, np.ones((len(rows), 1))),
+        rtol=1e-12,
+    )
 
 
 def test_roc_auc_and_average_precision_by_hand():
@@ -222,14 +192,17 @@ def test_roc_auc_and_average_precision_by_hand():
     # Pairs: 4 beats both, 3 ties with 3 and beats 1 → 3.5 of 4.
     assert metrics.roc_auc(scores, targets)[0] == 3.5 / 4
     # Half the recall at precision 1, the other half at the threshold 3 with precision 2/3.
-    assert metrics.average_precision(scores, targets)[0] == pytest.approx((1 + 2 / 3) / 2)
+    precision = metrics.Rankings.of(scores, targets).average_precision(np.ones((4, 1)))
+    assert precision.item() == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_never_predicted_is_0_but_without_positives_is_left_out():
     targets = np.array([[True, True, False], [True, False, False]])
     predicted = np.array([[True, False, True], [True, False, False]])
-    np.testing.assert_array_equal(metrics.f1(predicted, targets), [1, 0, np.nan])
-    assert metrics.macro_f1(predicted, targets) == 0.5
+    weights = np.array([[1, 0], [1, 2]])  # the second draw has no positive of label 1 either
+    values = metrics.Counts.of(predicted, targets).f1(weights)
+    np.testing.assert_array_equal(values, [[1, 0, np.nan], [1, np.nan, np.nan]])
+    np.testing.assert_array_equal(metrics.macro(values), [0.5, 1])
 
 
 # --- Tables ---
@@ -238,7 +211,7 @@ def test_never_predicted_is_0_but_without_positives_is_left_out():
 def test_evaluate_by_segments(simulated):
     scores, targets, track_index = simulated
     table = evaluation.evaluate(scores, targets, 2, track_index, resamples=300)
-    assert tuple(table.index) == metrics.METRICS
+    assert tuple(table.index) == METRICS
     songs = metrics.track_scores(scores, track_index)
     expected = [
         sklearn_metrics.f1_score(targets[track_index], metrics.top_k(scores, 2), average="macro"),
@@ -257,7 +230,7 @@ def test_evaluate_by_segments(simulated):
     assert table["labels_left_out"].eq("").all()
     assert table["k"].tolist() == [2, 2, pd.NA, pd.NA]
     np.testing.assert_array_equal(
-        metrics.metric_values(scores, targets, 2, track_index), table["value"]
+        scoring.metric_values(scores, targets, 2, track_index), table["value"]
     )
 
 
@@ -279,8 +252,8 @@ def test_segments_follow_their_track_in_every_draw(simulated):
     segments = [np.flatnonzero(track_index == track) for track in range(60)]
     predicted = metrics.top_k(scores, 2)
     draws = []
-    for counts in metrics.resampling_counts(60, 40, seed=7):
-        rows = np.concatenate([np.tile(segments[t], n) for t, n in enumerate(counts)])
+    for counts in drawn(60, 40, seed=7).T:
+        rows = np.concatenate([np.tile(segments[t], int(n)) for t, n in enumerate(counts)])
         draws.append(
             sklearn_metrics.f1_score(targets[track_index[rows]], predicted[rows], average="macro")
         )
@@ -290,21 +263,13 @@ def test_segments_follow_their_track_in_every_draw(simulated):
     np.testing.assert_allclose(table.loc["segment_macro_f1", ["low", "high"]].tolist(), expected)
 
 
-def test_evaluate_by_tracks_has_no_segment_row(simulated):
-    scores, targets, track_index = simulated
-    songs = metrics.track_scores(scores, track_index)
-    table = evaluation.evaluate(songs, targets, 3, resamples=20)
-    assert tuple(table.index) == metrics.METRICS[1:]
-    expected = sklearn_metrics.f1_score(targets, metrics.top_k(songs, 3), average="macro")
-    assert table.loc["song_macro_f1", "value"] == pytest.approx(expected)
-
-
 def test_one_segment_a_track_gives_equal_segment_and_song_scores(simulated):
     scores, targets, track_index = simulated
     songs = metrics.track_scores(scores, track_index)
     table = evaluation.evaluate(songs, targets, 2, np.arange(60), resamples=30)
     alone = evaluation.evaluate(songs, targets, 2, resamples=30)
     pd.testing.assert_frame_equal(table.loc[alone.index], alone)
+    assert tuple(alone.index) == METRICS[1:]
     bootstrap = ["value", "low", "high"]
     np.testing.assert_array_equal(
         table.loc["segment_macro_f1", bootstrap], table.loc["song_macro_f1", bootstrap]
@@ -328,7 +293,7 @@ def test_labels_without_positives_or_negatives_are_named_and_left_out():
     assert table.loc["song_roc_auc", "value"] == pytest.approx(
         sklearn_metrics.roc_auc_score(targets[:, kept], scores[:, kept])
     )
-    by_label = metrics.per_label_scores(scores, targets, names, resamples=50)
+    by_label = scoring.per_label_scores(scores, targets, names, resamples=50)
     assert by_label["positives"].tolist() == targets.sum(axis=0).tolist()
     assert by_label["roc_auc"].isna().tolist() == [False, True, True, False]
     assert by_label["average_precision_low"].isna().tolist() == [False, True, False, False]
@@ -339,23 +304,14 @@ def test_labels_without_positives_or_negatives_are_named_and_left_out():
     ]
 
 
-def test_a_draw_that_loses_a_label_leaves_it_out():
-    targets = np.array([[True, True], [True, False], [False, False]])
-    scores = np.array([[1.0, 1.0], [0.5, 0.0], [0.0, 0.5]])
-    weights = np.array([[1, 1, 1], [0, 2, 1]])  # the second draw has no positive of label 1
-    values = metrics.macro_f1(metrics.top_k(scores, 1), targets, weights)
-    # Top-1 gives label 0 to the first two tracks and label 1 to the third.
-    np.testing.assert_allclose(values, [0.5, 1.0])
-
-
 def test_average_precision_interval_holds_the_value_where_plain_percentiles_do_not():
     rng = np.random.default_rng(0)
     targets = rng.random((2000, 40)) < 0.03
     scores = rng.standard_normal((2000, 40)) + 0.5 * targets
     table = evaluation.evaluate(scores, targets, 2, resamples=100, chance_draws=2)
     row = table.loc["song_average_precision"]
-    weights = metrics.resampling_counts(2000, 100)
-    draws = np.nanmean(metrics.average_precision(scores, targets, weights), axis=1)
+    rankings = metrics.Rankings.of(scores, targets)
+    draws = np.nanmean(rankings.average_precision(drawn(2000, 100)), axis=1)
     assert np.percentile(draws, 2.5) > row["value"]  # a copied track lifts its own precision
     assert row["low"] < row["value"] < row["high"]
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * draws.std(), rel=0.02)
@@ -406,20 +362,19 @@ def test_standard_error_and_degrees_of_freedom_by_hand():
     # Seeds: variance 9 of three → 3 with 2. Together 6.125² / (3.125²/4 + 3²/2) = 5.405.
     draws, seeds = np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([0.0, 3.0, 6.0])
     half = stats.t.ppf(0.975, 6.125**2 / (3.125**2 / 4 + 3**2 / 2)) * np.sqrt(6.125)
-    low, high, p = metrics._student(half, draws, np.arange(5), seeds)
+    low, high, p = resampling.interval(half, draws, np.arange(5), seeds)
     np.testing.assert_allclose([low, high, p], [0, 2 * half, 0.05], atol=1e-12)
     # One seed: tracks alone. Draws without a value are left out.
-    low, *_ = metrics._student(0.0, np.append(draws, np.nan), np.arange(5), seeds[:1])
+    low, *_ = resampling.interval(0.0, np.append(draws, np.nan), np.arange(5), seeds[:1])
     assert low == pytest.approx(-stats.t.ppf(0.975, 4) * np.sqrt(3.125))
 
 
 def test_a_group_is_drawn_whole(simulated):
     scores, targets, track_index = simulated
     groups = [f"artist {track // 6}" for track in range(60)]
-    counts = metrics.resampling_counts(60, 50, groups=groups)
-    by_artist = counts.reshape(50, 10, 6)
-    assert (by_artist == by_artist[:, :, :1]).all()
-    assert (by_artist[:, :, 0].sum(axis=1) == 10).all()
+    by_artist = drawn(60, 50, groups=groups).reshape(10, 6, 50)
+    assert (by_artist == by_artist[:, :1]).all()
+    assert (by_artist[:, 0].sum(axis=0) == 10).all()
     # Tracks that are copies of one another tell no more than one of them.
     songs = metrics.track_scores(scores, track_index)
     one = {"resamples": 400, "chance_draws": 1}
@@ -427,45 +382,6 @@ def test_a_group_is_drawn_whole(simulated):
     copies = np.repeat(np.arange(60), 4)
     copied = evaluation.evaluate(songs[copies], targets[copies], 2, groups=copies, **one)
     np.testing.assert_allclose(copied[["value", "low", "high"]], once[["value", "low", "high"]])
-    paired = evaluation.compare(songs, -songs, targets, 2, resamples=50)
-    copied = evaluation.compare(
-        songs[copies], -songs[copies], targets[copies], 2, resamples=50, groups=copies
-    )
-    np.testing.assert_allclose(copied[["low", "high", "p"]], paired[["low", "high", "p"]])
-    names = list("abcdef")
-    by_label = metrics.per_label_scores(songs, targets, names, resamples=50)["roc_auc_high"]
-    copied = metrics.per_label_scores(
-        songs[copies], targets[copies], names, resamples=50, groups=copies
-    )
-    np.testing.assert_allclose(copied["roc_auc_high"], by_label)
-
-
-def test_intervals_cover_the_truth():
-    """95 % intervals of 100 simulated studies hold the mean result in about 95 of them."""
-    rng = np.random.default_rng(8)
-    studies = []
-    for seed in range(100):
-        targets = rng.random((120, 5)) < 0.2
-        scores = rng.standard_normal((120, 5)) + targets
-        studies.append(
-            evaluation.evaluate(scores, targets, 1, resamples=200, seed=seed, chance_draws=1)
-        )
-    values = pd.concat([study["value"] for study in studies], axis=1)
-    truth = values.mean(axis=1)
-    covered = pd.concat(
-        [(study["low"] <= truth) & (truth <= study["high"]) for study in studies], axis=1
-    ).mean(axis=1)
-    assert covered.between(0.88, 1.0).all(), covered
-    width = np.mean([study["high"] - study["low"] for study in studies], axis=0)
-    np.testing.assert_allclose(width, 2 * 1.96 * values.std(axis=1), rtol=0.2)
-
-
-def test_resampling_draws_as_many_tracks_as_there_are():
-    counts = metrics.resampling_counts(50, 400, seed=1)
-    assert counts.shape == (400, 50)
-    assert (counts.sum(axis=1) == 50).all()
-    assert counts.var() == pytest.approx(1, abs=0.05)  # as drawn with replacement
-    np.testing.assert_array_equal(counts[:10], metrics.resampling_counts(50, 10, seed=1))
 
 
 def test_chance_is_that_of_random_scores():
@@ -480,8 +396,8 @@ def test_chance_is_that_of_random_scores():
     segments, songs = [], []
     for _ in range(600):
         scores = rng.random((len(track_index), 5))
-        segments.append(metrics.metric_values(scores, targets, 2, track_index))
-        songs.append(metrics.metric_values(rng.random((40, 5)), targets, 2))
+        segments.append(scoring.metric_values(scores, targets, 2, track_index))
+        songs.append(scoring.metric_values(rng.random((40, 5)), targets, 2))
     # Rank metrics: one random score a song; F1: random segments and their vote.
     brute = pd.concat(
         [
@@ -502,26 +418,11 @@ def test_expected_average_precision_is_exact():
     orders = {tuple(targets[np.random.default_rng(seed).permutation(6), 0]) for seed in range(2000)}
     assert len(orders) == 20
     scores = np.arange(6.0)[:, None]
-    mean = np.mean(
-        [metrics.average_precision(scores, np.array(order)[:, None])[0] for order in orders]
-    )
-    table = metrics.per_label_scores(scores, targets, ["x"], resamples=2)
+    rankings = [metrics.Rankings.of(scores, np.array(order)[:, None]) for order in orders]
+    mean = np.mean([each.average_precision(np.ones((6, 1))) for each in rankings])
+    table = scoring.per_label_scores(scores, targets, ["x"], resamples=2)
     assert table.loc["x", "average_precision_chance"] == pytest.approx(mean)
     assert table.loc["x", "prevalence"] == 0.5
-
-
-def test_per_label_agrees_with_the_macro_row(simulated):
-    scores, targets, track_index = simulated
-    names = [f"label {i}" for i in range(6)]
-    by_label = metrics.per_label_scores(scores, targets, names, track_index, resamples=100)
-    table = evaluation.evaluate(scores, targets, 2, track_index, resamples=100, chance_draws=400)
-    assert list(by_label.index) == names
-    assert by_label["roc_auc"].mean() == pytest.approx(table.loc["song_roc_auc", "value"])
-    row = table.loc["song_average_precision"]
-    assert by_label["average_precision"].mean() == pytest.approx(row["value"])
-    assert by_label["average_precision_chance"].mean() == pytest.approx(row["chance"], abs=0.01)
-    assert (by_label["roc_auc_low"] < by_label["roc_auc"]).all()
-    assert (by_label["roc_auc"] < by_label["roc_auc_high"]).all()
 
 
 # --- Comparison ---
@@ -531,7 +432,7 @@ def test_compare_pairs_the_same_tracks(simulated):
     scores, targets, track_index = simulated
     worse = scores - 0.7 * targets[track_index]
     table = evaluation.compare(scores, worse, targets, 2, track_index, track_index, resamples=400)
-    assert tuple(table.index) == metrics.METRICS
+    assert tuple(table.index) == METRICS
     np.testing.assert_allclose(table["difference"], table["value_a"] - table["value_b"])
     assert (table["low"] > 0).all()
     assert (table["p"] < 0.01).all()
@@ -559,28 +460,17 @@ def test_a_method_does_not_differ_from_itself(simulated):
 
 
 def test_holm_by_hand():
-    np.testing.assert_allclose(metrics.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    np.testing.assert_allclose(metrics.holm([0.5, 0.9]), [1, 1])
-    assert len(metrics.holm([])) == 0
+    np.testing.assert_allclose(scoring.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(scoring.holm([0.5, 0.9]), [1, 1])
+    assert len(scoring.holm([])) == 0
 
 
 def test_segments_can_be_compared_with_songs(simulated):
     scores, targets, track_index = simulated
     songs = metrics.track_scores(scores, track_index)
     table = evaluation.compare(scores, songs, targets, 2, track_index, resamples=20)
-    assert tuple(table.index) == metrics.METRICS[1:]
+    assert tuple(table.index) == METRICS[1:]
     assert table.loc["song_roc_auc", "difference"] == 0
-
-
-def test_shuffled_chance_summarises_the_draws(simulated):
-    scores, targets, track_index = simulated
-    rng = np.random.default_rng(0)
-    draws = [rng.standard_normal(scores.shape) for _ in range(5)]
-    table = metrics.shuffled_chance(draws, targets, 2, track_index)
-    values = [metrics.metric_values(draw, targets, 2, track_index) for draw in draws]
-    np.testing.assert_allclose(table["mean"], np.mean(values, axis=0))
-    np.testing.assert_allclose(table["largest"], np.max(values, axis=0))
-    assert table["draws"].eq(5).all()
 
 
 # --- Reference rows, on the real labels ---
@@ -588,19 +478,13 @@ def test_shuffled_chance_summarises_the_draws(simulated):
 
 def emotify_targets(root: Path) -> np.ndarray:
     """Emotify's top-3 rule, read by hand: most votes, ties to the earlier column."""
-    with open(root / "data.csv", newline="", encoding="utf-8") as file:
-        rows = [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(file)]
-    emotions = list(rows[0])[2 : 2 + EMOTIFY_LABELS]
-    assert emotions[0] == "amazement"
-    assert emotions[-1] == "sadness"
-    votes = np.zeros((400, EMOTIFY_LABELS), dtype=int)
-    for row in rows:
-        votes[int(row["track id"]) - 1] += [int(row[emotion]) for emotion in emotions]
-    targets = np.zeros(votes.shape, dtype=bool)
-    for track, counts in enumerate(votes):
-        order = sorted(range(EMOTIFY_LABELS), key=lambda label: (-counts[label], label))
-        targets[track, order[:3]] = True
-    return targets
+    table = pd.read_csv(root / "data.csv", skipinitialspace=True)
+    table.columns = table.columns.str.strip()
+    emotions = table.columns[2:11]
+    assert [emotions[0], emotions[-1]] == ["amazement", "sadness"]
+    votes = table.groupby("track id")[list(emotions)].sum().to_numpy()  # (tracks, labels)
+    ranks = np.argsort(-votes, axis=1, kind="stable")[:, :3]
+    return (np.arange(9) == ranks[:, :, None]).any(axis=1)
 
 
 def mtg_test_targets(root: Path) -> np.ndarray:
@@ -616,12 +500,12 @@ def mtg_test_targets(root: Path) -> np.ndarray:
 def test_emotify_chance_is_that_of_the_reference(emotify_root):
     targets = emotify_targets(emotify_root)
     assert targets.shape == (400, 9)
-    chance = metrics.random_top_k(targets, 3)
-    assert chance.shape == (200,)
-    assert chance.mean() == pytest.approx(0.323, abs=0.003)
-    assert chance.std() == pytest.approx(0.013, abs=0.003)
-    assert metrics.every_label(targets) == pytest.approx(0.489, abs=0.0005)
-    last_tenth = metrics.random_top_k(targets[360:], 3)
+    random = chance.random_top_k(targets, 3, 200, np.random.default_rng(0))
+    assert random.mean() == pytest.approx(0.323, abs=0.003)
+    assert random.std() == pytest.approx(0.013, abs=0.003)
+    table = evaluation.reference_rows(targets, 3, resamples=2)
+    assert table.loc["every_label", "value"] == pytest.approx(0.489, abs=0.0005)
+    last_tenth = chance.random_top_k(targets[360:], 3, 200, np.random.default_rng(0))
     assert last_tenth.mean() == pytest.approx(0.309, abs=0.008)
     assert last_tenth.std() == pytest.approx(0.037, abs=0.006)
 
@@ -630,10 +514,11 @@ def test_emotify_chance_is_that_of_the_reference(emotify_root):
 def test_mtg_chance_is_that_of_the_reference(mtg_root):
     targets = mtg_test_targets(mtg_root)
     assert targets.shape == (4231, 56)
-    chance = metrics.random_top_k(targets, 2)
-    assert chance.mean() == pytest.approx(0.0295, abs=0.0006)
-    assert chance.std() == pytest.approx(0.0019, abs=0.0004)
-    assert metrics.every_label(targets) == pytest.approx(0.061, abs=0.0005)
+    random = chance.random_top_k(targets, 2, 200, np.random.default_rng(0))
+    assert random.mean() == pytest.approx(0.0295, abs=0.0006)
+    assert random.std() == pytest.approx(0.0019, abs=0.0004)
+    table = evaluation.reference_rows(targets, 2, resamples=2, draws=1)
+    assert table.loc["every_label", "value"] == pytest.approx(0.061, abs=0.0005)
     # Average precision of chance is the mean prevalence, .032 in the literature.
     table = evaluation.evaluate(np.zeros(targets.shape), targets, 2, resamples=2, chance_draws=20)
     assert table.loc["song_average_precision", "chance"] == pytest.approx(0.032, abs=0.003)
@@ -643,24 +528,17 @@ def test_mtg_chance_is_that_of_the_reference(mtg_root):
 def test_reference_rows_by_hand():
     targets = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0]])
     # Every label: F1 = 1, 2/4, 2/4; label 3 has no positives. Top 1 = label 0: 1, 0, 0.
-    assert metrics.every_label(targets) == pytest.approx((1 + 0.5 + 0.5) / 3)
-    assert metrics.most_frequent(targets, 1) == pytest.approx(1 / 3)
     # Two most frequent: label 0, and of labels 1 and 2 with one track each the earlier.
-    assert metrics.most_frequent(targets, 2) == pytest.approx((1 + 0.5 + 0) / 3)
     table = evaluation.reference_rows(targets, 2, resamples=20, label_names=list("abcd"))
     assert list(table.index) == ["every_label", "most_frequent", "random_top_k"]
     assert table["value"].tolist()[:2] == pytest.approx([2 / 3, 0.5])
     assert table["labels"].eq(3).all()
     assert table["labels_left_out"].eq("d").all()
     assert table["k"].tolist() == [pd.NA, 2, 2]
-    assert table.loc["random_top_k", "value"] == metrics.random_top_k(targets, 2).mean()
-
-
-def test_random_top_k_of_all_labels_is_every_label():
-    targets = np.array([[1, 1, 0], [1, 0, 0]])
-    np.testing.assert_allclose(
-        metrics.random_top_k(targets, 3, draws=2), metrics.every_label(targets)
-    )
+    one = evaluation.reference_rows(targets, 1, resamples=20)
+    assert one.loc["most_frequent", "value"] == pytest.approx(1 / 3)
+    every = evaluation.reference_rows(targets, 4, resamples=20, draws=2)  # no choice is left
+    np.testing.assert_allclose(every["value"], every["value"].iloc[0])
 
 
 # --- Supervised reference ---
@@ -708,19 +586,19 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     targets = rng.random((30, 3)) < 0.5
     targets[:, 1] = np.arange(30) == 4  # one positive: none to train on when it is left out
     features = rng.standard_normal((30, 4))
-    with pytest.warns(UserWarning, match="1 of 3 labels have no positives.*: rare$"):
+    with pytest.warns(UserWarning, match="rare"):
         scores = evaluation.supervised_reference(features, targets, label_names=["a", "rare", "b"])
     assert np.isnan(scores).all(axis=0).tolist() == [False, True, False]
-    with pytest.raises(ValueError, match="1 of 3 labels are all NaN: rare; pass unscored="):
+    with pytest.raises(ValueError, match="rare"):
         evaluation.evaluate(scores, targets, 1, label_names=["a", "rare", "b"])
     table = evaluation.evaluate(
         scores, targets, 1, label_names=["a", "rare", "b"], unscored="leave_out", resamples=20
     )
     assert table["labels_left_out"].eq("rare").all()
     pd.testing.assert_series_equal(
-        table["value"], metrics.metric_values(scores[:, [0, 2]], targets[:, [0, 2]], 1)
+        table["value"], scoring.metric_values(scores[:, [0, 2]], targets[:, [0, 2]], 1)
     )
-    by_label = metrics.per_label_scores(
+    by_label = scoring.per_label_scores(
         scores, targets, ["a", "rare", "b"], unscored="leave_out", resamples=20
     )
     assert by_label["roc_auc"].isna().tolist() == [False, True, False]
@@ -753,55 +631,41 @@ WITH_NAN = np.where(SCORES == 7, np.nan, SCORES)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.top_k(SCORES, 4), "k is 4, expected a whole number from 1 to 3"),
-        (lambda: metrics.top_k(SCORES, 0), "k is 0, expected"),
-        (lambda: metrics.top_k(SCORES, 1.5), "k is 1.5, expected"),
-        (lambda: evaluation.evaluate(SCORES, TARGETS, 4), "k is 4, expected"),
-        (lambda: metrics.most_frequent(TARGETS, 4), "k is 4, expected"),
-        (lambda: metrics.random_top_k(TARGETS, 4), "k is 4, expected"),
-        (lambda: evaluation.evaluate(WITH_NAN, TARGETS, 1), "1 of 12 scores are NaN.*row 2, label"),
+        (lambda: evaluation.vote(SCORES, np.arange(4), 0), "k is 0"),
+        (lambda: evaluation.vote(SCORES, np.arange(4), 1.5), "k is 1.5"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS, 4), "k is 4.* 3"),
+        (lambda: evaluation.reference_rows(TARGETS, 4), "k is 4.* 3"),
         (
             lambda: evaluation.evaluate(WITH_NAN, TARGETS, 1, label_names=["a", "b", "c"]),
-            "row 2, label b",
+            "1 of 12 .*row 2, label b",
         ),
-        (lambda: evaluation.vote(WITH_NAN, np.zeros(4, int), 1), "1 of 12 scores are NaN"),
-        (lambda: evaluation.evaluate(SCORES[:, :2], TARGETS, 1), "for 2 labels but targets for 3"),
-        (lambda: evaluation.evaluate(SCORES, TARGETS[:3], 1), "4 rows but targets 3.*track_index"),
-        (lambda: evaluation.evaluate(SCORES, TARGETS[:0], 1), r"shape \(0, 3\).*not empty"),
-        (lambda: evaluation.evaluate(SCORES[:0], TARGETS, 1), r"shape \(0, 3\).*not empty"),
-        (
-            lambda: evaluation.evaluate(SCORES, np.zeros((4, 3)), 1),
-            "no scored label has a positive",
-        ),
-        (lambda: evaluation.evaluate(SCORES, TARGETS * 2, 1), "other than true, false, 0 and 1"),
+        (lambda: evaluation.vote(WITH_NAN, np.zeros(4, int), 1), "1 of 12"),
+        (lambda: evaluation.evaluate(SCORES[:, :2], TARGETS, 1), r"\(4, 2\).* 3 "),
+        (lambda: evaluation.evaluate(SCORES, TARGETS[:3], 1), "4 rows.* 3 tracks.*track_index"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS[:0], 1), r"\(0, 3\)"),
+        (lambda: evaluation.evaluate(SCORES[:0], TARGETS, 1), r"\(0, 3\)"),
+        (lambda: evaluation.evaluate([], TARGETS, 1), "empty list"),
+        (lambda: evaluation.evaluate(SCORES, np.zeros((4, 3)), 1), "positive"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS * 2, 1), "targets"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, resamples=1), "resamples is 1"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, chance_draws=0), "chance_draws is 0"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, groups=["x"] * 4), "4 tracks.*1 group"),
         (lambda: evaluation.compare(SCORES, SCORES, TARGETS, 1, groups=["x"]), "1 groups.*4"),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, label_names="ab"), "2 label_names"),
-        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, unscored="skip"), "unscored is 'skip'"),
+        (lambda: evaluation.evaluate(SCORES, TARGETS, 1, unscored="skip"), "skip"),
         (lambda: evaluation.evaluate(SCORES * np.nan, TARGETS, 1, unscored="leave_out"), "all 3"),
-        (
-            lambda: evaluation.vote(SCORES, np.array([0, 0, 2, 2]), 1),
-            r"1 of 3 tracks have no segment.*rows \[1\]",
-        ),
+        (lambda: evaluation.vote(SCORES, np.array([0, 0, 2, 2]), 1), r"1 of 3 tracks.*\[1\]"),
         (
             lambda: evaluation.evaluate(SCORES, TARGETS, 1, np.array([0, 1, 1, 2])),
-            r"1 of 4 tracks have no segment.*rows \[3\]",
+            r"1 of 4 tracks.*\[3\]",
         ),
         (lambda: evaluation.evaluate(SCORES, TARGETS, 1, np.array([0, 1, 2, 4])), "from 0 to 4"),
         (lambda: evaluation.vote(SCORES, np.array([-1, 0, 0, 0]), 1), "from -1 to 0"),
-        (lambda: evaluation.vote(SCORES, np.arange(3), 1), r"shape \(3,\)"),
-        (lambda: evaluation.vote(SCORES, np.arange(4.0), 1), "type float64"),
-        (lambda: metrics.roc_auc(SCORES, TARGETS, np.ones(3)), r"weights have the shape \(3,\)"),
-        (lambda: metrics.roc_auc(SCORES, TARGETS, -np.ones(4)), "negative or not finite"),
-        (lambda: metrics.f1(TARGETS[:3], TARGETS), r"predictions have the shape \(3, 3\)"),
-        (lambda: metrics.shuffled_chance([], TARGETS, 1), "no scores of trainings"),
-        (
-            lambda: evaluation.supervised_reference(SCORES[:3], TARGETS),
-            r"features have the shape \(3, 3\)",
-        ),
-        (lambda: evaluation.supervised_reference(WITH_NAN, TARGETS, folds=2), "1 feature values"),
-        (lambda: evaluation.supervised_reference(SCORES, TARGETS), "folds is 5, expected 2 to 2"),
+        (lambda: evaluation.vote(SCORES, np.arange(3), 1), r"\(3,\)"),
+        (lambda: evaluation.vote(SCORES, np.arange(4.0), 1), "float64"),
+        (lambda: evaluation.supervised_reference(SCORES[:3], TARGETS), r"\(3, 3\)"),
+        (lambda: evaluation.supervised_reference(WITH_NAN, TARGETS, folds=2), "1 values"),
+        (lambda: evaluation.supervised_reference(SCORES, TARGETS), "folds is 5.* 2 to 2"),
         (
             lambda: evaluation.supervised_reference(SCORES, TARGETS, ["x"] * 4, folds=2),
             "4 tracks in 1 groups",
@@ -836,9 +700,7 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     same = evaluation.evaluate([seeds[0]] * 2, targets, 1, index, resamples=100)
     assert same["seed_sd"].eq(0).all()  # then only the tracks count
     pd.testing.assert_frame_equal(same.iloc[:, :-2], apart[0].iloc[:, :-2])
-    by_label = metrics.per_label_scores(seeds, targets, list("abc"), index, resamples=100)
+    by_label = scoring.per_label_scores(seeds, targets, list("abc"), index, resamples=100)
     assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
     paired = evaluation.compare(seeds, seeds, targets, 1, index, index, resamples=100)
     assert (paired["difference"] == 0).all()
-    with pytest.raises(ValueError, match="one array a seed"):
-        evaluation.evaluate([], targets, 1)

@@ -18,7 +18,7 @@ from scipy.io import arff
 
 from mer_utils import labels, storage
 from mer_utils.data import ANTONYMS, AXES, DEFINITIONS, Antonym, names
-from mer_utils.evaluation.comparisons import affect_correlation, co_occurrence
+from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
     STYLES,
     LabelEmbeddings,

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from moods import mood_dataset
 
-from mer_utils import evaluation, metrics
+from mer_utils import evaluation
 from mer_utils.data import Labelled
-from mer_utils.evaluation import tables
+from mer_utils.evaluation import scoring, tables
 from mer_utils.projector import Method, TrainingSettings
 
 
@@ -38,10 +38,10 @@ def test_results_show_the_seeds_and_draw_artists_whole(part):
     table = tables.results_table([network], {part.name: part}, resamples=100)
     targets, index = part.dataset.targets(), part.features.track_index(part.dataset)
     k = evaluation.k_of(part.dataset)
-    apart = [metrics.metric_values(s, targets, k, index) for s in network.scores]
+    apart = [scoring.metric_values(s, targets, k, index) for s in network.scores]
     np.testing.assert_allclose(table["value"], np.mean(apart, axis=0))
     np.testing.assert_allclose(table["seed_sd"], np.std(apart, axis=0, ddof=1))
-    mean = metrics.metric_values(np.mean(network.scores, axis=0), targets, k, index)
+    mean = scoring.metric_values(np.mean(network.scores, axis=0), targets, k, index)
     np.testing.assert_allclose(table["of_mean_scores"], mean)
     expected = evaluation.evaluate(
         network.scores, targets, k, index, 100, groups=part.dataset.tracks["group"]
@@ -80,7 +80,7 @@ def test_all_pairs_are_compared_and_corrected_together(part):
     aucs = table[table["metric"] == "song_roc_auc"]
     assert aucs["method"].tolist() == ["bb", "ccc"]
     assert aucs["against"].tolist() == ["a", "bb"]
-    np.testing.assert_allclose(aucs["p_holm"], metrics.holm(aucs["p"]))
+    np.testing.assert_allclose(aucs["p_holm"], scoring.holm(aucs["p"]))
     assert aucs["seed_sd_a"].gt(0).all()
     index = part.features.track_index(part.dataset)
     alone = evaluation.compare(
@@ -108,11 +108,3 @@ def test_alignment_is_compared_with_all_others(part):
     assert table["method"].unique().tolist() == ["network", "ridge"]
     assert table["against"].eq("alignment").all()
     assert (table["p_holm"] >= table["p"]).all()
-
-
-def test_labels_have_the_luck_of_seeds_too(part):
-    network = outcome(part, "network", 3)
-    table = tables.per_label_table([network], {part.name: part}, resamples=50)
-    results = tables.results_table([network], {part.name: part}, resamples=50)
-    results = results.set_index("metric")["value"]
-    assert table["roc_auc"].mean() == pytest.approx(results["song_roc_auc"])

@@ -30,9 +30,10 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
-from mer_utils import code, figures, metrics, storage
+from mer_utils import code, figures, storage
 from mer_utils.batch import notebooks, profiles, site
 from mer_utils.batch.profiles import PROJECT
+from mer_utils.evaluation import scoring
 from mer_utils.evaluation.study import slug
 from mer_utils.progress import progress_bar
 from mer_utils.projector.methods import APPROACHES
@@ -362,7 +363,7 @@ def comparisons(
     """Every configuration against the best of its target, on the same resampled tracks.
 
     The scores of all seeds of a configuration are compared together. p is corrected over all rows
-    of the table (`metrics.holm`). The best is chosen by the same scores, so that a difference
+    of the table (`scoring.holm`). The best is chosen by the same scores, so that a difference
     from it is a little too large: read "not different" as it stands, "different" with care near
     .05.
     """
@@ -381,7 +382,7 @@ def comparisons(
         for key, found in of_target.items():
             if key == best:
                 continue
-            table = metrics.compare(
+            table = scoring.compare(
                 [one["scores"] for one in found],
                 [one["scores"] for one in of_target[best]],
                 found[0]["targets"],
@@ -396,7 +397,7 @@ def comparisons(
             row = {"target": target, **names, "best": against}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=metrics.holm(table["p"])) if len(table) else table
+    return table.assign(p_holm=scoring.holm(table["p"])) if len(table) else table
 
 
 def _scores(cell: Cell) -> dict[str, np.ndarray]:
@@ -406,7 +407,7 @@ def _scores(cell: Cell) -> dict[str, np.ndarray]:
 
 def _mean_metric(found: Sequence[dict], metric: str) -> float:
     values = [
-        metrics.metric_values(one["scores"], one["targets"], int(one["k"]), one["track_index"])
+        scoring.metric_values(one["scores"], one["targets"], int(one["k"]), one["track_index"])
         for one in found
     ]
     return float(np.mean([value[metric] for value in values]))

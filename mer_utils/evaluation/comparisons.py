@@ -5,9 +5,6 @@ These tables score on the target, because they report; nothing is chosen by them
 `evaluation.study.select_method`, on the training side).
 """
 
-from __future__ import annotations
-
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -15,16 +12,28 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch.nn import functional
 
-from mer_utils import metrics
 from mer_utils.corpus import demo
 from mer_utils.data.types import Features, Labelled, restricted
-from mer_utils.evaluation.study import Outcome, k_of, model_scores
-from mer_utils.evaluation.tables import compare_all, project_part, results_table
+from mer_utils.evaluation.affect import affect_correlation, annotations, co_occurrence_map
+from mer_utils.evaluation.scoring import evaluate
+from mer_utils.evaluation.study import (
+    Outcome,
+    model_scores,
+    others,
+    song_scores,
+    trained_roc_auc,
+)
+from mer_utils.evaluation.tables import (
+    compare_all,
+    project_part,
+    results_table,
+    task_of,
+    with_interval,
+)
 from mer_utils.labels.embeddings import STYLES
-from mer_utils.labels.language_model import DEFAULT_MODEL, unit_rows
+from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
 from mer_utils.projector.methods import (
     COMPONENTS,
@@ -39,30 +48,7 @@ from mer_utils.projector.ridge import fit_ridge
 from mer_utils.projector.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
-"""Kinds of label spaces, each in every text style."""
-
-
-def _others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
-    """The datasets that a target is predicted from: all others."""
-    return [part for name, part in data.items() if name != target]
-
-
-def annotations(part: Labelled) -> np.ndarray:
-    """How listeners gave the labels, (tracks, labels): shares of them if known, else yes or no."""
-    table = part.dataset.tracks
-    if "share" in table:
-        return np.stack(table["share"].to_numpy())
-    return part.dataset.targets()
-
-
-def label_space(kind: str, style: str, model: str = DEFAULT_MODEL) -> LabelSpace:
-    """A label space of one of KINDS."""
-    if kind not in KINDS:
-        raise ValueError(f"no kind of label space {kind!r}; there are {', '.join(KINDS)}")
-    directions = None if kind.startswith("text,") or kind == "text" else kind
-    return LabelSpace(
-        style, model, centre=kind != "text", directions=directions, components=COMPONENTS
-    )
+"""Kinds of label spaces, each in every text style: label vectors, centred, or `directions`."""
 
 
 def label_space_table(
@@ -76,34 +62,28 @@ def label_space_table(
 
     data: the datasets by name; targets: which to predict, all if None.
     penalty: of the ridge, the same for all.
-    Returns one row a target, kind and style: affect_correlation (`comparisons.affect_correlation`
+    Returns one row a target, kind and style: affect_correlation (`affect.affect_correlation`
     with the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets),
     pairs of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned
-    from the *training* datasets' annotations (`comparisons.co_occurrence_map`); it has no roc_auc,
-    as it is no label space by itself.
+    from the *training* datasets' annotations (`affect.co_occurrence_map`); it has no roc_auc.
     """
     rows = []
     for target in targets or data:
-        part = data[target]
-        training = _others(data, target)
+        part, training = data[target], others(data, target)
         labels, given = part.dataset.labels, annotations(part)
         for style in styles:
+            found = {}
             for kind in KINDS:
-                space = label_space(kind, style, model)
-                method = Method("ridge", projector="ridge", space=space, penalty=penalty)
-                fitted, _ = fit(method, training)
-                scores = model_scores(fitted, part, method)
-                vectors = space.vectors(labels)
-                auc = float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
-                rows.append((target, kind, style, affect_correlation(vectors, given), auc))
-            vectors = learned_vectors(part, training, style, model)
-            rows.append(
-                (target, "co-occurrence", style, affect_correlation(vectors, given), np.nan)
-            )
-    columns = ["target", "kind", "style", "affect_correlation", "roc_auc"]
-    table = pd.DataFrame(rows, columns=columns)
-    counts = {name: len(data[name].dataset.labels) for name in targets or data}
-    return table.assign(pairs=[n * (n - 1) // 2 for n in table["target"].map(counts)])
+                directions = None if kind in ("text", "text, centred") else kind
+                space = LabelSpace(style, model, kind != "text", directions, COMPONENTS)
+                ridge = Method("ridge", projector="ridge", space=space, penalty=penalty)
+                found[kind] = space.vectors(labels), trained_roc_auc(ridge, training, part)
+            found["co-occurrence"] = learned_vectors(part, training, style, model), np.nan
+            for kind, (vectors, auc) in found.items():
+                row = {"target": target, "kind": kind, "style": style}
+                row["affect_correlation"] = affect_correlation(vectors, given)
+                rows.append(row | {"roc_auc": auc, "pairs": len(labels) * (len(labels) - 1) // 2})
+    return pd.DataFrame(rows)
 
 
 def learned_vectors(
@@ -159,22 +139,14 @@ def ablation_table(
     """
     columns = {}
     for target, method in chosen.items():
-        part = data[target]
-        training = _others(data, target)
-        scores = {}
-        for name, changed in ablations(method).items():
-            scores[name] = _song_roc_auc(changed, training, part)
+        part, training = data[target], others(data, target)
+        changed = ablations(method).items()
+        scores = {name: trained_roc_auc(each, training, part) for name, each in changed}
         for name, parts in (keep or {}).items():
             kept = [keep_parts(other, parts) for other in training]
-            scores[name] = _song_roc_auc(method, kept, keep_parts(part, parts))
+            scores[name] = trained_roc_auc(method, kept, keep_parts(part, parts))
         columns[target] = pd.Series(scores)
     return pd.DataFrame(columns).rename_axis("ridge")
-
-
-def _song_roc_auc(method: Method, training: Sequence[Labelled], part: Labelled) -> float:
-    model, _ = fit(method, training)
-    scores = model_scores(model, part, method)
-    return float(np.nanmean(metrics.roc_auc(scores, part.dataset.targets())))
 
 
 def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
@@ -187,22 +159,12 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
     missing = [name for name in names if name not in parts]
     if missing or not widths:
         raise ValueError(f"{part.name}: no part {missing[:1]} among the features' parts {parts}")
-    ends = np.cumsum(widths)
-    columns = [
-        np.arange(end - width, end)
-        for name, width, end in zip(parts, widths, ends, strict=True)
-        if name in names
-    ]
-    kept = {
-        "columns": [name for name in parts if name in names],
-        "blocks": [w for name, w in zip(parts, widths, strict=True) if name in names],
-    }
-    features = replace(
-        part.features,
-        values=part.features.values[:, :, np.concatenate(columns)],
-        encoder=encoder | kept,
-    )
-    return Labelled(part.dataset, features)
+    inside = np.isin(parts, names)  # (parts,)
+    values = part.features.values[:, :, np.repeat(inside, widths)]
+    encoder = dict(encoder)
+    for key in ("columns", "blocks"):
+        encoder[key] = [one for one, yes in zip(encoder[key], inside, strict=True) if yes]
+    return Labelled(part.dataset, replace(part.features, values=values, encoder=encoder))
 
 
 def learning_curve_outcomes(
@@ -224,17 +186,18 @@ def learning_curve_outcomes(
         raise ValueError(f"shares are above 0 and at most 1, not {list(shares)}")
     rows = []
     for target, method in chosen.items():
-        training = _others(data, target)
+        training = others(data, target)
         for share in shares:
             parts = [
                 [some_groups(other, share, (seed, draw)) for other in training]
                 for draw in range(draws if share < 1 else 1)
             ]
-            values = [_song_roc_auc(method, part, data[target]) for part in parts]
-            tracks = np.mean([sum(len(other.dataset) for other in part) for part in parts])
-            row = {"target": target, "share": share, "training_tracks": tracks}
+            values = [trained_roc_auc(method, part, data[target]) for part in parts]
+            row = {"target": target, "share": share}
+            row["training_tracks"] = np.mean([sum(len(one.dataset) for one in p) for p in parts])
             row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
-            rows.append({**row, "draws": len(values), "tracks": len(data[target].dataset)})
+            row |= {"draws": len(values), "tracks": len(data[target].dataset)}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -254,7 +217,7 @@ def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> 
 def dataset_split_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0, most: int = 1000
 ) -> pd.DataFrame:
-    """Whether the projections of the training music lie by dataset; a row an outcome.
+    """Whether the projections of the training music lie by dataset.
 
     most: segments of each training dataset that are looked at, drawn at random if there are more.
     Returns target, method, same_dataset and other_dataset (mean cosine of two segments of one
@@ -263,21 +226,16 @@ def dataset_split_table(
     rows = []
     for outcome in outcomes:
         generator, means, same = np.random.default_rng(seed), [], []
-        for part in _others(data, outcome.target):
+        for part in others(data, outcome.target):
             projected = functional.normalize(project_part(outcome, part), dim=1).numpy()
             drawn = projected[generator.permutation(len(projected))[:most]]  # (n, d)
             n, total = len(drawn), drawn.sum(0)
             means.append(total / n)
             same.append((total @ total - n) / max(n * (n - 1), 1))  # all pairs but with oneself
         pairs = [float(a @ b) for i, a in enumerate(means) for b in means[:i]]
-        rows.append(
-            {
-                "target": outcome.target,
-                "method": outcome.method.name,
-                "same_dataset": float(np.mean(same)),
-                "other_dataset": float(np.mean(pairs)) if pairs else np.nan,
-            }
-        )
+        row = {"target": outcome.target, "method": outcome.method.name}
+        row |= {"same_dataset": float(np.mean(same))}
+        rows.append(row | {"other_dataset": float(np.mean(pairs)) if pairs else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(apart=table["same_dataset"] - table["other_dataset"])
 
@@ -295,11 +253,10 @@ def ablation_path_outcomes(
     """From the paper's alignment to a ridge, one change a step; `evaluation.tables.compare_all`
     tests each.
 
-    training: names of the datasets that are trained on, as in `paper_methods`.
+    training, settings, changes: as in `paper_methods`.
     style: the expanded text of all steps but the first.
     weight, variant: λ and form of the alignment loss of the first two steps.
     file: of published label vectors, in place of the expanded texts.
-    settings, changes: of the networks, as in `paper_methods`.
     Returns methods whose names say what has changed from the one before. From "every track counts
     the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
     stop early, so it trains on the tracks that a network validates on, too.
@@ -314,26 +271,23 @@ def ablation_path_outcomes(
     centred = replace(tracks, name="labels centred", space=replace(tracks.space, centre=True))
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
-    contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
+    settings = replace(directed.training, loss="contrastive", temperature=0.3)
     ridge = with_label_vectors(default_ridge(style, model), file)
     plain = replace(ridge, label_penalty=None)
-    calibrated = (
-        replace(method, calibrated=True)
-        for method in (
-            tracks,
-            centred,
-            directed,
-            replace(directed, name="contrastive loss", training=contrastive),
-            replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
-            replace(plain, name="length of the projection kept"),
-            replace(ridge, name="penalty on the labels' side"),
-        )
-    )
+    calibrated = [
+        tracks,
+        centred,
+        directed,
+        replace(directed, name="contrastive loss", training=settings),
+        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
+        replace(plain, name="length of the projection kept"),
+        replace(ridge, name="penalty on the labels' side"),
+    ]
     return [
         replace(alignment, name=f"{alignment.name}, bare names"),
         replace(aligned, name="expanded texts"),
         baseline,
-        *calibrated,
+        *(replace(method, calibrated=True) for method in calibrated),
     ]
 
 
@@ -349,25 +303,26 @@ def path_table(
     """
     targets = list(dict.fromkeys(outcome.target for outcome in outcomes))
     order = sorted(outcomes, key=lambda outcome: targets.index(outcome.target))  # stable
-    scored = results_table(order, data, resamples)
-    scored = scored[scored["metric"] == "song_roc_auc"].rename(columns={"method": "step"})
     pairs = [(a, b) for b, a in pairwise(order) if a.target == b.target]
-    compared = compare_all(*zip(*pairs, strict=True), data, resamples)
-    compared = compared[compared["metric"] == "song_roc_auc"]
-    compared = compared.rename(
-        columns={"method": "step", "low": "difference_low", "high": "difference_high"}
+    scored = results_table(order, data, resamples)
+    compared = compare_all(*zip(*pairs, strict=True), data, resamples).rename(
+        columns={"low": "difference_low", "high": "difference_high"}
     )
-    kept = ["difference", "difference_low", "difference_high", "p", "p_holm"]
-    table = scored.merge(compared[["target", "step", *kept]], "left", ["target", "step"])
+    keys = ["target", "method", "metric"]
+    changes = ["difference", "difference_low", "difference_high", "p", "p_holm"]
     columns = ["target", "step", "value", "low", "high", "seeds", "seed_sd", "tracks", "labels"]
-    texts = [
-        f"{row.value:.3f}"
-        if pd.isna(row.difference)
-        else f"{row.value:.3f} ({row.difference:+.3f} [{row.difference_low:+.3f}, "
-        f"{row.difference_high:+.3f}]{', p < .05' if row.p_holm < 0.05 else ''})"
-        for row in table.itertuples()
-    ]
-    return table[[*columns, *kept]].assign(text=texts)
+    table = scored.merge(compared[[*keys, *changes]], "left", keys)
+    table = table[table["metric"] == "song_roc_auc"].rename(columns={"method": "step"})
+    table = table[[*columns, *changes]].reset_index(drop=True)
+    return table.assign(text=[_step_text(row) for row in table.itertuples()])
+
+
+def _step_text(row: object) -> str:
+    """The value of a step and, but for the first, what it changed: "0.612 (+0.020 [0.001, …])"."""
+    if pd.isna(row.difference):
+        return f"{row.value:.3f}"
+    change = with_interval(row.difference, row.difference_low, row.difference_high, "+")
+    return f"{row.value:.3f} ({change}{', p < .05' if row.p_holm < 0.05 else ''})"
 
 
 PERFECT_EARS = "perfect ears: the hidden point instead of the sound"
@@ -379,41 +334,31 @@ def limits_table(
 ) -> pd.DataFrame:
     """Where the way to the oracle is lost: in the ears or in the words. Built-in corpus only.
 
-    Zero-shot prediction has two halves: from the sound to a feeling, from the feeling to words. In
-    the built-in corpus the feeling is known: the hidden point (valence, arousal, tension). PERFECT_
-    EARS gives it to the ridge as its features, so what is still missing is the language
-    model's. PERFECT_WORDS reads the point from the sound by a ridge trained on the other datasets,
-    and goes from there to labels as the corpus does, so what is missing is the audio's.
+    The hidden point (valence, arousal, tension) is known. PERFECT_EARS gives it to the ridge as its
+    features, so what is still missing is the language model's. PERFECT_WORDS reads the point from
+    the sound by a ridge trained on the other datasets, and goes from there to labels as the corpus
+    does, so what is missing is the audio's.
 
     chosen: for each target its ridge.
     Returns a row a target and what: value, low, high, chance of the song ROC-AUC, tracks, labels,
     and closed, the share of the way from .5 to the oracle.
     """
+    columns = ["value", "low", "high", "chance", "tracks", "labels"]
     rows = []
     for target, method in chosen.items():
-        part = data[target]
-        training = _others(data, target)
-        model, _ = fit(method, training)
+        part, training = data[target], others(data, target)
         seeing = replace(method, penalty=0.01)  # of three true numbers nothing is to be smoothed
         pointed = [_with_points(other) for other in training]
+        ears, _ = fit(seeing, pointed)
         scores = {
-            "the ridge": model_scores(model, part, method),
-            PERFECT_EARS: model_scores(fit(seeing, pointed)[0], _with_points(part), seeing),
+            "the ridge": model_scores(fit(method, training)[0], part, method),
+            PERFECT_EARS: model_scores(ears, _with_points(part), seeing),
             PERFECT_WORDS: _scores_by_rule(method, training, part),
             "oracle": demo.oracle_scores(part.dataset),
         }
         for what, each in scores.items():
-            table = metrics.evaluate(
-                each,
-                part.dataset.targets(),
-                k_of(part.dataset),
-                resamples=resamples,
-                groups=part.dataset.tracks["group"],
-            )
-            found = table.loc[
-                "song_roc_auc", ["value", "low", "high", "chance", "tracks", "labels"]
-            ]
-            rows.append({"target": target, "what": what, **found})
+            table = evaluate(each, **task_of(part), resamples=resamples)
+            rows.append({"target": target, "what": what, **table.loc["song_roc_auc", columns]})
     table = pd.DataFrame(rows)
     best = table[table["what"] == "oracle"].set_index("target")["value"]
     return table.assign(closed=(table["value"] - 0.5) / (table["target"].map(best) - 0.5))
@@ -447,162 +392,6 @@ def _scores_by_rule(method: Method, training: Sequence[Labelled], part: Labelled
     projector = fit_ridge(values, aim - middle, method.penalty, weight, blocks)
     heard = torch.from_numpy(np.array(part.features.values, dtype=np.float32))
     read = (projector((heard - mean) / std) + middle).numpy()  # (segments, 3)
-    index = part.features.track_index(part.dataset)
-    of_tracks = metrics.track_scores(read, index, len(part.dataset))  # (tracks, 3)
-    named = dict(zip(demo.DIMENSIONS, of_tracks.T, strict=True))
+    named = dict(zip(demo.DIMENSIONS, song_scores(read, part).T, strict=True))
     tracks = part.dataset.tracks.assign(**named)
     return demo.oracle_scores(replace(part.dataset, tracks=tracks))
-
-
-def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
-    """Track by track: what was predicted, what listeners said, and how well the two agree.
-
-    Returns a table indexed by track, best first: agreement (how often a label that the track has
-    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
-    label or all of them are left out.
-    """
-    index = part.features.track_index(part.dataset)
-    scores = metrics.track_scores(
-        np.mean(outcome.scores, axis=0), index, len(part.dataset)
-    )  # (tracks, labels)
-    targets = part.dataset.targets()
-    names = np.array(part.dataset.labels)
-    table = pd.DataFrame(
-        {
-            "agreement": metrics.roc_auc(scores.T, targets.T),
-            "predicted": [", ".join(names[np.argsort(-row)[:k]]) for row in scores],
-            "labels": [", ".join(names[row]) for row in targets],
-        },
-        index=part.dataset.tracks.index,
-    )
-    return table.dropna().sort_values("agreement", ascending=False)
-
-
-def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
-    """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
-
-    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
-    are left out.
-    column: of the dataset's table of tracks.
-    Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
-    """
-    groups = part.dataset.tracks[column].to_numpy()
-    index = part.features.track_index(part.dataset)
-    rows = []
-    targets = part.dataset.targets()
-    for outcome in outcomes:
-        songs = [metrics.track_scores(s, index, len(part.dataset)) for s in outcome.scores]
-        for group in dict.fromkeys(groups):
-            inside = groups == group
-            values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
-            rows.append(
-                {
-                    column: group,
-                    "method": outcome.method.name,
-                    "tracks": int(inside.sum()),
-                    "labels": int(np.isfinite(values[0]).sum()),
-                    "roc_auc": float(np.nanmean(values)),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def co_occurrence(targets: np.ndarray, measure: str = "correlation") -> np.ndarray:
-    """How often labels are given together, beyond how often each is given.
-
-    targets: (items, labels), boolean (a track has a label, or a listener chose it) or numbers from
-        0 to 1 (the share of a track's listeners who chose the label).
-    measure: "correlation" of the two columns (for booleans, phi), or "lift", P(both) /
-        (P(one) · P(other)) − 1.
-    Returns (labels, labels) float64; NaN where a label is the same for all items (lift: is never
-    given).
-    Raises ValueError for other shapes or values, and an unknown measure.
-    """
-    targets = np.asarray(targets)
-    matrix = targets.astype(np.float64)
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(f"targets are a matrix (items, labels), not of shape {matrix.shape}")
-    if not ((matrix >= 0) & (matrix <= 1)).all():
-        raise ValueError("targets are booleans or shares from 0 to 1; found others")
-    share = matrix.mean(axis=0)  # (labels,)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if measure == "lift":
-            return matrix.T @ matrix / len(matrix) / np.outer(share, share) - 1
-        if measure == "correlation":
-            spread = np.where(np.ptp(matrix, axis=0) > 0, matrix.std(axis=0), np.nan)  # (labels,)
-            covariance = (matrix - share).T @ (matrix - share) / len(matrix)  # (labels, labels)
-            return covariance / np.outer(spread, spread)
-    raise ValueError(f"no measure {measure!r}; there are correlation, lift")
-
-
-def affect_correlation(
-    vectors: np.ndarray, targets: np.ndarray, measure: str = "correlation"
-) -> float:
-    """Do labels that are given together lie together? Spearman's rank correlation over all pairs.
-
-    Compares the cosine of two labels' vectors with their co-occurrence in real annotations. Few
-    labels make few pairs: nine labels make 36, so differences of .1 say little.
-
-    vectors: (labels, d), any length but zero.
-    targets: (items, labels), the same labels in the same order, as in `co_occurrence`.
-    measure: as in `co_occurrence`.
-    Returns −1 to 1. Labels that are the same for all items are left out with a warning.
-    Raises ValueError if fewer than three labels remain, a vector is zero, or all pairs of labels
-    are equally near or equally often together.
-    """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    targets = np.asarray(targets)
-    together = co_occurrence(targets, measure)  # (labels, labels)
-    if len(vectors) != len(together):
-        raise ValueError(f"{len(vectors)} label vectors, but targets for {len(together)} labels")
-    kept = np.flatnonzero((targets != targets[0]).any(axis=0))
-    if len(kept) < len(together):
-        left_out = sorted(set(range(len(together))) - set(kept.tolist()))
-        warnings.warn(
-            f"{len(left_out)} of {len(together)} labels are the same for all items and left out of "
-            f"the affect correlation: columns {left_out}",
-            stacklevel=2,
-        )
-    if len(kept) < 3:
-        raise ValueError(f"{len(kept)} labels that tell items apart; a correlation needs 3")
-    unit = unit_rows(vectors[kept], [f"column {i}" for i in kept])
-    pairs = np.triu_indices(len(kept), k=1)
-    # Rounded, so that pairs that are alike but for rounding errors share a rank.
-    near = (unit @ unit.T)[pairs].round(9)  # (pairs,)
-    often = together[np.ix_(kept, kept)][pairs].round(9)  # (pairs,)
-    if np.ptp(near) == 0 or np.ptp(often) == 0:
-        raise ValueError("all pairs of labels are alike; there is nothing to correlate")
-    return float(stats.spearmanr(near, often).statistic)
-
-
-def co_occurrence_map(
-    vectors: Sequence[np.ndarray],
-    targets: Sequence[np.ndarray],
-    components: int = 4,
-    penalty: float = 1.0,
-) -> np.ndarray:
-    """A linear map of text vectors, learned from which labels are given together in training data.
-
-    For each dataset the matrix M with the least ‖V M Vᵀ − C‖² + penalty·(…) is found by ridge
-    regression on both sides, where C is `co_occurrence`; the leading eigenvectors of their mean are
-    the directions of the words that listeners keep together.
-
-    vectors: for each training dataset its label vectors, (labels, d).
-    targets: for each its (tracks, labels) bool.
-    components: of the map, at most d.
-    penalty: in units of the vectors' mean square length.
-    Returns (d, components): label vectors times it are the labels' new coordinates.
-    """
-    matrices = []
-    for rows, items in zip(vectors, targets, strict=True):
-        kept = (items != items[0]).any(axis=0)  # a label that all or no tracks have says nothing
-        rows = np.asarray(rows, dtype=np.float64)[kept]
-        together = co_occurrence(items[:, kept])  # (labels, labels)
-        kernel = rows @ rows.T
-        smooth = np.linalg.inv(
-            kernel + penalty * np.trace(kernel) / len(kernel) * np.eye(len(rows))
-        )
-        matrices.append(rows.T @ smooth @ together @ smooth @ rows)  # (d, d)
-    values, directions = np.linalg.eigh(np.mean(matrices, axis=0))
-    order = np.argsort(-values)[:components]
-    return directions[:, order] * np.sqrt(np.maximum(values[order], 0))

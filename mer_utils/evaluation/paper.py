@@ -114,11 +114,9 @@ def _changed(method: Method, names: Sequence[str]) -> dict[str, tuple[str, str]]
     text = replace(method.space, centre=False, directions=None)  # what it may be, told above
     changed["label space"] = (text, method.space)
     changed["width"] = (768, method.projector_settings.get("width", 768))
-    training = vars(recipe.training).items()
-    row = ("alignment_weight", "alignment_variant")
-    changed |= {
-        f"training: {k}": (v, getattr(method.training, k)) for k, v in training if k not in row
-    }
+    for field, value in vars(recipe.training).items():
+        if field not in ("alignment_weight", "alignment_variant"):  # a row's own
+            changed[f"training: {field}"] = (value, getattr(method.training, field))
     if 75 <= method.training.epochs <= 100:
         del changed["training: epochs"]
     return {k: (str(then), str(now)) for k, (then, now) in changed.items() if then != now}
@@ -147,17 +145,16 @@ def on_test_part(
     Returns outcomes and datasets for `evaluation.tables.results_table`. A label without positives
     there is left out of the means, and named, as always.
     """
-    masks = {name: scored_segments(data[name]) for name in {o.target for o in outcomes}}
-    parts = {name: _segments_of(data[name], mask) for name, mask in masks.items()}
-    cut = [
-        replace(
-            outcome,
-            scores=[scores[masks[outcome.target]] for scores in outcome.scores],
-            shuffled=[scores[masks[outcome.target]] for scores in outcome.shuffled],
-        )
-        for outcome in outcomes
-    ]
-    return cut, {name: parts.get(name, part) for name, part in data.items()}
+    parts, cut = dict(data), []
+    for outcome in outcomes:
+        mask = scored_segments(data[outcome.target])
+        parts[outcome.target] = _segments_of(data[outcome.target], mask)
+        kept = {
+            field: [scores[mask] for scores in getattr(outcome, field)]
+            for field in ("scores", "shuffled")
+        }
+        cut.append(replace(outcome, **kept))
+    return cut, parts
 
 
 def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:

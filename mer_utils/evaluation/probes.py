@@ -1,17 +1,15 @@
 """Probes: what a layer of an encoder knows, told by how well a linear model reads it off.
 
 A probe is a small supervised model on frozen features (Alain & Bengio 2017, "Understanding
-intermediate layers using linear classifier probes", arXiv 1610.01644). `layer_probe` reads numbers,
-such as the built-in corpus' hidden valence and arousal, by ridge regression; `label_probe` reads a
-dataset's labels by logistic regression. `compare_poolings` asks what is lost when a segment is
-summed up in another way, such as by its first frame alone. A probe learns from the labels that it
-is scored on, by cross-validation: it explains features and is never a zero-shot result.
+intermediate layers using linear classifier probes", arXiv 1610.01644). `probe_layers` reads
+numbers, such as the built-in corpus' hidden valence and arousal, by ridge regression; `label_probe`
+reads a dataset's labels by logistic regression. A probe learns from the labels that it is scored
+on, by cross-validation: it explains features and is never a zero-shot result.
 
 Conventions:
 - Features are {layer: (tracks, dim)}, a row a track; all layers have the same tracks.
-- Groups (artists) are never split between training and test. R² intervals are 95 % bootstrap
-  intervals that draw whole groups with replacement, because the errors of one artist's tracks are
-  alike; without groups every track is its own.
+- Groups (artists) are never split between training and test. R² intervals are the 2.5 and 97.5 % of
+  draws of whole groups with replacement, because the errors of one artist's tracks are alike.
 - R² is 1 − Σ (y − prediction)² / Σ (y − mean of the training tracks)², sums over all tracks, each
   predicted by a model that did not see it. So 0 is exactly what knowing nothing gets, negative is
   worse than nothing, 1 is perfect.
@@ -20,19 +18,21 @@ Conventions:
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mer_utils import metrics
 from mer_utils.data.types import Dataset, Features, pool_tracks
+from mer_utils.evaluation.chance import supervised_reference
+from mer_utils.evaluation.resampling import draw_weights, group_numbers, percentiles
+from mer_utils.evaluation.scoring import evaluate
 from mer_utils.progress import progress_bar
 from mer_utils.sound import audio, cues, musicnn
 from mer_utils.sound.encoders import Encoder
@@ -46,11 +46,30 @@ CLIP = 5.0
 POOLINGS = ("mean", "first frame", "middle frame")
 """What `pool_frames` makes of a segment's frames; the paper's code keeps the first."""
 
-_INTERVAL = (2.5, 97.5)  # per cent
+Layers = Mapping[Hashable, np.ndarray]
+
+
+# --- Numbers --------------------------------------------------------------------------------------
 
 
 def probe_layers(
-    layers: Mapping[Hashable, np.ndarray],
+    layers: Layers,
+    points: pd.DataFrame,
+    groups: Sequence[Hashable] | None = None,
+    **settings: object,
+) -> pd.DataFrame:
+    """How much of some numbers a linear model reads off each layer, for tracks it has not seen.
+
+    layers: {layer: (tracks, dim)}, finite. Other arguments as for `compare_poolings`.
+    Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
+    of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim.
+    """
+    table = compare_poolings({"": layers}, points, groups, **settings)
+    return table.drop(columns=["pooling", "difference", "difference_low", "difference_high"])
+
+
+def compare_poolings(
+    poolings: Mapping[str, Layers],
     points: pd.DataFrame,
     groups: Sequence[Hashable] | None = None,
     *,
@@ -61,13 +80,13 @@ def probe_layers(
     shuffles: int = 100,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much of some numbers a linear model reads off each layer, for tracks it has not seen.
+    """What a probe loses by summing up segments in another way; the first pooling is the reference.
 
     Standardised features (beyond ±`CLIP` deviations clipped) and ridge regression. The penalty is
     chosen inside the training part, by the error on training tracks left out one at a time
     (leaving out groups instead changes R² by no more than .011 on the built-in corpus).
 
-    layers: {layer: (tracks, dim)}, finite.
+    poolings: {pooling: {layer: (tracks, dim)}}, the same layers in each.
     points: (tracks, targets) the numbers to read, such as columns valence and arousal.
     groups: (tracks,) what folds must not split, such as the artist; None: each track for itself.
     held_out: (tracks,) such as the dataset of each track: then every value is one fold, predicted
@@ -76,66 +95,122 @@ def probe_layers(
     folds: 2 to the number of groups.
     resamples: draws of groups for the interval; shuffles: for the chance band.
     seed: decides folds, draws and shuffles; the same for every layer, so layers can be compared.
-    Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
-    of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim.
+    Returns the columns of `probe_layers` and: pooling; difference (R² minus that of the reference)
+    with difference_low and difference_high, its 95 % interval from the same draws for both
+    (paired).
     Raises ValueError that names the layer or column that does not fit.
     """
-    task = _task(points, groups, held_out, folds, resamples, shuffles, seed)
+    values = points.to_numpy(dtype=np.float64)  # (tracks, targets)
+    tracks, targets = values.shape
+    constant = [c for c in points if points[c].isna().any() or points[c].nunique() < 2]
+    if constant or not values.size:
+        raise ValueError(
+            f"points of {tracks} tracks: the columns {constant or list(points)} do not vary, "
+            "or lack values; there is nothing to read"
+        )
+    group = group_numbers(groups, tracks)
+    parts = _folds(group, held_out, folds, seed)
+    weights = np.hstack(list(draw_weights(group, resamples, seed))).T  # (resamples, tracks)
+    in_order = np.tile(np.arange(tracks)[:, None], shuffles)  # (tracks, shuffles)
+    order = np.random.default_rng((seed, 1)).permuted(in_order, axis=0)
+    # All are columns of one problem: they share the decomposition of the features, not the penalty.
+    columns = np.hstack([values, values[order].reshape(tracks, -1)])  # of points and shuffles
+    first = next(iter(poolings.values()))
     rows = []
-    for layer, features in progress_bar(layers.items(), desc="probe", unit="layer", leave=False):
-        features = _checked_layer(layer, features, len(points))
-        rows += _rows(task, _fit(task, features, penalties), {"layer": layer}, features.shape[1])
-    return pd.DataFrame(rows)
-
-
-def compare_poolings(
-    poolings: Mapping[str, Mapping[Hashable, np.ndarray]],
-    points: pd.DataFrame,
-    groups: Sequence[Hashable] | None = None,
-    *,
-    folds: int = 5,
-    penalties: Sequence[float] = PENALTIES,
-    resamples: int = 1000,
-    shuffles: int = 100,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """What a probe loses by summing up segments in another way; the first pooling is the reference.
-
-    poolings: {pooling: {layer: (tracks, dim)}}, the same layers in each.
-    Other arguments as for `layer_probe`.
-    Returns its columns and: pooling; difference (R² minus that of the reference) with
-    difference_low and difference_high, its 95 % interval from the same draws for both (paired).
-    Raises ValueError if the poolings have different layers.
-    """
-    first, *others = poolings
-    for other in others:
-        if list(poolings[other]) != list(poolings[first]):
-            raise ValueError(
-                f"pooling {other!r} has the layers {list(poolings[other])}, {first!r} has "
-                f"{list(poolings[first])}; give both the same, in one order"
-            )
-    task = _task(points, groups, None, folds, resamples, shuffles, seed)
-    rows = []
-    for layer in progress_bar(poolings[first], desc="probe", unit="layer", leave=False):
+    for layer in progress_bar(first, desc="probe", unit="layer", leave=False):
         reference = None
         for pooling, layers in poolings.items():
-            features = _checked_layer(layer, layers[layer], len(points))
-            fit = _fit(task, features, penalties)
-            reference = reference or fit
-            names = {"pooling": pooling, "layer": layer}
-            low, high = _percentiles(fit.draws - reference.draws)  # (targets,) each
-            differences = zip(fit.values - reference.values, low, high, strict=True)
-            rows += [
-                row | dict(zip(_DIFFERENCE, difference, strict=True))
-                for row, difference in zip(
-                    _rows(task, fit, names, features.shape[1]), differences, strict=True
-                )
-            ]
-    return pd.DataFrame(rows)
+            features = _checked_layer(layer, layers[layer], tracks)
+            predicted, baseline = _out_of_fold(features, columns, parts, penalties)
+            own = [a[:, :targets] for a in (predicted, baseline, columns)]
+            dealt = [a[:, targets:] for a in (predicted, baseline, columns)]
+            found, draws = r_squared(*own), r_squared(*own, weights)  # (targets,), (draws, targets)
+            chance = r_squared(*dealt).reshape(shuffles, targets)
+            reference = reference or (found, draws)
+            read = {
+                "value": found,
+                **dict(zip(("low", "high"), percentiles(draws), strict=True)),
+                "chance": [column.mean() for column in chance.T],
+                **dict(zip(("chance_low", "chance_high"), percentiles(chance), strict=True)),
+            }
+            size = {"tracks": tracks, "groups": int(group.max()) + 1, "dim": features.shape[1]}
+            low, high = percentiles(draws - reference[1])
+            change = {"difference": found - reference[0]}
+            change |= {"difference_low": low, "difference_high": high}
+            names = {"pooling": pooling, "layer": layer, "target": points.columns, "metric": "r2"}
+            rows.append(pd.DataFrame(names | read | size | change))
+    return pd.concat(rows, ignore_index=True)
+
+
+def r_squared(
+    predicted: np.ndarray,
+    baseline: np.ndarray,
+    points: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """R² of predictions: the share of the baseline's squared error that they do away with.
+
+    predicted, baseline, points: (tracks, targets); baseline is what knowing nothing predicts.
+    weights: (draws, tracks) how often each track counts; None: once.
+    Returns (targets,), or (draws, targets) with weights.
+    """
+    error, nothing = (points - predicted) ** 2, (points - baseline) ** 2  # (tracks, targets)
+    if weights is None:
+        return 1 - error.sum(0) / nothing.sum(0)
+    return 1 - (weights @ error) / (weights @ nothing)  # (draws, tracks) @ (tracks, targets)
+
+
+def _folds(
+    group: np.ndarray, held_out: Sequence[Hashable] | None, folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training rows and test rows of each fold."""
+    if held_out is None:
+        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(group, groups=group))
+    part = group_numbers(held_out, len(group))
+    astride = [g for g in np.unique(group) if len(np.unique(part[group == g])) > 1]
+    if astride:
+        raise ValueError(
+            f"held_out: {len(astride)} groups have more than one of its values; expected each "
+            "group inside one"
+        )
+    return list(LeaveOneGroupOut().split(group, groups=part))
+
+
+def _out_of_fold(
+    features: np.ndarray,
+    columns: np.ndarray,
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    penalties: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of the columns, and their training means, for the test rows of each fold."""
+    # A unit that hardly ever fires in the training part has next to no deviation there; where it
+    # does fire it would outshout all others by hundreds of deviations.
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
+    model = make_pipeline(StandardScaler(), clip, RidgeCV(penalties, alpha_per_target=True))
+    predicted, baseline = np.empty_like(columns), np.empty_like(columns)
+    with threadpool_limits(limits=1):  # small problems: threads would wait for one another
+        for train, test in parts:
+            predicted[test] = model.fit(features[train], columns[train]).predict(features[test])
+            baseline[test] = columns[train].mean(0)
+    return predicted, baseline
+
+
+def _checked_layer(layer: Hashable, features: np.ndarray, tracks: int) -> np.ndarray:
+    """One layer's features as float64 (tracks, dim)."""
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) != tracks or not np.isfinite(features).all():
+        raise ValueError(
+            f"layer {layer!r}: features have the shape {features.shape}, expected ({tracks} "
+            "tracks, dim) of finite numbers"
+        )
+    return features
+
+
+# --- Labels ---------------------------------------------------------------------------------------
 
 
 def label_probe(
-    layers: Mapping[Hashable, np.ndarray],
+    layers: Layers,
     dataset: Dataset,
     *,
     folds: int = 5,
@@ -155,37 +230,29 @@ def label_probe(
     (in the mean), labels_left_out (names of those that could not be learned or scored).
     Raises ValueError for features that do not fit the dataset.
     """
-    groups = dataset.tracks["group"].tolist()
+    groups = dataset.tracks["group"]
+    task = {"targets": dataset.targets(), "groups": groups, "label_names": dataset.labels}
     rows = []
     for layer, features in layers.items():
         features = _checked_layer(layer, features, len(dataset))
         with warnings.catch_warnings():
             # Labels too rare to be learned: the table names them.
             warnings.filterwarnings("ignore", ".* get no scores", UserWarning)
-            scores = metrics.supervised_reference(
-                features, dataset.targets(), groups, folds, seed, label_names=dataset.labels
-            )  # (tracks, labels)
-        table = metrics.evaluate(
-            scores,
-            dataset.targets(),
-            k=1,  # of the macro-F1, which is not used here
-            resamples=resamples,
-            seed=seed,
-            label_names=dataset.labels,
-            unscored="leave_out",
-            groups=groups,
-        )
+            scores = supervised_reference(features, **task, folds=folds, seed=seed)
+        draws = {"resamples": resamples, "seed": seed}
+        # k is that of the macro-F1, which is not used here
+        table = evaluate(scores, **task, k=1, unscored="leave_out", **draws)
         found = table.loc["song_roc_auc"].drop(["k", "seeds", "seed_sd"]).to_dict()
         names = {"layer": layer, "target": dataset.name, "metric": "roc_auc"}
-        rows.append(names | found | {"groups": len(set(groups)), "dim": features.shape[1]})
+        rows.append(names | found | {"groups": groups.nunique(), "dim": features.shape[1]})
     return pd.DataFrame(rows)
 
 
-# --- Several datasets ----
+# --- Several datasets -----------------------------------------------------------------------------
 
 
 def probe_datasets(
-    layers: Mapping[str, Mapping[Hashable, np.ndarray]],
+    layers: Mapping[str, Layers],
     datasets: Mapping[str, Dataset],
     points: Sequence[str] = (),
     held_out: bool = False,
@@ -195,10 +262,10 @@ def probe_datasets(
     """Probe the layers of several datasets for numbers, if their tracks have them, or for labels.
 
     layers: {dataset: {layer: (tracks, dim)}}, rows as in the dataset's tracks.
-    points: columns of the tables of tracks, read from all datasets together by `layer_probe`; none:
-        each dataset's labels by `label_probe`.
+    points: columns of the tables of tracks, read from all datasets together by `probe_layers`;
+        none: each dataset's labels by `label_probe`.
     held_out: only with points: predict each dataset from the others.
-    Returns the table of `layer_probe` or of `label_probe`.
+    Returns the table of `probe_layers` or of `label_probe`.
     Raises ValueError if a dataset lacks a column.
     """
     settings = {"resamples": resamples, "seed": seed}
@@ -206,18 +273,13 @@ def probe_datasets(
         probed = [label_probe(layers[name], d, **settings) for name, d in datasets.items()]
         return pd.concat(probed, ignore_index=True)
     tracks = _joined_tracks(datasets, points)
-    elsewhere = tracks["dataset"] if held_out else None
-    return probe_layers(
-        _joined_layers(layers, datasets),
-        tracks[list(points)],
-        tracks["group"],
-        held_out=elsewhere,
-        **settings,
-    )
+    settings["held_out"] = tracks["dataset"] if held_out else None
+    own = tracks[list(points)]
+    return probe_layers(_joined_layers(layers, datasets), own, tracks["group"], **settings)
 
 
 def probe_poolings(
-    poolings: Mapping[str, Mapping[str, Mapping[Hashable, np.ndarray]]],
+    poolings: Mapping[str, Mapping[str, Layers]],
     datasets: Mapping[str, Dataset],
     points: Sequence[str] = (),
     resamples: int = 1000,
@@ -258,15 +320,10 @@ def _joined_tracks(datasets: Mapping[str, Dataset], points: Sequence[str]) -> pd
     return pd.concat(parts)
 
 
-def _joined_layers(
-    layers: Mapping[str, Mapping[Hashable, np.ndarray]], datasets: Mapping[str, Dataset]
-) -> dict[Hashable, np.ndarray]:
+def _joined_layers(layers: Mapping[str, Layers], datasets: Mapping[str, Dataset]) -> Layers:
     """{layer: (all tracks, dim)}, datasets in their order."""
-    first = next(iter(datasets))
-    return {
-        layer: np.concatenate([layers[name][layer] for name in datasets])  # (all tracks, dim)
-        for layer in layers[first]
-    }
+    first = layers[next(iter(datasets))]
+    return {layer: np.concatenate([layers[name][layer] for name in datasets]) for layer in first}
 
 
 # --- Features to probe ----------------------------------------------------------------------------
@@ -370,177 +427,3 @@ def _paths(dataset: Dataset) -> list[str]:
             f"{without[0]}; put the files in place or leave these tracks out"
         )
     return dataset.tracks["audio"].tolist()
-
-
-# --- R² -------------------------------------------------------------------------------------------
-
-
-def r_squared(
-    predicted: np.ndarray,
-    baseline: np.ndarray,
-    points: np.ndarray,
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
-    """R² of predictions: the share of the baseline's squared error that they do away with.
-
-    predicted, baseline, points: (tracks, targets); baseline is what knowing nothing predicts.
-    weights: (draws, tracks) how often each track counts; None: once.
-    Returns (targets,), or (draws, targets) with weights.
-    """
-    error, nothing = (points - predicted) ** 2, (points - baseline) ** 2  # (tracks, targets)
-    if weights is None:
-        return 1 - error.sum(0) / nothing.sum(0)
-    return 1 - (weights @ error) / (weights @ nothing)  # (draws, tracks) @ (tracks, targets)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What is read, and how it is tested: the same for all layers."""
-
-    points: np.ndarray  # (tracks, targets)
-    dealt: np.ndarray  # (tracks, shuffles, targets) the points dealt out anew
-    targets: tuple[str, ...]
-    parts: list[tuple[np.ndarray, np.ndarray]]  # training rows and test rows of each fold
-    weights: np.ndarray  # (resamples, tracks) how often each track is drawn
-    groups: int
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """R² of a layer: of the points (targets,), in draws of groups, and for points dealt anew."""
-
-    values: np.ndarray
-    draws: np.ndarray  # (resamples, targets)
-    chance: np.ndarray  # (shuffles, targets)
-
-
-_DIFFERENCE = ("difference", "difference_low", "difference_high")
-
-
-def _task(
-    points: pd.DataFrame,
-    groups: Sequence[Hashable] | None,
-    held_out: Sequence[Hashable] | None,
-    folds: int,
-    resamples: int,
-    shuffles: int,
-    seed: int,
-) -> _Task:
-    """Check what is to be read, and draw all that is random."""
-    values = points.to_numpy(dtype=np.float64)  # (tracks, targets)
-    constant = [c for c in points if points[c].isna().any() or points[c].nunique() < 2]
-    if constant or not values.size:
-        raise ValueError(
-            f"points of {len(points)} tracks: the columns {constant or list(points)} do not vary, "
-            "or lack values; there is nothing to read"
-        )
-    number = _numbered("groups", range(len(points)) if groups is None else groups, len(points))
-    count = number.max() + 1
-    drawn = metrics.resampling_counts(count, resamples, seed)  # (resamples, groups)
-    random = np.random.default_rng((seed, 1))
-    in_order = np.tile(np.arange(len(points))[:, None], shuffles)  # (tracks, shuffles)
-    return _Task(
-        points=values,
-        dealt=values[random.permuted(in_order, axis=0)],  # (tracks, shuffles, targets)
-        targets=tuple(map(str, points.columns)),
-        parts=_parts(number, held_out, folds, seed),
-        weights=drawn[:, number].astype(np.float64),  # (resamples, groups) -> (resamples, tracks)
-        groups=int(count),
-    )
-
-
-def _parts(
-    group: np.ndarray, held_out: Sequence[Hashable] | None, folds: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training rows and test rows of each fold."""
-    if held_out is None:
-        count = len(np.unique(group))
-        if not 2 <= folds <= count:
-            raise ValueError(f"folds={folds}, expected 2 to the number of groups, {count}")
-        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(group, groups=group))
-    part = _numbered("held_out", held_out, len(group))
-    astride = [g for g in np.unique(group) if len(np.unique(part[group == g])) > 1]
-    if part.max() == 0 or astride:
-        raise ValueError(
-            f"held_out: {part.max() + 1} different values, {len(astride)} groups in more than one "
-            "of them; expected at least 2 values, and each group inside one"
-        )
-    return list(LeaveOneGroupOut().split(group, groups=part))
-
-
-def _numbered(what: str, names: Sequence[Hashable], tracks: int) -> np.ndarray:
-    """Names as whole numbers from 0: (tracks,)."""
-    if len(names) != tracks:
-        raise ValueError(f"{what}: {len(names)} values for {tracks} tracks; expected one a track")
-    return pd.factorize(pd.Series(list(names), dtype=object))[0]
-
-
-def _fit(task: _Task, features: np.ndarray, penalties: Sequence[float]) -> _Fit:
-    """Read the points, and those dealt anew, off one layer (tracks, dim)."""
-    tracks, targets = task.points.shape
-    # All are columns of one problem: they share the decomposition of the features, not the penalty.
-    columns = np.concatenate([task.points, task.dealt.reshape(tracks, -1)], axis=1)
-    predicted, baseline = np.empty_like(columns), np.empty_like(columns)
-    with threadpool_limits(limits=1):  # small problems: threads would wait for one another
-        for train, test in task.parts:
-            model = _model(penalties).fit(features[train], columns[train])
-            predicted[test] = model.predict(features[test])
-            baseline[test] = columns[train].mean(0)
-    own = (predicted[:, :targets], baseline[:, :targets], columns[:, :targets])
-    dealt = (predicted[:, targets:], baseline[:, targets:], columns[:, targets:])
-    return _Fit(
-        values=r_squared(*own),
-        draws=r_squared(*own, weights=task.weights),
-        chance=r_squared(*dealt).reshape(-1, targets),  # (shuffles · targets,) -> (shuffles, …)
-    )
-
-
-def _model(penalties: Sequence[float]) -> Pipeline:
-    """Standardised, clipped features and ridge regression with a penalty for each target."""
-    # A unit that hardly ever fires in the training part has next to no deviation there; where it
-    # does fire it would outshout all others by hundreds of deviations.
-    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
-    return make_pipeline(StandardScaler(), clip, RidgeCV(penalties, alpha_per_target=True))
-
-
-def _rows(task: _Task, fit: _Fit, names: Mapping[str, Hashable], dim: int) -> list[dict]:
-    """A row for each target."""
-    low, high = _percentiles(fit.draws)
-    chance_low, chance_high = _percentiles(fit.chance)
-    return [
-        {
-            **names,
-            "target": target,
-            "metric": "r2",
-            "value": fit.values[i],
-            "low": low[i],
-            "high": high[i],
-            "chance": fit.chance[:, i].mean() if len(fit.chance) else np.nan,
-            "chance_low": chance_low[i],
-            "chance_high": chance_high[i],
-            "tracks": len(task.points),
-            "groups": task.groups,
-            "dim": dim,
-        }
-        for i, target in enumerate(task.targets)
-    ]
-
-
-def _percentiles(draws: np.ndarray) -> np.ndarray:
-    """2.5 and 97.5 % over the draws (draws, targets): (2, targets); NaN without draws."""
-    if not len(draws):
-        return np.full((2, draws.shape[1]), np.nan)
-    return np.percentile(draws, _INTERVAL, axis=0)
-
-
-def _checked_layer(layer: Hashable, features: np.ndarray, tracks: int) -> np.ndarray:
-    """One layer's features as float64 (tracks, dim)."""
-    features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2 or len(features) != tracks or not features.shape[1]:
-        raise ValueError(
-            f"layer {layer!r}: features have the shape {features.shape}, expected ({tracks} "
-            "tracks, dim)"
-        )
-    if not np.isfinite(features).all():
-        raise ValueError(f"layer {layer!r}: features hold values that are not finite")
-    return features

@@ -1,8 +1,8 @@
 """The experiment: train on some datasets, predict a dataset whose labels were never seen.
 
-`select` picks among methods by leaving labels or datasets out *inside* the training side;
+`select_method` picks among methods by leaving labels or datasets out *inside* the training side;
 `run_study` runs targets × methods × seeds, keeps every model and score on disk and goes on where
-it was stopped (mer_utils.tables scores the outcomes).
+it was stopped (`evaluation.tables` scores the outcomes).
 
 What must not leak: a target's labels are used only to score; splits are by group. What looks at
 the target's unlabelled audio is `transductive`, and every table says so.
@@ -39,9 +39,11 @@ PASSES = (
     "projector.methods.fit",
     "projector.methods.target_scores",
     "projector.methods.Method",
+    "data.types.Labelled",
+    "data.types.Dataset",
+    "data.types.Features",
+    "labels.space.LabelSpace",
 )
-PASSES += ("data.types.Labelled",)
-PASSES += ("data.types.Dataset", "data.types.Features", "labels.space.LabelSpace")
 NETWORKS = (
     "projector.methods.train",
     "projector.methods.build_projector",
@@ -53,6 +55,7 @@ CLUSTERS = (
     "labels.clustering",
     "projector.methods.cluster_training_labels",
     "projector.methods.aim_at_clusters",
+    "projector.methods.cluster_names",
 )
 
 
@@ -86,7 +89,7 @@ def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, L
     ]
 
 
-def inner_score(method: Method, training: Sequence[Labelled], seed: int = 0) -> float:
+def inner_score(method: Method, training: Sequence[Labelled]) -> float:
     """How well a method predicts labels that it has not seen, inside the training side.
 
     Several training datasets: each is left out in turn and predicted from the others. One: its
@@ -95,43 +98,58 @@ def inner_score(method: Method, training: Sequence[Labelled], seed: int = 0) -> 
     Returns the mean macro ROC-AUC over what was left out.
     """
     if len(training) > 1:
-        pairs = [(tuple(p for p in training if p is not part), part) for part in training]
+        pairs = [([p for p in training if p is not part], part) for part in training]
     else:
         folds = 3 if len(training[0].dataset.labels) >= 9 else 2
-        pairs = [((a,), b) for a, b in label_folds(training[0], folds, seed)]
-    found = []
-    for inside, outside in pairs:
-        model, _ = fit(method, inside, seed, progress=False)
-        aucs = metrics.roc_auc(model_scores(model, outside, method), outside.dataset.targets())
-        found.append(np.nanmean(aucs))
-    return float(np.mean(found))
+        pairs = [([a], b) for a, b in label_folds(training[0], folds, seed=0)]
+    return float(np.mean([trained_roc_auc(method, *pair) for pair in pairs]))
 
 
 def select_method(
-    candidates: Sequence[Method],
-    training: Sequence[Labelled],
-    seed: int = 0,
-    progress: bool = True,
+    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
 ) -> tuple[Method, pd.DataFrame]:
     """The candidate that does best inside the training side; the target is not looked at.
 
     Returns it and a table with every candidate's inner score, best first.
     """
     bar = progress_bar(candidates, desc="selecting", show=progress, leave=False)
-    scores = [inner_score(method, training, seed) for method in bar]
+    scores = [inner_score(method, training) for method in bar]
     table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
     best = candidates[int(np.argmax(scores))]
     return best, table.sort_values("inner ROC-AUC", ascending=False, ignore_index=True)
 
 
-# --- Scoring and the study ------------------------------------------------------------------------
+# --- Scoring -------------------------------------------------------------------------------------
+
+
+def song_scores(scores: np.ndarray, part: Labelled) -> np.ndarray:
+    """Mean score of each track's segments: (segments, labels) to (tracks, labels)."""
+    return metrics.track_scores(scores, part.features.track_index(part.dataset), len(part.dataset))
+
+
+def song_roc_auc(songs: np.ndarray, part: Labelled) -> float:
+    """Macro ROC-AUC of scores (tracks, labels)."""
+    return float(np.nanmean(metrics.roc_auc(songs, part.dataset.targets())))
 
 
 def model_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
     """Mean score of each track's segments for every label of the target: (tracks, labels)."""
     scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
-    index = target.features.track_index(target.dataset)
-    return metrics.track_scores(scores, index, len(target.dataset))
+    return song_scores(scores, target)
+
+
+def trained_roc_auc(method: Method, training: Sequence[Labelled], target: Labelled) -> float:
+    """Macro ROC-AUC over a target's songs of a method trained on other datasets."""
+    model, _ = fit(method, training, progress=False)
+    return song_roc_auc(model_scores(model, target, method), target)
+
+
+def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
+    """The datasets that a target is predicted from: all others."""
+    return [part for name, part in data.items() if name != target]
+
+
+# --- The study -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -172,18 +190,16 @@ def run_study(
     seeds: how many, from first_seed on; a deterministic method runs once.
     shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
     targets: which datasets to predict; all if None.
-    jobs: trainings at a time, as in `run_tasks`.
+    jobs: trainings at a time, in processes; as many as there are cores if None. 1 trains here.
     Returns one outcome a target and method.
     """
     if len(data) < 2:
         raise ValueError(f"a study needs two datasets or more, not only {list(data)}")
-    targets = list(targets or data)
-    unknown = [name for name in targets if name not in data]
-    if unknown:
-        raise ValueError(f"no dataset {unknown[0]!r} to predict; there are {list(data)}")
     work = []
-    for target in targets:
-        training = [part for name, part in data.items() if name != target]
+    for target in targets or data:
+        if target not in data:
+            raise ValueError(f"no dataset {target!r} to predict; there are {list(data)}")
+        training = others(data, target)
         compared = methods[target] if isinstance(methods, Mapping) else methods
         names = [method.name for method in compared]
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
@@ -196,8 +212,8 @@ def run_study(
             if method.trained:
                 drawn += [(seed, True) for seed in range(shuffles)]
             work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
-    missing = {task.folder: task for task in work if not task.is_done()}
-    run_tasks(list(missing.values()), jobs, progress)
+    missing = {t.folder: t for t in work if not (t.folder / "scores.npy").is_file()}
+    _run_tasks(list(missing.values()), jobs, progress)
     found: dict[tuple[str, str], Outcome] = {}
     for task in work:
         outcome = found.setdefault(
@@ -228,11 +244,10 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
         members = [outcome for outcome in outcomes if outcome.target == target]
-        looks = {member.method.own_statistics for member in members}
-        if len(looks) > 1:
-            raise ValueError(f"{name}: some members look at the target's audio and some do not")
-        if len({member.method.calibrated for member in members}) > 1:
-            raise ValueError(f"{name}: some members' scores are calibrated and some are not")
+        first = members[0]
+        for field in ("own_statistics", "calibrated"):
+            if len({getattr(member.method, field) for member in members}) > 1:
+                raise ValueError(f"{name}: {field} is true for some members and false for others")
         seeds = {
             member.method.name: len(member.scores)
             for member in members
@@ -243,18 +258,16 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
                 f"{name}: members have different numbers of seeds: {seeds}; all that are not "
                 "deterministic need the same"
             )
+        shuffled = zip(*(member.shuffled for member in members), strict=True)
         together.append(
-            replace(
-                members[0],
-                method=replace(members[0].method, name=name),
+            Outcome(
+                target,
+                replace(first.method, name=name),
                 scores=[
                     np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
                     for seed in range(max(len(m.scores) for m in members))
                 ],
-                shuffled=[
-                    np.mean(each, axis=0)
-                    for each in zip(*(m.shuffled for m in members), strict=True)
-                ],
+                shuffled=[np.mean(each, axis=0) for each in shuffled],
                 histories=[],
                 folders=[folder for member in members for folder in member.folders],
             )
@@ -297,10 +310,6 @@ class Task:
         name = f"{self.method.projector}-{storage.settings_hash(self.made_by)}"
         return self.study / self.target.name / name
 
-    def is_done(self) -> bool:
-        """Whether an earlier run made it."""
-        return (self.folder / "scores.npy").is_file()
-
     def run(self) -> None:
         """Train, score and write everything; the scores last, as they say that it is done."""
         model, history = fit(self.method, self.training, self.seed, self.shuffled, progress=False)
@@ -311,16 +320,11 @@ class Task:
         storage.write_array(self.folder / "scores.npy", scores)
 
 
-def run_tasks(tasks: Sequence[Task], jobs: int | None = None, progress: bool = True) -> None:
-    """Run tasks, several at a time, one thread each so that they do not fight for cores.
-
-    jobs: processes; as many as there are cores if None. 1 runs them here.
-    """
+def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:
+    """Run tasks, several at a time, one thread each so that they do not fight for cores."""
     jobs = min(jobs or cpu_count(), max(1, len(tasks)))
-    bar = progress_bar(
-        total=len(tasks), desc="training", show=progress and bool(tasks), leave=False
-    )
-    with bar:
+    show = progress and bool(tasks)
+    with progress_bar(total=len(tasks), desc="training", show=show, leave=False) as bar:
         if jobs == 1:
             for task in tasks:
                 task.run()

@@ -1,9 +1,9 @@
 """Tables of results: every score with its interval, its chance levels and what it was measured on.
 
-Built from `evaluation.Outcome`s and `evaluation`. Conventions: one row a target, method and metric;
-intervals are 95 %, from resampling a dataset's groups of tracks (artists where they are known) and
-from the deviation over seeds; a method with several seeds has the mean over seeds. Datasets are
-never resampled: no interval and no p-value here says what another dataset would give.
+Built from `evaluation.Outcome`s. Conventions: one row a target, method and metric; intervals are
+95 %, from resampling a dataset's groups of tracks (artists where they are known) and from the
+deviation over seeds; a method with several seeds has the mean over seeds. Datasets are never
+resampled: no interval and no p-value here says what another dataset would give.
 """
 
 import warnings
@@ -15,8 +15,11 @@ import torch
 
 from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
+from mer_utils.evaluation.chance import reference_rows, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
-from mer_utils.evaluation.study import Outcome, k_of
+from mer_utils.evaluation.resampling import INTERVAL
+from mer_utils.evaluation.scoring import compare, evaluate, holm, metric_values, per_label_scores
+from mer_utils.evaluation.study import Outcome, k_of, others, song_roc_auc, song_scores
 from mer_utils.projector import losses
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
@@ -30,6 +33,16 @@ METRICS = {
 }
 
 
+def task_of(part: Labelled) -> dict:
+    """What predictions for a dataset are scored against: arguments of `evaluate` and `compare`."""
+    return {
+        "targets": part.dataset.targets(),
+        "k": k_of(part.dataset),
+        "label_names": part.dataset.labels,
+        "groups": part.dataset.tracks["group"],
+    }
+
+
 def results_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
@@ -40,42 +53,27 @@ def results_table(
     looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate` (value is
     the mean over seeds), of_mean_scores (the metric of the seeds' mean score: what the seeds reach
     as a committee; the value for one seed), and shuffled, shuffled_low, shuffled_high, shuffles:
-    mean and range of the same method trained on shuffled labels (NaN where none were).
+    mean and 2.5/97.5 % of the same method trained on shuffled labels (NaN where none were): random
+    scores are too low a bar for a trained model, whose labels are correlated.
     """
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
-        targets, k = part.dataset.targets(), k_of(part.dataset)
-        table = metrics.evaluate(
-            outcome.scores,
-            targets,
-            k,
-            index,
-            resamples,
-            label_names=part.dataset.labels,
-            groups=part.dataset.tracks["group"],
-        )
+        task = task_of(part)
+        plain = (task["targets"], task["k"], index)
+        table = evaluate(outcome.scores, **task, track_index=index, resamples=resamples)
         table["of_mean_scores"] = table["value"]
         if len(outcome.scores) > 1:
-            mean = np.mean(outcome.scores, axis=0)
-            table["of_mean_scores"] = metrics.metric_values(mean, targets, k, index)
-        table = _with_shuffled(table, outcome, targets, k, index)
-        tables.append(_named(table, outcome))
+            table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
+        chance = pd.DataFrame([metric_values(scores, *plain) for scores in outcome.shuffled])
+        table[["shuffled", "shuffled_low", "shuffled_high"]] = np.nan
+        if outcome.shuffled:
+            low, high = np.percentile(chance.to_numpy(), INTERVAL, axis=0)
+            table["shuffled"] = chance.mean()
+            table["shuffled_low"], table["shuffled_high"] = low, high
+        tables.append(_named(table.assign(shuffles=len(chance)), outcome))
     return pd.concat(tables, ignore_index=True)
-
-
-def _with_shuffled(
-    table: pd.DataFrame, outcome: Outcome, targets: np.ndarray, k: int, index: np.ndarray
-) -> pd.DataFrame:
-    """Add the chance level of the same method trained on shuffled labels."""
-    columns = {"mean": "shuffled", "low": "shuffled_low", "high": "shuffled_high"}
-    if not outcome.shuffled:
-        return table.assign(**dict.fromkeys(columns.values(), np.nan), shuffles=0)
-    chance = metrics.shuffled_chance(outcome.shuffled, targets, k, index)
-    return table.join(chance[list(columns)].rename(columns=columns)).assign(
-        shuffles=len(outcome.shuffled)
-    )
 
 
 def _named(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
@@ -102,37 +100,23 @@ def reference_table(
     """
     tables = []
     for name, part in data.items():
-        targets, k = part.dataset.targets(), k_of(part.dataset)
+        task = task_of(part)
         scores = {"supervised reference": supervised_scores(part)}
         if oracles and name in oracles:
             scores["oracle"] = oracles[name]
         for method, of_tracks in scores.items():
             scored = int(np.isfinite(of_tracks).all(axis=0).sum())
-            if scored < k:
+            if scored < task["k"]:
                 warnings.warn(
-                    f"{name}: no {method}, as it scores {scored} labels, fewer than k = {k}; the "
-                    "dataset is too small",
+                    f"{name}: no {method}, as it scores {scored} labels, fewer than "
+                    f"k = {task['k']}; the dataset is too small",
                     stacklevel=2,
                 )
                 continue
-            table = metrics.evaluate(
-                of_tracks,
-                targets,
-                k,
-                resamples=resamples,
-                label_names=part.dataset.labels,
-                unscored="leave_out",
-                groups=part.dataset.tracks["group"],
-            ).reset_index()
-            tables.append(table.assign(target=name, method=method))
-        rows = metrics.reference_rows(
-            targets,
-            k,
-            resamples,
-            label_names=part.dataset.labels,
-            groups=part.dataset.tracks["group"],
-        )
-        rows = rows.drop("random_top_k").reset_index(names="method")
+            table = evaluate(of_tracks, **task, resamples=resamples, unscored="leave_out")
+            tables.append(table.reset_index().assign(target=name, method=method))
+        rows = reference_rows(**task, resamples=resamples).drop("random_top_k")
+        rows = rows.reset_index(names="method")
         rows["method"] = rows["method"].str.replace("_", " ")
         tables.append(rows.assign(target=name, metric="song_macro_f1"))
     return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
@@ -141,11 +125,10 @@ def reference_table(
 def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
-    groups = part.dataset.tracks["group"].tolist()
-    return metrics.supervised_reference(
+    return supervised_reference(
         pooled.reshape(len(pooled), -1),
         part.dataset.targets(),
-        groups,
+        part.dataset.tracks["group"],
         label_names=part.dataset.labels,
     )
 
@@ -155,18 +138,23 @@ def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd
     rows = {}
     for name, dataset in datasets.items():
         targets, k = dataset.targets(), k_of(dataset)
-        random = metrics.random_top_k(targets, k, draws)
+        scored = reference_rows(targets, k, resamples=2, draws=draws)  # no intervals are shown
         rows[name] = {
             "tracks": len(dataset),
             "labels": len(dataset.labels),
             "labels a track": targets.sum(1).mean(),
             "k": k,
-            "random top k": random.mean(),
-            "random top k, 97.5 %": np.percentile(random, 97.5),
-            "most frequent k": metrics.most_frequent(targets, k),
-            "every label": metrics.every_label(targets),
+            "random top k": scored.loc["random_top_k", "value"],
+            "random top k, 97.5 %": scored.loc["random_top_k", "high"],
+            "most frequent k": scored.loc["most_frequent", "value"],
+            "every label": scored.loc["every_label", "value"],
         }
     return pd.DataFrame(rows).T.astype({"tracks": int, "labels": int, "k": int})
+
+
+def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """A number with its interval, "0.612 [0.587, 0.640]"; sign "+" writes that of each number."""
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
@@ -180,21 +168,20 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     rows = table[table["metric"] == metric]
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
-        mark = " †" if row.transductive else ""
-        text = f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]{_plus_minus(row)}"
-        cells.setdefault(row.method + mark, {})[row.target] = text
+        method = row.method + (" †" if row.transductive else "")
+        text = with_interval(row.value, row.low, row.high) + _plus_minus(row)
+        cells.setdefault(method, {})[row.target] = text
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
-        cells.setdefault("chance: random scores", {})[target] = (
-            f"{first['chance']:.3f} [{first['chance_low']:.3f}, {first['chance_high']:.3f}]"
-        )
+        under = {
+            "chance: random scores": with_interval(*first[["chance", "chance_low", "chance_high"]])
+        }
         if "shuffled" in part and part["shuffled"].notna().any():
-            shuffled = part[part["shuffled"].notna()]
-            cells.setdefault("chance: shuffled labels, all methods", {})[target] = (
-                f"{shuffled['shuffled'].mean():.3f} "
-                f"[{shuffled['shuffled_low'].min():.3f}, {shuffled['shuffled_high'].max():.3f}]"
-            )
-        cells.setdefault("tracks, labels", {})[target] = f"{first['tracks']}, {first['labels']}"
+            ends = part["shuffled"].mean(), part["shuffled_low"].min(), part["shuffled_high"].max()
+            under["chance: shuffled labels, all methods"] = with_interval(*ends)
+        under["tracks, labels"] = f"{first['tracks']}, {first['labels']}"
+        for name, text in under.items():
+            cells.setdefault(name, {})[target] = text
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 
 
@@ -211,11 +198,9 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     seed to seed, for a method with several (the paper reports one training). Where a target is one
     of the paper's datasets, its reported numbers follow as "paper: …".
     """
-    metrics = ["segment_macro_f1", "song_macro_f1"]
-    rows = table[table["metric"].isin(metrics)]
+    of_paper = ["segment_macro_f1", "song_macro_f1"]
     columns = {}
-    for target in rows["target"].unique():
-        part = rows[rows["target"] == target]
+    for target, part in table[table["metric"].isin(of_paper)].groupby("target", sort=False):
         cells = {
             (row.metric, row.method): f"{row.value:.3f}{_plus_minus(row)}"
             for row in part.itertuples()
@@ -224,12 +209,11 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
         cells |= {(metric, "chance"): f"{value:.3f}" for metric, value in chance.items()}
         cells |= {
             (metric, f"paper: {method}"): f"{value:.3f}"
-            for metric in metrics
+            for metric in of_paper
             for method, value in REPORTED[metric].get(target, {}).items()
         }
         columns[target] = pd.Series(cells)
-    layout = pd.DataFrame(columns).fillna("")
-    layout.index = layout.index.set_names(["metric", "method"])
+    layout = pd.DataFrame(columns).fillna("").rename_axis(["metric", "method"])
     return layout.sort_index(level="metric", sort_remaining=False)
 
 
@@ -243,16 +227,11 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
     for outcome in outcomes:
         if outcome.method.training.alignment_weight == 0 or outcome.method.deterministic:
             continue
-        value = np.mean([_song_roc_auc(s, data[outcome.target]) for s in outcome.scores])
+        part = data[outcome.target]
+        value = np.mean([song_roc_auc(song_scores(s, part), part) for s in outcome.scores])
         if value > best.get(outcome.target, (-np.inf, outcome))[0]:
             best[outcome.target] = (value, outcome)
     return {target: outcome for target, (_, outcome) in best.items()}
-
-
-def _song_roc_auc(scores: np.ndarray, part: Labelled) -> float:
-    index = part.features.track_index(part.dataset)
-    per_track = metrics.track_scores(scores, index, len(part.dataset))
-    return float(np.nanmean(metrics.roc_auc(per_track, part.dataset.targets())))
 
 
 def compare_with_alignment(
@@ -260,8 +239,8 @@ def compare_with_alignment(
 ) -> pd.DataFrame:
     """Every method against the paper's best alignment method of its target, as by `compare_all`."""
     best = best_alignment(outcomes, data)
-    others = [o for o in outcomes if o.target in best and o is not best[o.target]]
-    return compare_all(others, [best[outcome.target] for outcome in others], data, resamples)
+    rivals = [o for o in outcomes if o.target in best and o is not best[o.target]]
+    return compare_all(rivals, [best[outcome.target] for outcome in rivals], data, resamples)
 
 
 def compare_all(
@@ -287,32 +266,23 @@ def compare_all(
             )
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
-        table = metrics.compare(
-            outcome.scores,
-            reference.scores,
-            part.dataset.targets(),
-            k_of(part.dataset),
-            index,
-            index,
-            resamples,
-            label_names=part.dataset.labels,
-            groups=part.dataset.tracks["group"],
-        )
+        places = {"track_index_a": index, "track_index_b": index, "resamples": resamples}
+        table = compare(outcome.scores, reference.scores, **task_of(part), **places)
         table = _named(table, outcome)
         table.insert(3, "against", reference.method.name)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
-    return table.assign(p_holm=table.groupby("metric")["p"].transform(metrics.holm))
+    return table.assign(p_holm=table.groupby("metric")["p"].transform(holm))
 
 
 def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """ROC-AUC and average precision of every label; the columns of `metrics.per_label_scores`."""
+    """ROC-AUC and average precision of every label; the columns of `scoring.per_label_scores`."""
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
-        table = metrics.per_label_scores(
+        table = per_label_scores(
             outcome.scores,
             part.dataset.targets(),
             part.dataset.labels,
@@ -335,30 +305,24 @@ def cluster_cosine_table(
     """
     rows = []
     for outcome in outcomes:
-        training = [part for name, part in data.items() if name != outcome.target]
+        training = others(data, outcome.target)
         with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
             clusters = cluster_training_labels(outcome.method, training)
+        assignment = torch.from_numpy(np.asarray(clusters.assignment))
         generator, first = torch.Generator().manual_seed(seed), 0
         projections, owners = [], []
         for part in training:
-            targets = torch.from_numpy(part.dataset.targets())
-            track = torch.from_numpy(part.features.track_index(part.dataset))
-            labelled = targets[track].any(1)  # (segments,)
-            drawn = draw_label(targets[track[labelled]], generator)  # (labelled segments,)
-            owners.append(torch.from_numpy(np.asarray(clusters.assignment))[first + drawn])
+            track = part.features.track_index(part.dataset)
+            targets = torch.from_numpy(part.dataset.targets()[track])  # (segments, labels)
+            labelled = targets.any(1)
+            owners.append(assignment[first + draw_label(targets[labelled], generator)])
             projections.append(project_part(outcome, part)[labelled])
             first += len(part.dataset.labels)
         projected, cluster = torch.cat(projections), torch.cat(owners)
         keep = torch.randperm(len(projected), generator=generator)[:most]
         within, between = losses.cluster_cosines(projected[keep], cluster[keep])
-        rows.append(
-            {
-                "target": outcome.target,
-                "method": outcome.method.name,
-                "within": within.mean().item(),
-                "between": between.mean().item(),
-            }
-        )
+        row = {"target": outcome.target, "method": outcome.method.name}
+        rows.append(row | {"within": within.mean().item(), "between": between.mean().item()})
     table = pd.DataFrame(rows)
     return table.assign(difference=table["within"] - table["between"])
 
@@ -367,6 +331,55 @@ def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
     """A dataset in the label space of an outcome's first seed: (segments, d)."""
     model = load_model(outcome.folders[0] / "model")
     return model.project(part.features, outcome.method.own_statistics)
+
+
+def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
+    """Track by track: what was predicted, what listeners said, and how well the two agree.
+
+    Returns a table indexed by track, best first: agreement (how often a label that the track has
+    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
+    label or all of them are left out.
+    """
+    scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
+    targets = part.dataset.targets()
+    names = np.array(part.dataset.labels)
+    table = pd.DataFrame(
+        {
+            "agreement": metrics.roc_auc(scores.T, targets.T),
+            "predicted": [", ".join(names[np.argsort(-row)[:k]]) for row in scores],
+            "labels": [", ".join(names[row]) for row in targets],
+        },
+        index=part.dataset.tracks.index,
+    )
+    return table.dropna().sort_values("agreement", ascending=False)
+
+
+def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
+    """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
+
+    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
+    are left out.
+    column: of the dataset's table of tracks.
+    Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
+    """
+    groups = part.dataset.tracks[column].to_numpy()
+    targets = part.dataset.targets()
+    rows = []
+    for outcome in outcomes:
+        songs = [song_scores(scores, part) for scores in outcome.scores]
+        for group in dict.fromkeys(groups):
+            inside = groups == group
+            values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
+            rows.append(
+                {
+                    column: group,
+                    "method": outcome.method.name,
+                    "tracks": int(inside.sum()),
+                    "labels": int(np.isfinite(values[0]).sum()),
+                    "roc_auc": float(np.nanmean(values)),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -493,7 +493,7 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     """How well each label is found, with 95 % intervals, best first; one panel a target.
 
-    table: from `evaluation.tables.per_label_table` or `metrics.per_label_scores`: label (a column
+    table: from `evaluation.tables.per_label_table` or `scoring.per_label_scores`: label (a column
         or the index), tracks, positives, the metric and its _low and _high; target, if there are
         several; method,
         if there are several: three a target at most, labels sorted by the first.

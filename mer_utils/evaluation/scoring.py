@@ -1,0 +1,371 @@
+"""Score methods and compare them: every metric with its interval, its chance, its sample size.
+
+Arrays come in, pandas tables go out; their conventions are those of `mer_utils.metrics`, the
+intervals those of `evaluation.resampling`. Songs' ROC-AUC and average precision are those of the
+mean score of a song's segments. A label that cannot be scored (no positives, no negatives) never
+counts as 0 or 1: it is left out of the mean, and the tables name it. The checks of all arguments
+are here.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mer_utils.evaluation.chance import chance_levels, checked_targets
+from mer_utils.evaluation.resampling import (
+    Measure,
+    group_numbers,
+    interval,
+    percentiles,
+    resampled,
+)
+from mer_utils.metrics import (
+    Counts,
+    Rankings,
+    check_k,
+    check_scores,
+    check_track_index,
+    count_votes,
+    elect,
+    macro,
+    top_k,
+    track_scores,
+)
+
+Scores = np.ndarray | Sequence[np.ndarray]
+"""Scores of a method: one array, or a list of one a seed."""
+
+
+def evaluate(
+    scores: Scores,
+    targets: np.ndarray,
+    k: int,
+    track_index: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    chance_draws: int = 200,
+    label_names: Sequence[str] | None = None,
+    unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """Score a method: every metric with its interval, its chance and what it was measured on.
+
+    scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list or tuple of
+        such arrays, one a seed, gives the mean over seeds of every metric, and its interval holds
+        the seeds' luck. With one array the interval knows nothing of seeds.
+    targets: boolean (tracks, labels).
+    k: how many labels are predicted, 1 … labels (paper: MTG-Jamendo 2, CAL500 4, Emotify 3).
+    track_index: (segments,) row of each segment's track in `targets`; every track has a segment.
+    resamples: draws of groups of tracks for the 95 % interval, 2 or more.
+    seed: decides all draws; the same seed resamples the same tracks for every method.
+    chance_draws: draws of random scores for the chance level, 1 or more.
+    label_names: (labels,) names for the column labels_left_out (default: the column numbers).
+    unscored: "error", or "leave_out": a label whose scores are all NaN (as `supervised_reference`
+        gives for one it cannot learn) is named and left out, of the k predicted labels too.
+    groups: (tracks,) artist or whatever is drawn together (default: each track for itself).
+
+    Returns a table indexed by metric: segment_macro_f1 (only with `track_index`), song_macro_f1
+    (with `track_index` by `vote`, else by `top_k`), song_roc_auc and song_average_precision.
+    Columns: value; low, high (95 % interval); chance, chance_low, chance_high (mean and 2.5/97.5 %
+    of random scores on the same labels); tracks; labels (in the mean); labels_left_out (names,
+    comma-separated); k (of the F1 rows); seeds; seed_sd (deviation of the value over seeds, NaN for
+    one).
+
+    Raises ValueError that names what does not fit: shapes, NaN, k, empty targets, a track without
+    segments, tracks that are all of one group.
+    """
+    if chance_draws < 1:
+        raise ValueError(f"chance_draws is {chance_draws}, expected at least 1")
+    problem = _problem(scores, targets, label_names, unscored, groups)
+    method = _scored(problem, problem.scores, track_index, k, resamples, seed)
+    segments = None if track_index is None else np.bincount(track_index)
+    chance = chance_levels(problem.targets, k, segments, chance_draws, seed)
+    rows = {}
+    for metric, values in method.values.items():  # (seeds, labels)
+        value, of_seeds = macro(values.mean(axis=0)), macro(values)
+        low, high, _ = interval(value, macro(method.draws[metric]), problem.groups, of_seeds)
+        chance_low, chance_high = percentiles(chance[metric])
+        rows[metric] = {
+            "value": value,
+            "low": np.clip(low, 0, 1),
+            "high": np.clip(high, 0, 1),
+            "chance": np.mean(chance[metric]),
+            "chance_low": chance_low,
+            "chance_high": chance_high,
+            **_measured_on(problem, metric, values[0], k),
+            "seeds": len(values),
+            "seed_sd": _deviation(of_seeds),
+        }
+    return _table(rows)
+
+
+def metric_values(
+    scores: np.ndarray, targets: np.ndarray, k: int, track_index: np.ndarray | None = None
+) -> pd.Series:
+    """The column `value` of `evaluate` alone, without intervals and chance: for many runs.
+
+    Arguments as for `evaluate`. Returns a series indexed by metric.
+    """
+    problem = _problem(scores, targets)
+    measures = _measures(problem.scores[0], problem.targets, track_index, k)
+    ones = np.ones((len(targets), 1))
+    values = {metric: float(macro(measure(ones)[0])) for metric, measure in measures.items()}
+    return pd.Series(values, name="value").rename_axis("metric")
+
+
+def per_label_scores(
+    scores: Scores,
+    targets: np.ndarray,
+    label_names: Sequence[str],
+    track_index: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """ROC-AUC and average precision of each label over songs, with 95 % intervals.
+
+    Arguments as for `evaluate`.
+    Returns a table indexed by label, in the given order: tracks, positives, prevalence; roc_auc,
+    roc_auc_low, roc_auc_high; average_precision, …_low, …_high; average_precision_chance (what
+    random scores are expected to reach: the prevalence, and a little more where tracks are few;
+    chance of ROC-AUC is .5). A label that cannot be scored has NaN there. An interval is over the
+    draws in which the label still has positives (and negatives).
+    """
+    problem = _problem(scores, targets, label_names, unscored, groups)
+    method = _scored(problem, problem.scores, track_index, None, resamples, seed)
+    columns = {}
+    for song_metric, values in method.values.items():
+        metric = song_metric.removeprefix("song_")
+        columns[metric] = values.mean(axis=0)  # (labels,)
+        low, high, _ = interval(columns[metric], method.draws[song_metric], problem.groups, values)
+        columns[f"{metric}_low"], columns[f"{metric}_high"] = np.clip([low, high], 0, 1)
+    scored = pd.DataFrame(columns, index=problem.names)
+    tracks, positives = len(targets), np.sum(targets, axis=0)  # of all labels
+    names = [str(name) for name in label_names]
+    table = pd.DataFrame({"tracks": tracks, "positives": positives}, index=names)
+    table["prevalence"] = positives / tracks
+    table = table.join(scored).rename_axis("label")
+    table["average_precision_chance"] = _expected_average_precision(positives, tracks)
+    return table
+
+
+def _expected_average_precision(positives: np.ndarray, tracks: int) -> np.ndarray:
+    """Expected average precision of random scores without ties: (labels,), NaN without positives.
+
+    At rank i stands a positive with probability P/N, and then 1 + (i − 1)(P − 1)/(N − 1) of the
+    first i are expected to be positive; the mean over ranks of that count / i is the result.
+    """
+    harmonic = (1 / np.arange(1, tracks + 1)).sum()
+    others = (positives - 1) / max(tracks - 1, 1)
+    expected = (harmonic + others * (tracks - harmonic)) / tracks
+    return np.where(positives > 0, expected, np.nan)
+
+
+def compare(
+    scores_a: Scores,
+    scores_b: Scores,
+    targets: np.ndarray,
+    k: int,
+    track_index_a: np.ndarray | None = None,
+    track_index_b: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    label_names: Sequence[str] | None = None,
+    unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """Compare two methods on the same tracks by a paired bootstrap.
+
+    Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
+    The seeds of the two are taken as independent.
+
+    scores_a, scores_b: scores of the two methods, each (segments, labels) with its own track index,
+        or (tracks, labels), or a list of such, one a seed, as for `evaluate`. The segment row is
+        there if both have segments.
+    Other arguments as for `evaluate`; a label that is unscored for one is left out for both.
+
+    Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
+    interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
+    two-sided, from the same standard error and degrees of freedom as the interval: it is below .05
+    exactly if the interval leaves 0 out. It is not corrected for many comparisons: see `holm`.
+    """
+    seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
+    problem = _problem([*seeds_a, *seeds_b], targets, label_names, unscored, groups)
+    own, other = problem.scores[: len(seeds_a)], problem.scores[len(seeds_a) :]
+    a = _scored(problem, own, track_index_a, k, resamples, seed)
+    b = _scored(problem, other, track_index_b, k, resamples, seed)
+    rows = {}
+    for metric in [metric for metric in a.values if metric in b.values]:
+        value_a, value_b = (macro(each.values[metric].mean(axis=0)) for each in (a, b))
+        of_a, of_b = macro(a.values[metric]), macro(b.values[metric])  # (seeds,)
+        draws = macro(a.draws[metric]) - macro(b.draws[metric])  # (draws,)
+        low, high, p = interval(value_a - value_b, draws, problem.groups, of_a, of_b)
+        rows[metric] = {
+            "value_a": value_a,
+            "value_b": value_b,
+            "difference": value_a - value_b,
+            "low": low,
+            "high": high,
+            "p": p,
+            **_measured_on(problem, metric, a.values[metric][0], k),
+            "seed_sd_a": _deviation(of_a),
+            "seed_sd_b": _deviation(of_b),
+        }
+    return _table(rows)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values corrected for how many they are (Holm 1979), in their order."""
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    found = np.empty_like(p)
+    found[order] = np.minimum(corrected, 1)
+    return found
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Checked arguments, without the labels that are not scored; `left_out` names those."""
+
+    scores: list[np.ndarray]
+    targets: np.ndarray
+    names: list[str]
+    left_out: list[str]
+    groups: np.ndarray
+
+
+def _problem(
+    scores: Scores,
+    targets: np.ndarray,
+    label_names: Sequence[str] | None = None,
+    unscored: str = "error",
+    groups: Sequence[Hashable] | None = None,
+) -> _Problem:
+    """Check the arguments of one or more methods on one dataset."""
+    if unscored not in ("error", "leave_out"):
+        raise ValueError(f'unscored is {unscored!r}, expected "error" or "leave_out"')
+    targets, names = checked_targets(targets, label_names)
+    all_scores = [np.asarray(each) for each in _seeds(scores)]
+    for each in all_scores:
+        if each.ndim != 2 or each.shape[1] != len(names) or not len(each):
+            raise ValueError(
+                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)} "
+                "labels as in targets), not empty"
+            )
+    missing = np.any([np.isnan(each).all(axis=0) for each in all_scores], axis=0)  # (labels,)
+    left_out = [name for name, gone in zip(names, missing, strict=True) if gone]
+    if left_out and unscored == "error":
+        raise ValueError(
+            f"the scores of {len(left_out)} of {len(names)} labels are all NaN: "
+            f'{", ".join(left_out)}; pass unscored="leave_out" to go on without them'
+        )
+    if missing.all():
+        raise ValueError(f"the scores of all {len(names)} labels are NaN; nothing can be scored")
+    names = [name for name in names if name not in left_out]
+    targets = targets[:, ~missing]
+    if not targets.any():
+        raise ValueError("no scored label has a positive track in targets; nothing can be scored")
+    return _Problem(
+        [check_scores(each[:, ~missing], names) for each in all_scores],
+        targets,
+        names,
+        left_out,
+        group_numbers(groups, len(targets)),
+    )
+
+
+def _seeds(scores: Scores) -> list[np.ndarray]:
+    """One array of scores, or several of one method, as a list."""
+    if not isinstance(scores, list | tuple):
+        return [scores]
+    if not scores:
+        raise ValueError("an empty list of scores; expected one array a seed")
+    return list(scores)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One method on one dataset, by metric.
+
+    values: (seeds, labels), every track counted once.
+    draws: (draws, labels), the mean over seeds in every draw of groups.
+    """
+
+    values: dict[str, np.ndarray]
+    draws: dict[str, np.ndarray]
+
+
+def _scored(
+    problem: _Problem,
+    seeds: list[np.ndarray],
+    track_index: np.ndarray | None,
+    k: int | None,
+    resamples: int,
+    seed: int,
+) -> _Scored:
+    """Measure one array of scores a seed, in all tracks and in every draw."""
+    measures = [_measures(scores, problem.targets, track_index, k) for scores in seeds]
+    ones = np.ones((len(problem.targets), 1))
+    values = {name: np.stack([each[name](ones)[0] for each in measures]) for name in measures[0]}
+
+    def mean_over_seeds(name: str) -> Measure:
+        return lambda weights: np.mean([each[name](weights) for each in measures], axis=0)
+
+    means = {name: mean_over_seeds(name) for name in values}
+    return _Scored(values, resampled(means, problem.groups, resamples, seed))
+
+
+def _measures(
+    scores: np.ndarray, targets: np.ndarray, track_index: np.ndarray | None, k: int | None
+) -> dict[str, Measure]:
+    """The metrics of scores, counted and sorted once; without k those without a threshold alone."""
+    if track_index is not None:
+        track_index = check_track_index(track_index, len(scores), len(targets))
+        songs = track_scores(scores, track_index, len(targets))
+    elif len(scores) == len(targets):
+        songs = scores
+    else:
+        raise ValueError(
+            f"scores have {len(scores)} rows but targets {len(targets)} tracks; "
+            "if the rows are segments pass track_index, the row of each segment's track"
+        )
+    measures = {}
+    if k is not None:
+        check_k(k, targets.shape[1])
+        if track_index is None:
+            predicted = top_k(songs, k)
+        else:
+            votes = count_votes(scores, track_index, k, len(targets))
+            segments = np.bincount(track_index)
+            measures["segment_macro_f1"] = Counts.of(votes, targets, segments).f1
+            predicted = elect(votes, songs, k)
+        measures["song_macro_f1"] = Counts.of(predicted, targets).f1
+    rankings = Rankings.of(songs, targets)
+    measures["song_roc_auc"] = rankings.roc_auc
+    measures["song_average_precision"] = rankings.average_precision
+    return measures
+
+
+def _deviation(of_seeds: np.ndarray) -> float:
+    """Standard deviation over seeds (seeds,); NaN for one."""
+    return of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan
+
+
+def _measured_on(problem: _Problem, metric: str, values: np.ndarray, k: int) -> dict:
+    """The columns that say what a metric was measured on; values (labels,), NaN if left out."""
+    unscored = [n for n, gone in zip(problem.names, np.isnan(values), strict=True) if gone]
+    return {
+        "tracks": len(problem.targets),
+        "labels": len(values) - len(unscored),
+        "labels_left_out": ", ".join(problem.left_out + unscored),
+        "k": k if metric.endswith("f1") else None,
+    }
+
+
+def _table(rows: dict[str, dict]) -> pd.DataFrame:
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
+    return table.astype({"k": "Int64"})
