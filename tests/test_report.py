@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.image import imread
 
 from mer_utils.batch import notebooks, profiles, report, runs
 from mer_utils.evaluation import tables
@@ -178,6 +177,6 @@ def test_committed_figures_are_those_of_the_notebooks_and_not_blank(profile):
     assert [name for name in found if not any(re.fullmatch(p, name) for p in patterns)] == []
     assert {"results_roc_auc.png", "per_label.png", "label_spaces.png"} <= found
     for name in found:
-        picture = imread(report.FIGURES / profile / name)[..., :3]
-        assert picture.shape[1] > 800, name  # 200 dpi
-        assert 0.001 < (picture.min(axis=2) < 0.9).mean() < 0.95, name
+        picture = (report.FIGURES / profile / name).read_bytes()
+        assert int.from_bytes(picture[16:20]) > 800, name  # width, at 200 dpi
+        assert len(picture) > 30_000, f"{name}: an empty drawing has 20 kB"

@@ -206,7 +206,7 @@ def test_failed_cells_are_listed_and_the_others_go_on(quick, tmp_path):
     grid = {"profile": "smoke", "grid": {"kind": ["broken", "killed", "slow", "x"]}}
     with pytest.raises(runs.NotebookError) as error:
         sweeps.run_cells(grid, out, timeout=10)
-    for part in ("3 of 4 cells", "ZeroDivisionError: on purpose", "memory", "time.sleep(60)"):
+    for part in ("3 of 4 cells", "ZeroDivisionError: on purpose", "memory", "10 seconds"):
         assert part in str(error.value)
     assert len(list(out.rglob("cells/*/notebooks/*.ipynb"))) == 4, "failed notebooks are kept"
     assert len(pd.read_csv(out / "results.csv")) == 3
