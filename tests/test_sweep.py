@@ -23,10 +23,6 @@ import numpy as np, pandas as pd, torch
 from mer_utils import evaluation, storage
 if kind == "broken":
     raise ZeroDivisionError("on purpose")
-if kind == "killed":
-    os._exit(1)
-if kind == "slow":
-    import time; time.sleep(60)
 random = np.random.default_rng(seed)
 targets = np.arange(40)[:, None] % np.array([2, 3]) == 0
 scores = weight * targets + random.normal(size=targets.shape)
@@ -203,15 +199,14 @@ def test_a_sweep_is_run_resumed_and_summarised(quick, tmp_path):
 @pytest.mark.slow
 def test_failed_cells_are_listed_and_the_others_go_on(quick, tmp_path):
     out = tmp_path / "out"
-    grid = {"profile": "smoke", "grid": {"kind": ["broken", "killed", "slow", "x"]}}
-    with pytest.raises(runs.NotebookError) as error:
-        sweeps.run_cells(grid, out, timeout=10)
-    for part in ("3 of 4 cells", "ZeroDivisionError: on purpose", "memory", "10 seconds"):
-        assert part in str(error.value)
-    assert len(list(out.rglob("cells/*/notebooks/*.ipynb"))) == 4, "failed notebooks are kept"
+    grid = {"profile": "smoke", "grid": {"kind": ["broken", "x"]}}
+    with pytest.raises(runs.NotebookError, match="1 of 2 cells") as error:
+        sweeps.run_cells(grid, out)
+    assert "ZeroDivisionError: on purpose" in str(error.value)
+    assert len(list(out.rglob("cells/*/notebooks/*.ipynb"))) == 2, "failed notebooks are kept"
     assert len(pd.read_csv(out / "results.csv")) == 3
     status = {cell.varied["kind"]: cell.status for cell in sweeps.plan(grid, out)}
-    assert status == {"broken": "failed", "killed": "failed", "slow": "failed", "x": "done"}
+    assert status == {"broken": "failed", "x": "done"}
 
 
 @pytest.mark.slow

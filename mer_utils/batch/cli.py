@@ -63,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
         "run",
         parents=[profile],
         help="run the notebooks of a profile, end to end",
-        epilog="profiles: " + "; ".join(f"{p.name}: {p.description}" for p in PROFILES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{p.name:8} {p.description}" for p in PROFILES.values()),
     )
     run.add_argument("--out", default="", help="run folder; default: runs/<profile>")
     repeated = {"action": "append", "default": []}
