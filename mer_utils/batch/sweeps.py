@@ -270,9 +270,8 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
         if cell.status == "done":
             table = pd.read_parquet(cell.folder / "tables" / "experiment.parquet")
             varied = {k: v if np.isscalar(v) else str(v) for k, v in cell.varied.items()}
-            table = table.drop(columns=[name for name in varied if name in table])
-            for name, value in reversed(varied.items()):
-                table.insert(0, name, value)
+            table = table.drop(columns=varied, errors="ignore")
+            table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)
             tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -323,8 +322,7 @@ def comparisons(
             of_target.setdefault(own, []).append(arrays)
     rows = []
     for target, of_target in scored.items():
-        means = {own: _mean_metric(found, metric) for own, found in of_target.items()}
-        best = max(means, key=means.__getitem__)
+        best = max(of_target, key=lambda own: _mean_metric(of_target[own], metric))
         for own, found in of_target.items():
             if own == best:
                 continue
