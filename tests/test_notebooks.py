@@ -65,19 +65,6 @@ def test_notebooks_are_numbered_without_a_gap():
     assert [path.name[:3] for path in PATHS] == [f"{i:02d}_" for i in range(len(PATHS))]
 
 
-def test_every_profile_finds_its_notebooks():
-    for profile in profiles.PROFILES.values():
-        for number in profile.notebooks:
-            assert notebooks.notebook_path(number) in PATHS
-
-
-@each
-def test_no_outputs_and_no_counts(path):
-    for cell in code_cells(path):
-        assert cell.outputs == []
-        assert cell.execution_count is None
-
-
 @each
 def test_metadata_name_the_kernel_and_nothing_else(path):
     metadata = read(path).metadata
@@ -134,28 +121,25 @@ def test_every_parameter_is_used(path):
 @each
 def test_cells_are_short_and_use_public_names_only(path):
     for cell in code_cells(path):
-        imported = {
-            line
-            for node in ast.walk(ast.parse(cell.source))
-            if isinstance(node, ast.Import | ast.ImportFrom)
-            for line in range(node.lineno, node.end_lineno + 1)
-        }
+        nodes = list(ast.walk(ast.parse(cell.source)))
+        imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        imported = {line for x in imports for line in range(x.lineno, x.end_lineno + 1)}
         lines = enumerate(cell.source.splitlines(), start=1)
-        rest = [line for number, line in lines if line.strip() and number not in imported]
-        assert len(rest) <= LINES, cell.source
-        for node in ast.walk(ast.parse(cell.source)):
-            if isinstance(node, ast.Attribute):
-                assert not re.match(r"_[^_]", node.attr), ast.unparse(node)
+        assert sum(bool(line.strip()) for i, line in lines if i not in imported) <= LINES
+        asked = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+        assert not [name for name in asked if re.match(r"_[^_]", name)]
 
 
 @each
 def test_opens_with_title_question_in_out_and_time(path):
-    first = read(path).cells[0]
-    assert first.cell_type == "markdown"
-    assert re.match(rf"# {int(path.stem[:2])} · \S", first.source)
-    places = [first.source.find(f"**{word}") for word in ("Question.", "In:", "Out:", "Takes")]
-    assert -1 not in places
-    assert places == sorted(places)
+    words = (
+        rf"# {int(path.stem[:2])} · \S",
+        r"\*\*Question\.",
+        r"\*\*In:",
+        r"\*\*Out:",
+        r"\*\*Takes",
+    )
+    assert re.match(".+?".join(words), read(path).cells[0].source, flags=re.DOTALL)
 
 
 @each
@@ -163,18 +147,14 @@ def test_ends_with_recap_questions_and_exercises_with_folded_solutions(path):
     assert read(path).cells[-1].cell_type == "markdown"
     *_, recap, questions, exercises = re.split(r"^## ", text(path), flags=re.MULTILINE)
     assert recap.startswith("Recap\n")
-    assert questions.startswith("Questions\n")
+    assert re.match(r"Questions\n+\d\.", questions)
     assert exercises.startswith("Exercises\n")
-    assert re.findall(r"^\d\.", questions, flags=re.MULTILINE)
     tasks = re.findall(r"^\*\*([A-Z])\.\*\*", exercises, flags=re.MULTILINE)
-    folded = re.findall(
-        r"<details><summary>Solution</summary>\n\n(.*?)</details>", exercises, flags=re.DOTALL
-    )
-    assert tasks == [chr(ord("A") + i) for i in range(len(tasks))]
-    assert 0 < len(tasks) == len(folded)
-    for solution in folded:
-        for block in re.findall(r"```python\n(.*?)```", solution, flags=re.DOTALL):
-            ast.parse(block)
+    solution = r"<details><summary>Solution</summary>\n\n(.*?)</details>"
+    folded = re.findall(solution, exercises, flags=re.DOTALL)
+    assert tasks == [chr(ord("A") + i) for i in range(len(folded))] != []
+    for block in re.findall(r"```python\n(.*?)```", "\n".join(folded), flags=re.DOTALL):
+        ast.parse(block)
 
 
 @each
@@ -225,8 +205,8 @@ def test_every_notebook_ran_to_its_end(smoke):
         assert all(cell.execution_count for cell in cells if cell.source.strip()), name
         outputs = [output for cell in cells for output in cell.outputs]
         assert not [o for o in outputs if o.output_type == "error"], name
-        pages = smoke.path("notebooks", f"{name}.html")
-        assert notebook.cells[0].source.splitlines()[0].lstrip("# ") in pages.read_text("utf-8")
+        page = smoke.path("notebooks", f"{name}.html").read_text("utf-8")
+        assert notebook.cells[0].source.splitlines()[0].lstrip("# ") in page
         assert smoke.path("notebooks", f"{name}.ipynb").stat().st_size < 10e6, name
 
 
@@ -299,27 +279,13 @@ def test_results_are_the_committed_ones(smoke):
 
 
 @pytest.mark.slow
-def test_run_record_is_complete(smoke):
+def test_run_folder_has_its_record_and_nothing_half_written(smoke):
     record = storage.read_json(smoke.path("run.json"))
-    assert record["profile"] == "smoke"
-    given = dict(smoke.profile.parameters, profile="smoke", out=str(smoke.folder))
-    assert record["parameters"] == given
-    assert set(record["versions"]) == set(runs.VERSIONS_OF)
-    assert record["python"].startswith("3.")
-    assert record["system"]
-    stems = [notebooks.notebook_path(number).stem for number in smoke.profile.notebooks]
-    assert list(record["seconds"]) == stems
-    assert all(seconds > 0 for seconds in record["seconds"].values())
-
-
-@pytest.mark.slow
-def test_label_vectors_and_clusters_are_handed_on(smoke):
-    names = {path.stem for path in smoke.path("labels").iterdir()}
-    assert {"embeddings", "clusters"} <= names
-
-
-@pytest.mark.slow
-def test_nothing_half_written_is_left(smoke):
+    assert record["parameters"] == {
+        **smoke.profile.parameters, "profile": "smoke", "out": str(smoke.folder),
+    }  # fmt: skip
+    assert list(record["seconds"]) == list(executed(smoke))
+    assert {"embeddings", "clusters"} <= {path.stem for path in smoke.path("labels").iterdir()}
     assert not list(smoke.folder.rglob("*.tmp"))
 
 

@@ -12,11 +12,10 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 # installed under another name than they are imported by
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
-# tools that are run and plug-ins that are not imported by name; dask is an executor of the user's,
-# jinja2 fills the template of huggingface_hub's ModelCard
-COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest-xdist", "ruff"}
-COMMANDS |= {"import-linter", "pre-commit"}
-COMMANDS |= {"dask", "distributed", "jinja2"}
+# tools that are run and plug-ins that are not imported by name; jinja2 fills the template of
+# huggingface_hub's ModelCard
+COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest_xdist", "ruff", "dask"}
+COMMANDS |= {"import_linter", "jinja2", "pre_commit"}
 
 
 def normal(name: str) -> str:
@@ -65,23 +64,16 @@ def test_environment_has_the_same_pins():
     assert pinned == {name: constraints()[name] for name in everything}
 
 
-def test_everything_imported_is_declared():
-    allowed = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared()["run"]}
-    allowed |= {"tinysoundfont"}  # no-deps.txt
-    assert imported("mer_utils") - allowed == set()
-    assert imported("notebooks") - allowed == {"IPython"}  # of ipykernel
-    allowed |= {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared()["dev"]}
-    assert imported("tests") - allowed == set()
-
-
-def test_everything_declared_is_used():
-    used = imported("mer_utils") | imported("notebooks") | imported("tests")
-    unused = {
-        name
-        for name in declared()["run"] + declared()["dev"]
-        if name not in COMMANDS and IMPORT_NAMES.get(name, name.replace("-", "_")) not in used
-    }
-    assert unused == set()
+def test_what_is_imported_is_declared_and_the_other_way_round():
+    run, dev = (
+        {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in declared()[kind]}
+        for kind in ("run", "dev")
+    )
+    package, notebooks, tests = map(imported, ("mer_utils", "notebooks", "tests"))
+    assert package - run == {"tinysoundfont"}  # no-deps.txt
+    assert notebooks - run == {"IPython"}  # of ipykernel
+    assert tests - run - dev == set()
+    assert (run | dev) - (package | notebooks | tests) == COMMANDS
 
 
 def test_packages_without_dependencies_are_pinned_and_hashed():

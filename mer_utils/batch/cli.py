@@ -53,71 +53,89 @@ def build_parser() -> argparse.ArgumentParser:
         description="Zero-shot music emotion recognition by aligning labels across datasets.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    profile, workers, finished = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    profile.add_argument("--profile", default="demo", choices=PROFILES, help="default: demo")
+    finished.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
+    one = workers.add_mutually_exclusive_group()
+    one.add_argument("--jobs", type=int, default=1, help="processes at a time; default: 1")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler, tcp://host:port")
+
     run = commands.add_parser(
         "run",
+        parents=[profile],
         help="run the notebooks of a profile, end to end",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="profiles:\n"
-        + "\n".join(f"  {p.name:8} {p.description}" for p in PROFILES.values()),
+        epilog="\n".join(f"{p.name:8} {p.description}" for p in PROFILES.values()),
     )
-    run.add_argument("--profile", default="demo", choices=PROFILES, help="default: demo")
     run.add_argument("--out", default="", help="run folder; default: runs/<profile>")
+    repeated = {"action": "append", "default": []}
+    given = "set a notebook parameter; may be given several times"
     run.add_argument(
-        "-p",
-        "--parameter",
-        dest="parameters",
-        type=parameter,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set a notebook parameter; may be given several times",
+        "-p", "--parameter", metavar="NAME=VALUE", help=given, type=parameter, **repeated
     )
     run.set_defaults(call=_run)
-    figures = commands.add_parser(
-        "figures", help="bring a run's figures into figures/ and its tables into the README"
-    )
-    figures.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
+
+    brought = "bring a run's figures into figures/ and its tables into the README"
+    figures = commands.add_parser("figures", parents=[finished], help=brought)
     figures.set_defaults(call=_figures)
-    _add_extract(commands)
-    _add_sweep(commands)
-    _add_predict(commands)
-    site = commands.add_parser("site", help="write a run as a static site to read in a browser")
-    site.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
-    site.add_argument("--out", default="site", help="folder of the site, replaced; default: site")
+
+    site = commands.add_parser("site", parents=[finished], help="write a run as a static site")
+    site.add_argument("--out", default="site", help="folder of the site; default: site")
     site.set_defaults(call=_site)
+
+    heard = "turn the audio of a profile's datasets into features, at any scale"
+    extract = commands.add_parser("extract", parents=[profile, workers], help=heard)
+    extract.add_argument("--encoder", default="", help="another encoder than the profile's")
+    extract.add_argument("--checkpoint", default="", help="folder with the encoder's weights")
+    extract.set_defaults(call=_extract)
+
+    grid = "run a grid of experiments (docs/sweeps.md)"
+    sweep = commands.add_parser("sweep", parents=[workers], help=grid)
+    sweep.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
+    sweep.add_argument("--out", required=True, help="folder of the sweep")
+    sweep.add_argument("--dry-run", action="store_true", help="print the plan, and its cost so far")
+    sweep.add_argument("--timeout", type=float, help="seconds that one notebook cell may take")
+    sweep.add_argument("--threads", type=int, help="of each cell; default: cores / jobs")
+    sweep.set_defaults(call=_sweep)
+
+    predict = commands.add_parser("predict", help="rank any words for songs, with a trained model")
+    add = predict.add_argument
+    add("songs", nargs="+", metavar="SONG", help="audio files, or folders of them")
+    add("--labels", help="words, separated by commas; default: the nine of Emotify")
+    meant = "what you mean by a label, such as 'eerie=Music that is uncanny and cold.'"
+    add("--define", metavar="LABEL=SENTENCE", help=meant, type=definition, **repeated)
+    add("--model", default=str(PROJECT / "runs" / "demo"), help="folder of a model or of its run")
+    add("--checkpoint", default="", help="folder with the audio encoder's weights")
+    add("--csv", default="", help="write the table to this file")
+    add("--over-time", action="store_true", help="also ranks along the song, as a curve")
+    add("--hop", type=float, default=3.0, help="seconds between points of the curve; default: 3")
+    among = (
+        "rank among the model's training tracks, or the given songs (8 or more) among one another"
+    )
+    add("--among", default="training", choices=("training", "given"), help=among)
+    predict.set_defaults(call=_predict)
     return parser
 
 
-def _add_extract(commands: argparse._SubParsersAction) -> None:
-    extract = commands.add_parser(
-        "extract", help="turn the audio of a profile's datasets into features, at any scale"
-    )
-    extract.add_argument("--profile", default="demo", choices=PROFILES, help="default: demo")
-    extract.add_argument("--encoder", default="", help="another encoder than the profile's")
-    extract.add_argument("--checkpoint", default="", help="folder with the encoder's weights")
-    _add_workers(extract)
-    extract.set_defaults(call=_extract)
+def _run(options: argparse.Namespace) -> None:
+    pipeline.run(options.profile, options.out, **dict(options.parameter))
 
 
-def _add_sweep(commands: argparse._SubParsersAction) -> None:
-    sweeping = commands.add_parser("sweep", help="run a grid of experiments (docs/sweeps.md)")
-    sweeping.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
-    sweeping.add_argument("--out", required=True, help="folder of the sweep")
-    sweeping.add_argument(
-        "--dry-run", action="store_true", help="print the plan, and its cost so far"
-    )
-    sweeping.add_argument("--timeout", type=float, help="seconds that one notebook cell may take")
-    sweeping.add_argument("--threads", type=int, help="of each cell; default: cores / jobs")
-    _add_workers(sweeping)
-    sweeping.set_defaults(call=_sweep)
+def _figures(options: argparse.Namespace) -> None:
+    from mer_utils.batch import report
+
+    run = runs.reopen(options.run)
+    # tables first: a run without them changes nothing
+    print(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
+    print(f"{len(report.copy_figures(run))} figures beside them")
+    print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
 
 
-def _add_workers(command: argparse.ArgumentParser) -> None:
-    workers = command.add_mutually_exclusive_group()
-    workers.add_argument("--jobs", type=int, default=1, help="processes at a time; default: 1")
-    workers.add_argument(
-        "--scheduler", default="", metavar="ADDRESS", help="a dask scheduler, tcp://host:port"
-    )
+def _site(options: argparse.Namespace) -> None:
+    from mer_utils.batch import site
+
+    written = site.build_site(runs.reopen(options.run), PROJECT / options.out)
+    print(f"{len(written)} pages; open {written[0]}")
 
 
 @contextmanager
@@ -140,8 +158,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
 
 def _extract(options: argparse.Namespace) -> None:
     profile = profiles.with_encoder(profiles.get(options.profile), options.encoder)
-    profiles.check_encoder(profile, options.checkpoint)
-    profiles.check_data(profile)
+    profiles.check_inputs(profile, options.checkpoint)
     with _executor(options) as executor:
         data = profiles.load_labelled(profile, options.checkpoint, executor)
     for name, part in data.items():
@@ -168,52 +185,6 @@ def _sweep(options: argparse.Namespace) -> None:
     print(f"{len(cells)} cells; read {out / 'summary.html'}")
 
 
-def _site(options: argparse.Namespace) -> None:
-    from mer_utils.batch import site
-
-    written = site.build_site(runs.reopen(options.run), PROJECT / options.out)
-    print(f"{len(written)} pages; open {written[0]}")
-
-
-def _add_predict(commands: argparse._SubParsersAction) -> None:
-    song = commands.add_parser("predict", help="rank any words for songs, with a trained model")
-    song.add_argument("songs", nargs="+", metavar="SONG", help="audio files, or folders of them")
-    song.add_argument("--labels", help="words, separated by commas; default: the nine of Emotify")
-    song.add_argument(
-        "--define",
-        type=definition,
-        action="append",
-        default=[],
-        metavar="LABEL=SENTENCE",
-        help="say what you mean by a label, such as 'eerie=Music that is uncanny and cold.'",
-    )
-    song.add_argument(
-        "--model",
-        default=str(PROJECT / "runs" / "demo"),
-        help="folder of a model, or of a run that made one; default: runs/demo",
-    )
-    song.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
-    song.add_argument("--csv", default="", help="write the table to this file")
-    song.add_argument(
-        "--over-time", action="store_true", help="also ranks along the song, as a curve"
-    )
-    song.add_argument(
-        "--hop",
-        type=float,
-        default=3.0,
-        metavar="SECONDS",
-        help="from one point of the curve to the next; default: 3",
-    )
-    song.add_argument(
-        "--among",
-        default="training",
-        choices=("training", "given"),
-        help="rank among the model's training tracks, or the given songs (8 or more) among one "
-        "another",
-    )
-    song.set_defaults(call=_predict)
-
-
 def _predict(options: argparse.Namespace) -> None:
     labels = names("emotify") if options.labels is None else options.labels.split(",")
     labels = zero_shot.check_words(labels)
@@ -236,8 +207,10 @@ def _predict(options: argparse.Namespace) -> None:
             f"{len(failed)} of {len(paths)} songs failed, so they cannot be ranked among one "
             "another; leave these out:\n" + "\n".join(failed)
         )
-    among = zero_shot.songs_as_reference(model, songs) if options.among == "given" else reference
-    whose = "the given songs" if options.among == "given" else ", ".join(model.about["labels"])
+    if options.among == "given":
+        among, whose = zero_shot.songs_as_reference(model, songs), "the given songs"
+    else:
+        among, whose = reference, ", ".join(model.about["labels"])
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
     tables = []
     for song in songs:
@@ -275,26 +248,8 @@ def curves(over_time: pd.DataFrame) -> str:
     blocks = "▁▂▃▄▅▆▇█"
     labels = [column for column in over_time if column != "start"]
     width = max(map(len, labels))
-    lines = [
-        f"{label:{width}} " + "".join(blocks[min(7, int(v * 8 / 100))] for v in over_time[label])
-        for label in labels
-    ]
-    return "\n".join(lines)
-
-
-def _run(options: argparse.Namespace) -> None:
-
-    pipeline.run(options.profile, options.out, **dict(options.parameters))
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from mer_utils.batch import report
-
-    run = runs.reopen(options.run)
-    # tables first: a run without them changes nothing
-    print(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
-    print(f"{len(report.copy_figures(run))} figures beside them")
-    print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
+    heights = {label: (over_time[label] * 8 / 100).astype(int).clip(upper=7) for label in labels}
+    return "\n".join(f"{x:{width}} " + "".join(blocks[i] for i in heights[x]) for x in labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

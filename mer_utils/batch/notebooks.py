@@ -3,6 +3,8 @@
 Committed notebooks never change; executed copies are written as .ipynb and .html.
 """
 
+import ast
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,14 +41,14 @@ def notebook_code(path: Path) -> str:
 
 
 def declared_parameters(path: Path) -> dict[str, object]:
-    """Names and default values that a notebook's parameters cell declares."""
-    notebook = nbformat.read(path, as_version=4)
-    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ValueError(f"{path.name}: {len(cells)} cells tagged 'parameters'; it must have one")
-    values: dict[str, object] = {}
-    exec(compile(cells[0].source, path.name, "exec"), {}, values)
-    return values
+    """Names and default values that a notebook's cell tagged "parameters" declares."""
+    cells = nbformat.read(path, as_version=4).cells
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{path.name}: {len(tagged)} cells tagged 'parameters'; it must have one")
+    # not papermill.inspect_notebook, which takes a # in a text for a comment
+    lines = [line for line in ast.parse(tagged[0].source).body if isinstance(line, ast.Assign)]
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
 
 def plain(value: object, name: str = "value") -> object:
@@ -55,69 +57,57 @@ def plain(value: object, name: str = "value") -> object:
     Papermill writes values into the notebook as source text, and others as their repr.
     Raises ValueError for anything else, naming it.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(item, name) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, name) for key, item in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise ValueError(
-        f"parameter {name!r} is {value!r} ({type(value).__name__}); give a number, text, truth "
-        "value, or a list or mapping of them"
-    )
+
+    def turned(part: object) -> object:
+        if isinstance(part, np.generic | np.ndarray):
+            return part.tolist()
+        if isinstance(part, Path):
+            return str(part)
+        raise ValueError(
+            f"parameter {name!r} is {part!r} ({type(part).__name__}); give a number, text, truth "
+            "value, or a list or mapping of them"
+        )
+
+    return json.loads(json.dumps(value, default=turned))
 
 
 def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as plain values (`plain`).
+    """Parameters as plain values (`plain`), a whole number for a decimal one as a decimal.
 
     Raises ValueError for one that no notebook declares, or of another type than its default.
     """
-    parameters = {name: plain(value, name) for name, value in parameters.items()}
-    declared: dict[str, object] = {}
-    for path in paths:
-        declared |= declared_parameters(path)
+    declared = {name: value for path in paths for name, value in declared_parameters(path).items()}
+    checked = {}
     for name, value in parameters.items():
         if name not in declared:
             raise ValueError(
                 f"no notebook of this profile has a parameter {name!r}; they declare "
                 f"{', '.join(sorted(declared))}"
             )
-        default = declared[name]
-        if default is None or value is None:
-            continue
+        default, value = declared[name], plain(value, name)
         if isinstance(default, float) and type(value) is int:
-            parameters[name] = float(value)  # so that 1 and 1.0 are one experiment
-            continue
-        fits = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(
-            default, bool
-        )
-        if not fits:
+            value = float(value)  # so that 1 and 1.0 are one experiment
+        if default is not None and value is not None and type(value) is not type(default):
             hint = "; YAML needs the point of 1.0e-3" if isinstance(value, str) else ""
             raise ValueError(
                 f"parameter {name!r} is {value!r} ({type(value).__name__}); the notebooks' default "
                 f"is {default!r} ({type(default).__name__}){hint}"
             )
-    return parameters
+        checked[name] = value
+    return checked
 
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
     """Environment variables for a while; kernels that are started meanwhile inherit them."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.pop(name, None) for name in values}
     os.environ.update(values)
     try:
         yield
     finally:
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
+            del os.environ[name]
+            if value is not None:
                 os.environ[name] = value
 
 
@@ -136,6 +126,8 @@ def run_notebook(
     """
     declared = declared_parameters(path)
     executed.parent.mkdir(parents=True, exist_ok=True)
+    silent = not (show and sys.stderr.isatty())
+    left = f"The notebook as far as it came: {executed}"
     try:
         # bars that redraw themselves would fill the executed notebook
         with environment(TQDM_DISABLE="1"):
@@ -147,51 +139,25 @@ def run_notebook(
                 cwd=path.parent,
                 extra_arguments=["--log-level=ERROR"],
                 execution_timeout=timeout,
-                progress_bar={
-                    "desc": path.stem,
-                    "leave": False,
-                    "disable": not (show and sys.stderr.isatty()),
-                },
+                progress_bar={"desc": path.stem, "leave": False, "disable": silent},
             )
     except PapermillExecutionError as error:
         raise NotebookError(
             f"{path.name} failed in cell {error.cell_index} (In [{error.exec_count}]):\n"
-            f"{_indented(error.source)}\n{error.ename}: {error.evalue}\n"
-            f"The notebook as far as it came: {executed}"
+            f"{_indented(error.source)}\n{error.ename}: {error.evalue}\n{left}"
         ) from None
     except DeadKernelError:
         raise NotebookError(
             f"{path.name}: the kernel died, most often for want of memory (give it fewer jobs at a "
-            f"time, or less data), in cell {_last_begun(executed)}\n"
-            f"The notebook as far as it came: {executed}"
+            f"time, or less data)\n{left}"
         ) from None
-    except CellTimeoutError:
-        raise NotebookError(
-            f"{path.name}: took longer than {timeout:g} s in cell {_last_begun(executed)}\n"
-            f"The notebook as far as it came: {executed}"
-        ) from None
+    except CellTimeoutError as error:  # names the cell and the time
+        raise NotebookError(f"{path.name}: {error}\n{left}") from None
     finally:
         if executed.is_file():
-            write_html(executed)
-
-
-def _last_begun(executed: Path) -> str:
-    """Number and first lines of the cell that was running when a notebook was left."""
-    cells = nbformat.read(executed, as_version=4).cells
-    begun = [
-        number
-        for number, cell in enumerate(cells)
-        if cell.metadata.get("papermill", {}).get("start_time")
-    ]
-    return f"{begun[-1]}:\n{_indented(cells[begun[-1]].source)}" if begun else "?"
+            page = site.notebook_page(nbformat.read(executed, as_version=4), path.stem)
+            storage.write_text(executed.with_suffix(".html"), page)
 
 
 def _indented(source: str, lines: int = 12) -> str:
-    shown = source.splitlines()[:lines]
-    return "\n".join(f"    {line}" for line in shown)
-
-
-def write_html(executed: Path) -> Path:
-    """Write an executed notebook as HTML beside it."""
-    storage.write_text(executed.with_suffix(".html"), site.notebook_page(executed))
-    return executed.with_suffix(".html")
+    return "\n".join(f"    {line}" for line in source.splitlines()[:lines])

@@ -1,17 +1,11 @@
 """Profiles: small named sets of parameters, and the labelled features that each works on.
 
-- smoke: the built-in corpus, a dozen pieces a dataset; a minute or two; what the tests run.
-- demo: the built-in corpus; offline; the default.
-- emotify: trained on the built-in corpus, predicts real songs of Emotify; needs Emotify's audio.
-- mulan: two real datasets with ready-made timbre features (Mulan's CAL500.arff and emotions.arff).
-- paper: MTG-Jamendo, CAL500 and Emotify with MERT; needs their audio and MERT's weights.
-
 Everything that takes long is cached under `cache/` in the project, in folders named by what made
 it, so any notebook can be run alone and finds or makes what it needs.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +21,14 @@ from mer_utils.data.types import Dataset, Labelled
 from mer_utils.sound import features, mert
 from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
 from mer_utils.storage import CACHE, PROJECT, settings_hash
+
+# where a dataset of that name lies below the folder of data, and what reads it
+_REAL = {
+    "mtg-jamendo": ("mtg_jamendo", load_mtg_jamendo),
+    "cal500": ("cal500", load_cal500),
+    "emotify": ("emotify", load_emotify),
+}
+_MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,9 @@ class Profile:
 
 _DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
 _ALL = ("00", "01", "02", "03", "04", "05", "06", "07")
+_QUICK = {"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 1, "weights": [2.5]}
+_QUICK |= {"styles": ["name"], "measured": 12, "probe_tracks": 12, "frame_tracks": 4}
+_QUICK |= {"paper_test_part": True}
 
 PROFILES = {
     profile.name: profile
@@ -75,18 +80,7 @@ PROFILES = {
             notebooks=_ALL,
             encoder="musicnn+cues",
             size=12,
-            parameters={
-                "seeds": 1,
-                "epochs": 3,
-                "resamples": 50,
-                "shuffles": 1,
-                "weights": [2.5],
-                "styles": ["name"],
-                "measured": 12,
-                "probe_tracks": 12,
-                "frame_tracks": 4,
-                "paper_test_part": True,
-            },
+            parameters=_QUICK,
         ),
         Profile(
             name="emotify",
@@ -160,37 +154,21 @@ def data_folder(name: str) -> Path:
     )
 
 
-_FOLDERS = {"mtg-jamendo": "mtg_jamendo", "cal500": "cal500", "emotify": "emotify"}
-
-
-def check_data(profile: Profile) -> None:
-    """Stop before any work if a real dataset of the profile has no folder; errors as `data_folder`.
-
-    Whether all its files are there, its loader says.
-    """
+def data_folders(profile: Profile) -> list[Path]:
+    """The folders of a profile's real datasets; errors as `data_folder`."""
     if profile.name == "mulan":
-        data_folder("mulan")
-        return
-    for name in profile.datasets:
-        if name in _FOLDERS:
-            data_folder(_FOLDERS[name])
+        return [data_folder("mulan")]
+    return [data_folder(_REAL[name][0]) for name in profile.datasets if name in _REAL]
 
 
-def data_listing(profile: Profile) -> dict[str, int]:
-    """Names and sizes of the files of a profile's real datasets; empty for the built-in corpus."""
-    folders = ["mulan"] if profile.name == "mulan" else [_FOLDERS.get(n) for n in profile.datasets]
-    roots = [data_folder(name) for name in folders if name]
-    files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
-    return {str(path): path.stat().st_size for path in files}
+def check_inputs(profile: Profile, checkpoint: str = "") -> None:
+    """Stop before any work if the encoder's weights or a real dataset's folder are not there.
 
-
-def check_encoder(profile: Profile, checkpoint: str = "") -> None:
-    """Stop before any work if the encoder's weights are not there.
-
-    Raises FileNotFoundError that says where they are to be had and under which licence.
+    Raises FileNotFoundError that says where they are to be had.
     """
     if profile.encoder in mert.PUBLISHED:
         mert.find_checkpoint(profile.encoder, checkpoint or None)
+    data_folders(profile)
 
 
 def load_datasets(profile: Profile) -> dict[str, Dataset]:
@@ -201,31 +179,19 @@ def load_datasets(profile: Profile) -> dict[str, Dataset]:
 
 
 def load_dataset(name: str, size: int | None = None) -> Dataset:
-    """A dataset by name, with the tracks that have audio.
+    """A dataset by name, with the tracks that have audio: copies of CAL500 lack two songs, for one.
 
     name: one of the built-in corpus, or mtg-jamendo, cal500, emotify.
     size: pieces, of the built-in corpus.
-    Raises FileNotFoundError that says where a real dataset was looked for.
+    Raises FileNotFoundError that says where a real dataset, or all its audio, was looked for.
     """
     if name in demo.DEMO_DATASETS:
         return demo.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
-    loaders = {
-        "mtg-jamendo": load_mtg_jamendo,
-        "cal500": load_cal500,
-        "emotify": load_emotify,
-    }
-    return _with_audio(_FOLDERS[name], loaders[name])
-
-
-def _with_audio(folder: str, load: Callable[..., Dataset]) -> Dataset:
-    """A dataset's tracks that have audio: copies of CAL500 lack two songs, for one.
-
-    The loader warns of how many are missing; without any audio it stops with its own error.
-    """
+    folder, load = _REAL[name]
     dataset = load(data_folder(folder), audio="skip")
     tracks = dataset.tracks.dropna(subset=["audio"])
     if tracks.empty:
-        return load(data_folder(folder), audio="require")
+        return load(data_folder(folder), audio="require")  # stops with the loader's own error
     return replace(dataset, tracks=tracks)
 
 
@@ -238,9 +204,8 @@ def load_labelled(
     executor: for the extraction, as in `sound.extract`.
     """
     if profile.name == "mulan":
-        files = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
         folder = data_folder("mulan")
-        return {n: Labelled(*load_mulan(folder / files[n])) for n in profile.datasets}
+        return {name: Labelled(*load_mulan(folder / _MULAN[name])) for name in profile.datasets}
     encoder = load_encoder(profile.encoder, checkpoint=checkpoint or None, layers=profile.layers)
     labelled = {}
     for name, dataset in load_datasets(profile).items():
@@ -255,8 +220,7 @@ def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
     settings = encoder.settings()
     decisive = {k: v for k, v in settings.items() if k not in ("device", "torch", "transformers")}
     made_by = {"dataset": dataset.source, "encoder": decisive, "code": features.code_hash(encoder)}
-    made_by = settings_hash(made_by)
-    return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{made_by}"
+    return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{settings_hash(made_by)}"
 
 
 def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:

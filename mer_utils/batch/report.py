@@ -1,15 +1,15 @@
 """From a run to the repository: figures/ and the tables of the README, by one command.
 
 `figures/<profile>/` holds a run's figures and the tables behind the README as CSV. In the README
-tables stand between markers that name the profile and the table:
-`<!-- begin demo:song_roc_auc -->` … `<!-- end demo:song_roc_auc -->`.
-They are rendered from the CSV files, so anybody can check them without a run.
+tables stand between markers that name the profile and the table,
+`<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, and are rendered from the
+CSV files, so anybody can check them without a run.
 """
 
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -42,33 +42,28 @@ def _paired(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(cells).T.rename_axis(name).fillna("")
 
 
+def _wide(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
+    """A row a value of a column, a column a target, and `text` in the cells."""
+    wide = table.pivot_table("text", rows, "target", aggfunc="first", sort=False)
+    return wide.fillna("").rename_axis(name).rename_axis(None, axis=1)
+
+
 def _limits(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "limits.csv")
-    text = [
-        f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}], {row.closed:.0%}"
-        for row in table.itertuples()
-    ]
-    wide = table.assign(text=text).pivot_table(
-        "text", "what", "target", aggfunc="first", sort=False
-    )
-    return wide.rename_axis("song ROC-AUC, share of the way to the oracle").rename_axis(
-        None, axis=1
-    )
+    text = [f"{_with_interval(row)}, {row['closed']:.0%}" for _, row in table.iterrows()]
+    return _wide(table.assign(text=text), "what", "song ROC-AUC, share of the way to the oracle")
 
 
 def _learning_curve(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "learning_curve.csv")
     text = [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in table.itertuples()]
-    wide = table.assign(text=text, tracks=table["training_tracks"].round().astype(int))
-    wide = wide.pivot_table("text", "tracks", "target", aggfunc="first", sort=False).fillna("")
-    return wide.rename_axis("training tracks").rename_axis(None, axis=1)
+    table = table.assign(text=text, tracks=table["training_tracks"].round().astype(int))
+    return _wide(table, "tracks", "training tracks")
 
 
 def _path(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "path.csv")
-    wide = table.pivot_table("text", "step", "target", aggfunc="first", sort=False)
     name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
-    return wide.rename_axis(name).rename_axis(None, axis=1)
+    return _wide(pd.read_csv(folder / "path.csv"), "step", name)
 
 
 def _path_says(folder: Path) -> str:
@@ -76,12 +71,11 @@ def _path_says(folder: Path) -> str:
     lines = []
     for target, part in table.groupby("target", sort=False):
         beyond = part[part["p_holm"] < 0.05]
-        steps = [f"*{row.step}* ({row.difference:+.3f})" for row in beyond.itertuples()]
+        steps = ", ".join(f"*{row.step}* ({row.difference:+.3f})" for row in beyond.itertuples())
         first, last = part["value"].iloc[[0, -1]]
         lines.append(
             f"- {target}: from {first:.3f} to {last:.3f}. Steps that are beyond luck: "
-            + (", ".join(steps) or "none")
-            + "."
+            f"{steps or 'none'}."
         )
     return "\n".join(lines)
 
@@ -114,11 +108,12 @@ def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
 
+def _readable(metric: str) -> Render:
+    return lambda folder: tables.readable(_results(folder), metric)
+
+
 TABLES: dict[str, Render] = {
-    **{
-        metric: lambda folder, metric=metric: tables.readable(_results(folder), metric)
-        for metric in tables.METRICS
-    },
+    **{metric: _readable(metric) for metric in tables.METRICS},
     "paper_layout": lambda folder: tables.paper_layout(_results(folder)),
     "paired": _paired,
     "path": _path,
@@ -159,14 +154,9 @@ def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
 
     Raises FileNotFoundError that says which notebook to run.
     """
-    copied, folder = [], folder / run.profile.name
-    there = [name for name in SOMETIMES if run.path("tables", f"{name}.csv").is_file()]
-    names = [f"tables/{name}.csv" for name in (*COPIED, *there)]
-    for made in [run.made(name, "05_zero_shot_evaluation") for name in names]:
-        copied.append(folder / made.name)
-        with storage.replacing(copied[-1]) as temporary:
-            shutil.copyfile(made, temporary)
-    return copied
+    made = [run.made(f"tables/{name}.csv", "05_zero_shot_evaluation")[0] for name in COPIED]
+    others = [run.path("tables", f"{name}.csv") for name in SOMETIMES]
+    return _copy([*made, *(path for path in others if path.is_file())], folder / run.profile.name)
 
 
 def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
@@ -174,19 +164,19 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
 
     Raises FileNotFoundError if the run has drawn nothing.
     """
-    drawn = sorted(run.made("figures", "01_label_embedding").glob("*.png"))
-    if not drawn:
-        raise FileNotFoundError(f"{run.path('figures')} is empty: run the notebooks first")
-    home = folder / run.profile.name
-    home.mkdir(parents=True, exist_ok=True)
-    others = sorted({path.name for path in home.glob("*.png")} - {path.name for path in drawn})
+    copied = _copy(run.made("figures/*.png", "01_label_embedding"), folder / run.profile.name)
+    others = sorted({*copied[0].parent.glob("*.png")} - {*copied})
     if others:
         warnings.warn(
-            f"{home}: {len(others)} figures are not of this run, first: {others[0]}; remove what "
-            "is out of date",
+            f"{len(others)} figures are not of this run, first: {others[0]}; remove what is out of "
+            "date",
             stacklevel=2,
         )
-    for path in drawn:
-        with storage.replacing(home / path.name) as temporary:
-            shutil.copyfile(path, temporary)
-    return [home / path.name for path in drawn]
+    return copied
+
+
+def _copy(files: Sequence[Path], folder: Path) -> list[Path]:
+    for file in files:
+        with storage.replacing(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    return [folder / file.name for file in files]

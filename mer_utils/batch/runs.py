@@ -5,12 +5,11 @@
     labels/, study/   label vectors, clusters; models and scores
     tables/, figures/ results
 
-Notebooks hand results to one another only through these files and the cache (mer_utils.profiles),
-in both of which a thing is named by what made it.
+Notebooks hand results to one another only through these files and the cache (`storage.CACHE`), in
+both of which a thing is named by what made it.
 """
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +20,8 @@ from mer_utils import storage
 from mer_utils.batch import profiles
 from mer_utils.batch.profiles import Profile
 
-VERSIONS_OF = (
-    "mer-utils",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "scikit-learn",
-    "hdbscan",
-    "numpy",
-    "pandas",
-    "papermill",
-)
+VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
+VERSIONS_OF += ("hdbscan", "numpy", "pandas", "papermill")
 
 
 class NotebookError(RuntimeError):
@@ -49,19 +39,19 @@ class Run:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
-    def made(self, name: str, notebook: str) -> Path:
-        """The path of a file that an earlier notebook makes.
+    def made(self, pattern: str, notebook: str) -> list[Path]:
+        """The files that an earlier notebook makes, sorted.
 
-        name: path inside the run folder; notebook: which notebook makes it.
+        pattern: path inside the run folder, of one file or with a *; notebook: what makes it.
         Raises FileNotFoundError that says, in one sentence, which notebook to run.
         """
-        path = self.folder / name
-        if not path.exists():
+        found = sorted(self.folder.glob(pattern))
+        if not found:
             raise FileNotFoundError(
-                f"{name} is not in {self.folder} yet: run notebook {notebook} first, with "
+                f"{pattern} is not in {self.folder} yet: run notebook {notebook} first, with "
                 f"profile {self.profile.name!r} and the same run folder"
             )
-        return path
+        return found
 
 
 def open_run(profile: str = "demo", out: str | Path = "") -> Run:
@@ -116,5 +106,4 @@ def provenance() -> dict:
 
 def note(run: Run, **facts: object) -> None:
     """Add facts to the run's record (run.json), replacing those of the same name."""
-    record = storage.read_json(run.path("run.json")) | facts
-    storage.write_json(run.path("run.json"), json.loads(json.dumps(record)))
+    storage.write_json(run.path("run.json"), storage.read_json(run.path("run.json")) | facts)

@@ -16,7 +16,6 @@ done again, a failed one is tried again, and the others go on. Beside them: `res
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
@@ -33,9 +32,9 @@ from sklearn.model_selection import ParameterGrid
 from mer_utils import code, figures, storage
 from mer_utils.batch import notebooks, profiles, site
 from mer_utils.batch.profiles import PROJECT
+from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.study import slug
-from mer_utils.progress import progress_bar
 from mer_utils.projector.methods import APPROACHES
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
@@ -68,16 +67,12 @@ class Cell:
 
     @property
     def seconds(self) -> float:
-        """How long it took; NaN if it is not done."""
-        return self._record().get("seconds", np.nan)
-
-    def _record(self) -> dict:
-        path = self.folder / "cell.json"
-        return storage.read_json(path) if path.is_file() else {}
+        """How long it took, if it is done."""
+        return storage.read_json(self.folder / "cell.json")["seconds"]
 
 
 def read_grid(grid: str | Path | Mapping) -> dict:
-    """A grid as a dict with the keys profile, fixed and grid (a list of mappings to lists).
+    """A grid as a dict with the keys profile, fixed and grid.
 
     Raises FileNotFoundError or ValueError that says what is wrong with it.
     """
@@ -92,36 +87,26 @@ def read_grid(grid: str | Path | Mapping) -> dict:
             raise ValueError(f"{name} is not YAML: {error}") from error
     if not isinstance(grid, Mapping) or not grid.get("grid"):
         raise ValueError(f"{name} has no 'grid'; docs/sweeps.md shows how to write one")
-    unknown = sorted(set(grid) - KEYS)
+    described = {"profile": "demo", **grid, "fixed": grid.get("fixed") or {}}
+    unknown = sorted(set(described) - KEYS)
     if unknown:
         raise ValueError(f"{name} has a key {unknown[0]!r}; there are {', '.join(sorted(KEYS))}")
-    parts = grid["grid"] if isinstance(grid["grid"], list | tuple) else [grid["grid"]]
-    shapes = {"grid": parts, "fixed": [grid.get("fixed") or {}]}
-    for key, mappings in shapes.items():
-        wrong = [part for part in mappings if not isinstance(part, Mapping)]
-        if wrong:
-            raise ValueError(
-                f"{name}: {key} has {wrong[0]!r} where parameters and their values are needed, "
-                "such as {seed: [0, 1]} in the grid or {epochs: 75} in fixed"
-            )
-    if not isinstance(grid.get("profile", "demo"), str):
+    if not isinstance(described["profile"], str):
         raise ValueError(f"{name}: profile is {grid['profile']!r}; it is one name, such as demo")
-    for part in parts:
-        for key, values in part.items():
-            if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
-                raise ValueError(
-                    f"{name}: {key} is {values!r}; a list is needed, such as [{values}]"
-                )
-            if len(values) == 0:
-                raise ValueError(f"{name}: {key} has no values")
-    fixed = dict(grid.get("fixed") or {})
-    return {"profile": grid.get("profile", "demo"), "fixed": fixed, "grid": parts}
+    if not isinstance(described["fixed"], Mapping):
+        raise ValueError(f"{name}: fixed is {grid['fixed']!r}; give parameters and their values")
+    try:
+        ParameterGrid(described["grid"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}; docs/sweeps.md shows how to write one") from error
+    return described
 
 
 def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     """The cells of a grid, each once, in its order; nothing is written.
 
-    Raises ValueError for a parameter that notebook 07 does not have, or of another type.
+    Raises ValueError for a parameter that notebook 07 does not have, or of another type, and for a
+    target or an approach that there is not.
     """
     described = read_grid(grid)
     profile = profiles.get(described["profile"])
@@ -130,16 +115,20 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
     made_by = {"notebook": source, "package": package_hash()}
     with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
-        made_by["data"] = storage.settings_hash(profiles.data_listing(profile))
+        files = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
+        sizes = {str(file): file.stat().st_size for file in files}
+        made_by["data"] = storage.settings_hash(sizes)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
+    choices = {"target": profile.datasets, "approach": APPROACHES}
     cells: dict[str, Cell] = {}
-    for varied in ParameterGrid([dict(part) for part in described["grid"]]):
-        varied = notebooks.check_parameters([notebook], varied)
+    for combination in ParameterGrid(described["grid"]):
+        for own in {"profile", "out"} & {*described["fixed"], *combination}:
+            raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
+        varied = notebooks.check_parameters([notebook], combination)
         given = notebooks.check_parameters([notebook], {**declared, **common, **varied})
-        for own in ("profile", "out"):
-            if own in described["fixed"] or own in varied:
-                raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
-        _check_experiment(given, profile)
+        for key, known in choices.items():
+            if given.get(key, known[0]) not in known:
+                raise ValueError(f"no {key} {given[key]!r}; there are {', '.join(known)}")
         given = {key: value for key, value in given.items() if key != "out"}
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
@@ -154,24 +143,11 @@ def package_hash() -> str:
     return code.files_hash(set(PACKAGE.rglob("*.py")) - drawing)
 
 
-def _check_experiment(given: Mapping, profile: profiles.Profile) -> None:
-    """Refuse a target or approach that there is not before anything runs."""
-    if given.get("target", profile.datasets[0]) not in profile.datasets:
-        raise ValueError(
-            f"no target {given['target']!r} in profile {profile.name!r}; there are "
-            f"{', '.join(profile.datasets)}"
-        )
-    if given.get("approach", APPROACHES[0]) not in APPROACHES:
-        raise ValueError(f"no approach {given['approach']!r}; there are {', '.join(APPROACHES)}")
-
-
 def plan_text(cells: Sequence[Cell]) -> str:
     """The plan and the cost so far, to print."""
-    counts = dict.fromkeys(("done", "failed", "to do"), 0)
-    for cell in cells:
-        counts[cell.status] += 1
+    status = [cell.status for cell in cells]
     lines = [f"{cell.status:6} {cell.folder.name}" for cell in cells]
-    lines.append(", ".join(f"{number} {name}" for name, number in counts.items()))
+    lines.append(", ".join(f"{status.count(x)} {x}" for x in ("done", "failed", "to do")))
     seconds = np.array([cell.seconds for cell in cells if cell.status == "done"])
     if len(seconds):
         rest = seconds.mean() * (len(cells) - len(seconds))
@@ -198,27 +174,20 @@ def run_cells(
     threads: of each cell; all cores divided by the executor's workers if None, 1 if unknown.
     timeout: of one notebook cell, seconds.
     Returns the results of all done cells: a row a cell and metric.
-    Raises notebooks.NotebookError at the end if cells failed, listing them.
+    Raises NotebookError at the end if cells failed, listing them.
     """
     out = PROJECT / out
     cells = plan(grid, out)
     todo = [cell for cell in cells if cell.status != "done"]
     prepare_features(todo)
-    threads = threads or max(1, (os.cpu_count() or 1) // _workers(executor))
-    bar = progress_bar(
-        total=len(cells), initial=len(cells) - len(todo), desc="sweep", show=sys.stderr.isatty()
-    )
-    failed = 0
+    cores = os.cpu_count() or 1
+    workers = getattr(executor, "_max_workers", None) or cores if executor else 1
+    threads = threads or max(1, cores // workers)
+    finished = _in_turn(todo, executor, threads, timeout)
     try:
-        with bar:
-            for number, (cell, error) in enumerate(_done(todo, executor, threads, timeout), 1):
-                failed += bool(error)
-                bar.set_postfix(failed=failed, refresh=False)
-                bar.update()
-                if bar.disable:
-                    how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
-                    place = len(cells) - len(todo) + number
-                    print(f"[{place}/{len(cells)}] {cell.folder.name} {how}", flush=True)
+        for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
+            how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
+            print(f"[{number}/{len(cells)}] {cell.folder.name} {how}", flush=True)
     finally:  # also on Ctrl-C: what is done can be read
         results = collect(cells)
         if not results.empty:
@@ -226,60 +195,41 @@ def run_cells(
     lost = [cell for cell in cells if cell.status == "failed"]
     if lost:
         reasons = [storage.read_json(cell.folder / "failed.json")["error"] for cell in lost]
-        raise notebooks.NotebookError(
+        listed = [f"{c.folder.name}: {reason}" for c, reason in zip(lost, reasons, strict=True)]
+        raise NotebookError(
             f"{len(lost)} of {len(cells)} cells failed; the others are in {out / 'results.csv'}\n\n"
-            + "\n\n".join(
-                f"{cell.folder.name}: {reason}" for cell, reason in zip(lost, reasons, strict=True)
-            )
+            + "\n\n".join(listed)
         )
     return results
 
 
-def _workers(executor: Executor | None) -> int:
-    """How many cells run at a time; as many as there are cores if the executor does not say."""
-    if executor is None:
-        return 1
-    return getattr(executor, "_max_workers", None) or os.cpu_count() or 1
-
-
 def prepare_features(cells: Sequence[Cell]) -> None:
     """Extract what is missing once, before many cells would do it at the same time."""
-    wanted = {
-        (
-            c.parameters["profile"],
-            c.parameters.get("encoder", ""),
-            c.parameters.get("checkpoint", ""),
-        )
-        for c in cells
-    }
+    asked = ("profile", "encoder", "checkpoint")
+    wanted = {tuple(cell.parameters.get(name, "") for name in asked) for cell in cells}
     for profile, encoder, checkpoint in sorted(wanted):
         chosen = profiles.with_encoder(profiles.get(profile), encoder)
-        profiles.check_encoder(chosen, checkpoint)
-        profiles.check_data(chosen)
+        profiles.check_inputs(chosen, checkpoint)
         profiles.load_labelled(chosen, checkpoint)
 
 
-def _done(
+def _in_turn(
     cells: Sequence[Cell], executor: Executor | None, threads: int, timeout: float | None
 ) -> Iterator[tuple[Cell, str]]:
     """Each cell as it is done, with its error, if any."""
     if executor is None:
-        for cell in cells:
-            yield cell, do_cell(cell, threads, timeout)
+        yield from ((cell, do_cell(cell, threads, timeout)) for cell in cells)
         return
     futures = {executor.submit(do_cell, cell, threads, timeout): cell for cell in cells}
     try:
         for future in as_completed(futures):
-            cell = futures[future]
-            try:
-                error = future.result()
-            except Exception as lost:  # the worker itself, of a pool or of dask
-                error = _failed(
-                    cell,
-                    f"its worker was lost ({type(lost).__name__}: {lost}), most often for want of "
-                    "memory; run again, with fewer jobs at a time",
-                )
-            yield cell, error
+            lost = future.exception()  # of the worker itself: a cell's own errors are returned
+            if lost is None:
+                yield futures[future], future.result()
+            else:
+                reason = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
+                reason += "run again with fewer jobs at a time"
+                yield futures[future], _failed(futures[future], reason)
     finally:  # on Ctrl-C: begin no other
         for future in futures:
             future.cancel()
@@ -291,17 +241,14 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     start = time.perf_counter()
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    budget = {name: str(threads) for name in THREADS}
-    failure = cell.folder / "failed.json"
-    failure.unlink(missing_ok=True)
+    (cell.folder / "failed.json").unlink(missing_ok=True)
     try:
-        with notebooks.environment(**budget):
+        with notebooks.environment(**dict.fromkeys(THREADS, str(threads))):
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
-    except Exception as error:  # whatever it is, the other cells go on
-        known = isinstance(error, notebooks.NotebookError)
-        return _failed(cell, str(error) if known else f"{type(error).__name__}: {error}")
+    except (RuntimeError, OSError) as error:  # the notebook, its kernel, the disk
+        return _failed(cell, str(error))
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}
     storage.write_json(cell.folder / "cell.json", record)
@@ -324,9 +271,8 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
         if cell.status == "done":
             table = pd.read_parquet(cell.folder / "tables" / "experiment.parquet")
             varied = {k: v if np.isscalar(v) else str(v) for k, v in cell.varied.items()}
-            table = table.drop(columns=[name for name in varied if name in table])
-            for name, value in reversed(varied.items()):
-                table.insert(0, name, value)
+            table = table.drop(columns=varied, errors="ignore")
+            table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)
             tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -367,20 +313,19 @@ def comparisons(
     from it is a little too large: read "not different" as it stands, "different" with care near
     .05.
     """
-    groups: dict[tuple, list[Cell]] = {}
+    scored: dict[str, dict[tuple, list[dict]]] = {}  # by target, then configuration
     for cell in cells:
         if cell.status == "done":
-            own = (str(cell.varied.get(name, "")) for name in by)
-            key = (cell.parameters["target"], *own)
-            groups.setdefault(key, []).append(cell)
-    scored = {key: [_scores(cell) for cell in members] for key, members in groups.items()}
+            own = tuple(str(cell.varied.get(name, "")) for name in by)
+            of_target = scored.setdefault(cell.parameters["target"], {})
+            tensors = storage.read_tensors(cell.folder / "scores.safetensors")
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            of_target.setdefault(own, []).append(arrays)
     rows = []
-    for target in dict.fromkeys(key[0] for key in scored):
-        of_target = {key: found for key, found in scored.items() if key[0] == target}
-        means = {key: _mean_metric(found, metric) for key, found in of_target.items()}
-        best = max(means, key=lambda key: means[key])
-        for key, found in of_target.items():
-            if key == best:
+    for target, of_target in scored.items():
+        best = max(of_target, key=lambda own: _mean_metric(of_target[own], metric))
+        for own, found in of_target.items():
+            if own == best:
                 continue
             table = scoring.compare(
                 [one["scores"] for one in found],
@@ -392,17 +337,11 @@ def comparisons(
                 resamples,
                 groups=found[0]["groups"],
             ).loc[metric]
-            names = dict(zip(by, key[1:], strict=True))
-            against = ", ".join(value for value in best[1:] if value)
-            row = {"target": target, **names, "best": against}
+            row = {"target": target, **dict(zip(by, own, strict=True))}
+            row["best"] = ", ".join(value for value in best if value)
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=scoring.holm(table["p"])) if len(table) else table
-
-
-def _scores(cell: Cell) -> dict[str, np.ndarray]:
-    tensors = storage.read_tensors(cell.folder / "scores.safetensors")
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def _mean_metric(found: Sequence[dict], metric: str) -> float:
@@ -429,9 +368,9 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> Path:
     pictures = {}
     for axis in curve_axes(results, by):
         figure = figures.sweep_curves(over_seeds[over_seeds["metric"] == METRIC], axis)
-        path = out / "figures" / f"curves_{axis}.png"
-        figures.save(figure, path)
-        pictures[f"{METRIC} along {axis}, mean and 95 % interval over seeds"] = path
-    page = site.sweep_page(cells, over_seeds, compared, pictures, out)
+        name = f"figures/curves_{axis}.png"
+        figures.save(figure, out / name)
+        pictures[f"{METRIC} along {axis}, mean and 95 % interval over seeds"] = name
+    page = site.sweep_page(cells, over_seeds, compared, pictures, out.name)
     storage.write_text(out / "summary.html", page)
     return out / "summary.html"

@@ -1,0 +1,254 @@
+"""Runs: profiles and their data, parameters, notebooks that fail, the command line."""
+
+import argparse
+import os
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from mer_utils import batch, storage
+from mer_utils.batch import cli, notebooks, pipeline, profiles, runs
+from mer_utils.batch.profiles import Profile
+
+PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a # b"]'
+NOTE = """
+from pathlib import Path
+Path(out, "first.txt").write_text(repr((profile, epochs, rate, fast, names)))
+"""
+
+
+def write_notebook(path: Path, *sources: str, parameters: str = PARAMETERS) -> Path:
+    """A notebook of a title, a parameters cell and some code cells."""
+    cells = [new_markdown_cell(f"# {path.stem}"), new_code_cell(parameters)]
+    cells[1].metadata["tags"] = ["parameters"]
+    cells += [new_code_cell(source) for source in sources]
+    path.parent.mkdir(exist_ok=True)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> Path:
+    """A project of two notebooks and the profile `tiny`; returns the notebooks' folder."""
+    folder = tmp_path / "notebooks"
+    write_notebook(folder / "00_first.ipynb", NOTE)
+    write_notebook(folder / "01_second.ipynb", "assert a == 2", parameters="a = 1")
+    profile = Profile("tiny", "for tests", (), ("00", "01"), parameters={"epochs": 2})
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    monkeypatch.setitem(profiles.PROFILES, "tiny", profile)
+    return folder
+
+
+# --- parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("epochs", np.int64(3), 3),
+        ("epochs", None, None),
+        ("rate", 1, 1.0),
+        ("rate", np.float32(0.5), 0.5),
+        ("names", ("b", Path("c")), ["b", "c"]),
+        ("names", np.array([1, 2]), [1, 2]),
+    ],
+)
+def test_parameters_are_turned_into_plain_values(tiny, name, value, kept):
+    found = notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
+    assert found == {name: kept}
+    assert type(found[name]) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("epochs", "3", "str"),
+        ("epochs", True, "bool"),
+        ("fast", 1, "int"),
+        ("names", "a", "str"),
+        ("names", {1}, "set"),
+    ],
+)
+def test_wrong_types_are_refused(tiny, name, value, found):
+    with pytest.raises(ValueError, match=rf"'{name}' is .* \({found}\)"):
+        notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
+
+
+def test_declared_parameters_are_those_of_the_one_cell(tiny):
+    path = tiny / "00_first.ipynb"
+    assert notebooks.declared_parameters(path) == {
+        "profile": "tiny", "out": "", "epochs": 5, "rate": 0.1, "fast": False, "names": ["a # b"],
+    }  # fmt: skip
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[2].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, path)
+    with pytest.raises(ValueError, match=r"00_first\.ipynb: 2 cells"):
+        notebooks.declared_parameters(path)
+
+
+def test_unknown_names_list_the_known_ones_and_nothing_runs(tiny, tmp_path):
+    with pytest.raises(ValueError, match=r"'epoch'.*epochs, fast, names"):
+        batch.run("tiny", tmp_path / "run", epoch=3)
+    with pytest.raises(ValueError, match=r"'nonsense'.*demo, smoke"):
+        batch.run("nonsense", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"'07'.*00_first, 01_second"):
+        notebooks.notebook_path("07")
+
+
+# --- running
+
+
+def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
+    before = {path: storage.file_hash(path) for path in tiny.iterdir()}
+    folder = batch.run("tiny", tmp_path / "run", rate=1, a=2, names=["b", "c"])
+    assert folder == tmp_path / "run"
+    # epochs from the profile, rate and names from the call, fast from the notebook
+    assert (folder / "first.txt").read_text() == repr(("tiny", 2, 1.0, False, ["b", "c"]))
+    record = storage.read_json(folder / "run.json")
+    assert record["profile"] == "tiny"
+    assert record["parameters"] == {
+        "epochs": 2, "rate": 1, "a": 2, "names": ["b", "c"], "profile": "tiny", "out": str(folder),
+    }  # fmt: skip
+    assert list(record["seconds"]) == ["00_first", "01_second"]
+    assert set(record["versions"]) == set(runs.VERSIONS_OF)
+    assert "00_first" in (folder / "notebooks" / "00_first.html").read_text("utf-8")
+    assert {path: storage.file_hash(path) for path in tiny.iterdir()} == before
+    assert "[2/2] 01_second" in capsys.readouterr().out
+
+
+def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, tmp_path):
+    write_notebook(tiny / "01_second.ipynb", "x = 1", "bad = x / 0", "never = True")
+    with pytest.raises(runs.NotebookError) as error:
+        batch.run("tiny", tmp_path / "run")
+    executed = tmp_path / "run" / "notebooks" / "01_second.ipynb"
+    for part in ("01_second.ipynb", "bad = x / 0", "ZeroDivisionError", str(executed)):
+        assert part in str(error.value)
+    assert "never" not in str(error.value)
+    assert (tmp_path / "run" / "first.txt").is_file()
+    cells = nbformat.read(executed, as_version=4).cells
+    assert [cell.source for cell in cells if cell.get("execution_count")][-1] == "bad = x / 0"
+    assert "ZeroDivisionError" in executed.with_suffix(".html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [("import os; os._exit(1)", "kernel died"), ("import time; time.sleep(60)", "after 2 seconds")],
+)
+def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
+    path = write_notebook(tiny / "02_bad.ipynb", source)
+    with pytest.raises(runs.NotebookError, match=told):
+        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {}, timeout=2)
+    assert (tmp_path / "executed.html").is_file()
+
+
+def test_environment_is_put_back(monkeypatch):
+    monkeypatch.setenv("MER_ONE", "before")
+    monkeypatch.delenv("MER_TWO", raising=False)
+    with notebooks.environment(MER_ONE="a", MER_TWO="b"):
+        assert (os.environ["MER_ONE"], os.environ["MER_TWO"]) == ("a", "b")
+    assert os.environ["MER_ONE"] == "before"
+    assert "MER_TWO" not in os.environ
+
+
+def test_run_folder_belongs_to_one_profile(tmp_path):
+    runs.open_run("demo", tmp_path / "run")
+    assert runs.reopen(tmp_path / "run").profile.name == "demo"
+    with pytest.raises(ValueError, match="'demo', not 'smoke'"):
+        runs.open_run("smoke", tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        runs.reopen(tmp_path)
+
+
+def test_tables_are_written_twice(tmp_path):
+    table = pd.DataFrame({"value": [0.1, 1 / 3]})
+    run = runs.open_run("demo", tmp_path)
+    runs.save_table(run, "results", table)
+    pd.testing.assert_frame_equal(pd.read_csv(run.path("tables", "results.csv")), table)
+    pd.testing.assert_frame_equal(pd.read_parquet(run.path("tables", "results.parquet")), table)
+
+
+# --- the command line
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("rate=1e-3", "rate", "1e-3"),  # YAML 1.1: a number needs its point
+        ("rate=1.0e-3", "rate", 0.001),
+        ("weights=[0.5, 1]", "weights", [0.5, 1]),
+        ("out=runs/a=b", "out", "runs/a=b"),
+        ("nothing=", "nothing", None),
+    ],
+)
+def test_parameter_values_are_yaml(given, name, value):
+    assert cli.parameter(given) == (name, value)
+
+
+@pytest.mark.parametrize("given", ["epochs", "=3", "two words=3", "my-name=3", "weights=[1, 2"])
+def test_unreadable_parameters_are_named(given):
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        cli.parameter(given)
+    assert repr(given) in str(error.value)
+
+
+def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline, "run", lambda *given, **named: seen.append((given, named)))
+    arguments = ["run", "--profile", "smoke", "--out", "here", "-p", "epochs=3", "-p", "style=name"]
+    assert cli.main(arguments) == 0
+    assert seen == [(("smoke", "here"), {"epochs": 3, "style": "name"})]
+
+
+def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main(["run", "--profile", "smoke", "--out", str(out), "-p", "nonsense=1"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert "'nonsense'" in told
+    assert not out.exists()
+
+
+# --- profiles
+
+
+def test_another_encoder_for_a_profile():
+    demo = profiles.get("demo")
+    assert profiles.with_encoder(demo) is demo
+    assert profiles.with_encoder(demo, "musicnn").encoder == "musicnn"
+    assert profiles.with_encoder(profiles.get("paper"), "mert-v1-330m").layers is None
+    with pytest.raises(ValueError, match="'mulan'"):
+        profiles.with_encoder(profiles.get("mulan"), "musicnn")
+
+
+def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    empty = tmp_path / "MERT-v1-95M"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
+        batch.run("paper", tmp_path / "run", checkpoint=str(empty))
+    monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
+    monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
+    with pytest.raises(FileNotFoundError, match="typo"):
+        batch.run("emotify", tmp_path / "run")
+    monkeypatch.setenv("MER_DATA", str(tmp_path))
+    for name in ("emotify", "mulan"):
+        with pytest.raises(FileNotFoundError, match=f"{name}/"):
+            batch.run(name, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_extract_says_what_it_made(capsys):
+    assert cli.main(["extract", "--profile", "smoke"]) == 0
+    told = capsys.readouterr().out
+    for name in profiles.get("smoke").datasets:
+        assert f"{name}: " in told
+    assert "of 12 tracks, 1 × 257" in told
