@@ -220,14 +220,11 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = 
     middle = over_time["start"] + segment_seconds / 2
     middle_of_set = {**style.CHANCE, "label": "middle of the set"}
     handles = [axes.axhline(50, **middle_of_set)]
+    looks = style.series_looks(labels)
     for label in over_time[labels].mean().sort_values().index:  # the highest is named first
         i = labels.index(label)
-        line = {
-            "color": style.COLOURS[i],
-            "linestyle": style.LINES[i % len(style.LINES)],
-            "marker": style.MARKERS[i],
-        }
-        handles += axes.plot(middle, over_time[label], markersize=3.5, label=label, **line)
+        look = {**looks[label], "marker": style.MARKERS[i], "markersize": 3.5, "label": label}
+        handles += axes.plot(middle, over_time[label], **look)
     axes.set(xlabel="time (s)", ylabel="rank in the\nreference set (%)", ylim=(-3, 103))
     style.titled(
         axes, title or "emotions along the song", f"each point hears {segment_seconds:g} s"
@@ -240,36 +237,25 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = 
 def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """What a linear probe reads out of each layer of an encoder, with 95 % intervals.
 
-    table: layer (0 is the input of the first), dataset, value, low, high; chance and tracks, if
-        they are known.
+    table: layer (0 is the input of the first), dataset, value, low, high, chance, tracks.
     metric: what value is, for the axis.
     Returns one line a dataset; a ring marks its best layer.
     """
-    style.require_columns(table, ["layer", "dataset", "value", "low", "high"], "layer_probe")
-    looks = style.dataset_looks(list(table["dataset"]))
+    needed = ["layer", "dataset", "value", "low", "high", "chance", "tracks"]
+    style.require_columns(table, needed, "layer_probe")
     figure, axes = style.new_figure(height=2.7, width=5.2)
-    axes, keys = axes[0, 0], []
-    for name, part in table.groupby("dataset", sort=False):
-        part = part.sort_values("layer")
-        look = looks[name]
-        tracks = f" ({part['tracks'].iloc[0]:,} tracks)" if "tracks" in part else ""
-        line = {"color": look.colour, "marker": look.marker, "markersize": 4.5}
-        keys += axes.plot(part["layer"], part["value"], label=look.title + tracks, **line)
-        shade = {"color": look.colour, "alpha": 0.15, "linewidth": 0}
-        axes.fill_between(part["layer"], part["low"], part["high"], **shade)
+    axes = axes[0, 0]
+    keys = style.dataset_bands(axes, table, "layer")
+    for name, look in style.dataset_looks(table["dataset"]).items():
+        part = table[table["dataset"] == name].reset_index()
         best = part.loc[part["value"].idxmax()]
         axes.plot(best["layer"], best["value"], **_RING, color=look.colour)
-        if "chance" in part:
-            axes.axhline(part["chance"].iloc[0], **style.CHANCE)
+        axes.axhline(best["chance"], **style.CHANCE)
     axes.set_xticks(sorted(set(table["layer"])))
     axes.set(xlabel="encoder layer", ylabel=metric)
-    keys += [
-        Patch(color=style.LIGHT_GREY, label=style.INTERVAL),
-        style.key("best layer", **_RING, color=style.DARK_GREY),
-    ]
-    if "chance" in table:
-        keys.append(style.key("chance", **style.CHANCE))
-    style.legend_below(figure, keys)
+    keys.append(Patch(color=style.LIGHT_GREY, label=style.INTERVAL))
+    keys.append(style.key("best layer", **_RING, color=style.DARK_GREY))
+    style.legend_below(figure, [*keys, style.key("chance", **style.CHANCE)])
     return figure
 
 
@@ -280,18 +266,15 @@ _RING = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
 def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """Ways of pooling an encoder's frames over time, on each dataset, with 95 % intervals.
 
-    table: pooling (such as "first frame" and "mean"; six at most), dataset, value, low, high;
-        chance and tracks, if they are known.
+    table: pooling (such as "first frame" and "mean"; six at most), dataset, value, low, high,
+        chance, tracks.
     metric: what value is, for the axis.
     """
-    style.require_columns(
-        table, ["pooling", "dataset", "value", "low", "high"], "pooling_comparison"
-    )
+    needed = ["pooling", "dataset", "value", "low", "high", "chance", "tracks"]
+    style.require_columns(table, needed, "pooling_comparison")
     names, ways = (list(dict.fromkeys(table[column])) for column in ("dataset", "pooling"))
-    titles = [style.dataset_title(name) for name in names]
-    if "tracks" in table:
-        tracks = table.groupby("dataset")["tracks"].first()
-        titles = [f"{title}\n{tracks[n]:,} tracks" for n, title in zip(names, titles, strict=True)]
+    tracks = table.groupby("dataset")["tracks"].first()
+    titles = [f"{style.dataset_title(name)}\n{tracks[name]:,} tracks" for name in names]
     figure, axes = style.new_figure(height=0.7 + (0.15 + 0.17 * len(ways)) * len(names), width=5.2)
     axes, keys = axes[0, 0], []
     for i, way in enumerate(ways):
@@ -300,11 +283,9 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
         style.intervals(axes, part, rows, style.COLOURS[i], style.MARKERS[i])
         look = {"color": style.COLOURS[i], "marker": style.MARKERS[i], "linestyle": "-"}
         keys.append(style.key(f"{way}, {style.INTERVAL}", **look))
-    if "chance" in table:
-        rows = table["dataset"].map(names.index)
-        axes.vlines(table["chance"], rows - 0.45, rows + 0.45, **style.CHANCE)
-        keys.append(style.key("chance", **style.CHANCE))
+    rows = table["dataset"].map(names.index)
+    axes.vlines(table["chance"], rows - 0.45, rows + 0.45, **style.CHANCE)
     style.named_rows(axes, titles)
     axes.set_xlabel(metric)
-    style.legend_below(figure, keys)
+    style.legend_below(figure, [*keys, style.key("chance", **style.CHANCE)])
     return figure

@@ -323,12 +323,12 @@ _SETTING_NAMES = {
 
 
 @style.set_style()
-def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float] | float) -> Figure:
+def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure:
     """What each value of a clustering setting gives, and the one that was chosen.
 
     sweep: from `labels.sweep_settings`, one method and setting: value, labels, clusters,
         largest, silhouette, stability, stability_low.
-    chosen: from `labels.choose_setting`, or the value alone.
+    chosen: from `labels.choose_setting`.
     Returns three panels over the setting: number of clusters with the size of the largest, mean
     silhouette, stability. Where one cluster holds more than half of the labels (behind the cliff)
     the ground is grey.
@@ -343,9 +343,9 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float] | float) -
     sweep = sweep.sort_values("value")
     first = sweep.iloc[0]
     setting, labels = first["setting"], int(first["labels"])
-    if isinstance(chosen, Mapping) and setting not in chosen:
+    if setting not in chosen:
         raise ValueError(f"clustering_sweep: the sweep is over {setting}, but chosen is {chosen}")
-    value = chosen[setting] if isinstance(chosen, Mapping) else chosen
+    value = chosen[setting]
     figure, axes = style.new_figure(height=4.8, rows=3, sharex=True, height_ratios=[1.3, 1, 1])
     top, middle, bottom = axes[:, 0]
     dots = {"color": style.COLOURS[0], "marker": "o", "markersize": 3.5}

@@ -22,8 +22,6 @@ METRIC_NAMES = {
     "song_macro_f1": "macro-F1\nof songs",
     "song_roc_auc": "macro ROC-AUC\nof songs",
     "song_average_precision": "macro average precision\nof songs",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
 }
 DOT = {
     "marker": "o",
@@ -114,11 +112,9 @@ def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[s
     """
     categories = np.asarray(categories).astype(str)
     shapes = {name: np.shape(values) for name, values in projections.items()}
-    if (
-        not shapes
-        or len(set(shapes.values())) > 1
-        or {n for n, _ in shapes.values()} != {len(categories)}
-    ):
+    if len(set(shapes.values())) != 1 or {shape[0] for shape in shapes.values()} != {
+        len(categories)
+    }:
         raise ValueError(
             f"projection_map: {len(categories)} categories need projections of one shape with as "
             f"many rows, not {shapes}"
@@ -142,9 +138,7 @@ def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[s
         panel.locator_params(nbins=5)
     axes[0, 0].set_ylabel(f"component 2 ({share[1]:.0f} %)")
     keys = [
-        style.key(
-            f"{look.title} ({style.count(sizes[name], 'segment')})", marker="o", color=look.colour
-        )
+        style.key(f"{look.title} ({sizes[name]:,} segments)", marker="o", color=look.colour)
         for name, look in looks.items()
     ]
     style.legend_below(figure, keys)
@@ -194,9 +188,8 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
             ends = (part["shuffled_low"], part["shuffled_high"])
             panel.hlines(below, *ends, color=style.GREY, linewidth=2.4)
             panel.plot(part["shuffled"], below, "|", color="black", markersize=5)
-        style.intervals(
-            panel, part, places, style.COLOURS[0], hollow=part["transductive"].astype(bool)
-        )
+        looked = part["transductive"].astype(bool)
+        style.intervals(panel, part, places, style.COLOURS[0], hollow=looked)
         for place, value in zip(places, part["value"], strict=True):
             style.beside(panel, place, f"{value:.3f}")
         for row in references[references["target"] == target].itertuples():
@@ -212,9 +205,8 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     keys.append(Patch(label="its 95 % band", **band))
     if shuffled:
         text = "chance: trained on shuffled labels (mean, range)"
-        keys.append(
-            style.key(text, color=style.GREY, linestyle="-", linewidth=2.4, marker="|", mec="black")
-        )
+        line = {"color": style.GREY, "linestyle": "-", "linewidth": 2.4}
+        keys.append(style.key(text, marker="|", markeredgecolor="black", **line))
     for name, look in lines.items():
         values = references.loc[references["method"] == name, "value"]
         shown = " / ".join(f"{value:.3f}" for value in values)
@@ -274,18 +266,14 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 
 
 @style.set_style()
-def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
-    """How well each label is found, with 95 % intervals, best first; one panel a target.
+def per_label(table: pd.DataFrame) -> Figure:
+    """ROC-AUC of each label, with 95 % intervals, best first; one panel a target.
 
     table: from `evaluation.tables.per_label_table`: target, method (three a target at most, labels
-        sorted by the first), label, tracks, positives, the metric and its _low and _high.
-    metric: "roc_auc" (chance is .5) or "average_precision" (chance differs from label to label:
-        average_precision_chance).
+        sorted by the first), label, tracks, positives, roc_auc, roc_auc_low, roc_auc_high.
     """
     needed = ["target", "method", "label", "tracks", "positives"]
-    needed += [metric, f"{metric}_low", f"{metric}_high"]
-    if metric == "average_precision":
-        needed.append("average_precision_chance")
+    needed += ["roc_auc", "roc_auc_low", "roc_auc_high"]
     style.require_columns(table, needed, "per_label", "it comes from tables.per_label_table")
     if table.duplicated(["target", "method", "label"]).any():
         raise ValueError("per_label: several rows for one target, method and label")
@@ -297,7 +285,7 @@ def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
     parts = dict(list(table.groupby("target", sort=False)))
     firsts = {
         target: part[part["method"] == part["method"].iloc[0]]
-        .sort_values(metric, ascending=False, kind="stable")  # labels without a score come last
+        .sort_values("roc_auc", ascending=False, kind="stable")  # labels without a score come last
         .set_index("label")
         for target, part in parts.items()
     }
@@ -306,7 +294,6 @@ def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
         for target, first in firsts.items()
     }
     figure, panels = style.row_panels(texts, step=0.16 + 0.07 * (most - 1))
-    chance = style.CHANCE if metric == "roc_auc" else {"marker": "|", "color": style.DARK_GREY}
     leading = panels[next(iter(parts))]
     for target, part in parts.items():
         panel, first = panels[target], firsts[target]
@@ -315,30 +302,23 @@ def per_label(table: pd.DataFrame, metric: str = "roc_auc") -> Figure:
         shown = list(dict.fromkeys(part["method"]))
         for place, method in enumerate(shown):
             colour, marker = looks[method]
-            scores = part[(part["method"] == method) & part[metric].notna()]
+            scores = part[(part["method"] == method) & part["roc_auc"].notna()]
             rows = first.index.get_indexer(scores["label"]) + 0.3 * (place - (len(shown) - 1) / 2)
-            style.intervals(panel, scores, rows, colour, marker, column=metric)
-        if metric == "roc_auc":
-            panel.axvline(0.5, **style.CHANCE)
-        else:
-            every = range(len(first))
-            panel.plot(first[f"{metric}_chance"], every, linestyle="none", zorder=2, **chance)
-        for row in np.flatnonzero(first[metric].isna()):
+            style.intervals(panel, scores, rows, colour, marker, column="roc_auc")
+        panel.axvline(0.5, **style.CHANCE)
+        for row in np.flatnonzero(first["roc_auc"].isna()):
             where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
-            where |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
-            panel.text(
-                0.5, row, "cannot be scored", color=style.DARK_GREY, fontstyle="italic", **where
-            )
-        style.titled(
-            panel, style.dataset_title(target), style.count(int(part["tracks"].iloc[0]), "track")
-        )
-        panel.set_xlabel(METRIC_NAMES[metric])
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            panel.text(0.5, row, "cannot be scored", fontstyle="italic", bbox=ground, **where)
+        tracks = style.count(int(part["tracks"].iloc[0]), "track")
+        style.titled(panel, style.dataset_title(target), tracks)
+        panel.set_xlabel("ROC-AUC")
     leading.set_ylabel("label (number of tracks that have it)")
     keys = [
         style.key(f"{method}, {style.INTERVAL}", color=colour, marker=marker, linestyle="-")
         for method, (colour, marker) in looks.items()
     ]
-    style.legend_below(figure, [*keys, style.key("chance", **chance)])
+    style.legend_below(figure, [*keys, style.key("chance", **style.CHANCE)])
     return figure
 
 
@@ -347,13 +327,13 @@ def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -
     """A metric along a numeric parameter, mean and 95 % interval over seeds; a panel a target.
 
     table: from `batch.sweeps.seed_table`, of one metric: target, axis, other parameters of the
-        configuration, value, low, high, seeds; chance, if it is known. Configurations that do not
-        have the parameter, or one value of it, are horizontal lines.
+        configuration, value, low, high, seeds, chance. Configurations that do not have the
+        parameter, or one value of it, are horizontal lines.
     axis: name of the column along which to draw.
     """
-    style.require_columns(table, ["target", axis, "value", "low", "high", "seeds"], "sweep_curves")
-    known = {"target", "metric", "value", "low", "high", "seeds", "chance", "tracks", axis}
-    others = [column for column in table if column not in known]
+    needed = ["target", axis, "value", "low", "high", "seeds", "chance"]
+    style.require_columns(table, needed, "sweep_curves")
+    others = [column for column in table if column not in {*needed, "metric", "tracks"}]
     named = table.assign(series=[_configuration(row) for row in table[others].to_dict("records")])
     looks = style.series_looks(list(dict.fromkeys(named["series"])))
     targets = list(dict.fromkeys(named["target"]))
@@ -365,11 +345,8 @@ def sweep_curves(table: pd.DataFrame, axis: str, metric: str = "song ROC-AUC") -
             if part[axis].nunique() < 2:
                 panel.axhline(part["value"].iloc[0], **look)
                 continue
-            panel.plot(part[axis], part["value"], marker="o", **look)
-            shade = {"color": look["color"], "alpha": 0.15}
-            panel.fill_between(part[axis], part["low"], part["high"], **shade)
-        if "chance" in table:
-            panel.axhline(0.5 if "AUC" in metric else part["chance"].iloc[0], **style.CHANCE)
+            style.band(panel, part, axis, marker="o", **look)
+        panel.axhline(0.5 if "AUC" in metric else part["chance"].iloc[0], **style.CHANCE)
         seeds = sorted(set(named.loc[named["target"] == target, "seeds"]))
         shown = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         style.titled(panel, style.dataset_title(target), f"mean over {shown} seeds")
@@ -389,21 +366,11 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     """
     columns = ["target", "training_tracks", "value", "low", "high", "draws", "tracks"]
     style.require_columns(table, columns, "learning_curve")
-    targets = list(dict.fromkeys(table["target"]))
-    looks = style.dataset_looks(targets)
     figure, axes = style.new_figure(height=3.2)
-    panel, keys = axes[0, 0], []
-    for target in targets:
-        part = table[table["target"] == target].sort_values("training_tracks")
-        look = looks[target]
-        drawn = {"color": look.colour, "marker": look.marker}
-        panel.plot(part["training_tracks"], part["value"], **drawn)
-        panel.fill_between(
-            part["training_tracks"], part["low"], part["high"], color=look.colour, alpha=0.15
-        )
-        keys.append(
-            style.key(f"{look.title} ({style.count(part['tracks'].iloc[0], 'track')})", **drawn)
-        )
+    panel = axes[0, 0]
+    keys = style.dataset_bands(
+        panel, table.rename(columns={"target": "dataset"}), "training_tracks"
+    )
     panel.axhline(0.5, **style.CHANCE)
     panel.set_xscale("log", base=2)
     panel.set_xticks(sorted(set(table["training_tracks"].round())))
@@ -411,8 +378,8 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     panel.minorticks_off()
     panel.set(xlabel="training tracks", ylabel=METRIC_NAMES["song_roc_auc"])
     draws = f"shaded: range over {table['draws'].max()} draws of the training tracks"
-    note = Patch(facecolor=style.LIGHT_GREY, label=draws)
-    style.legend_below(figure, [*keys, note, style.key("chance", **style.CHANCE)])
+    keys += [Patch(facecolor=style.LIGHT_GREY, label=draws), style.key("chance", **style.CHANCE)]
+    style.legend_below(figure, keys)
     return figure
 
 

@@ -329,6 +329,26 @@ def intervals(
     axes.scatter(scores[column], rows, s=25, marker=marker, zorder=4, **dots)
 
 
+def band(axes: Axes, part: pd.DataFrame, along: str, **look: object) -> None:
+    """A line of values along a column, with its interval shaded."""
+    part = part.sort_values(along)
+    axes.plot(part[along], part["value"], **look)
+    shade = {"color": look["color"], "alpha": 0.15, "linewidth": 0}
+    axes.fill_between(part[along], part["low"], part["high"], **shade)
+
+
+def dataset_bands(axes: Axes, table: pd.DataFrame, along: str) -> list[Line2D]:
+    """A line with its interval for each dataset, and legend entries with their tracks."""
+    keys = []
+    for name, look in dataset_looks(table["dataset"]).items():
+        part = table[table["dataset"] == name]
+        line = {"color": look.colour, "marker": look.marker, "markersize": 4.5}
+        band(axes, part, along, **line)
+        tracks = count(int(part["tracks"].iloc[0]), "track")
+        keys.append(key(f"{look.title} ({tracks})", linestyle="-", **line))
+    return keys
+
+
 def beside(axes: Axes, row: float, text: str) -> None:
     """A text to the right of a row."""
     where = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
