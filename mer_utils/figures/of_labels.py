@@ -143,9 +143,8 @@ def similarity_heatmap(
     figure, axes = style.new_figure(height=side + 0.3, width=side + 0.9)
     axes = axes[0, 0]
     what = "cosine of label vectors" + (" (centred)" if centred else "")
-    low, high = np.quantile(cosines[~diagonal], [0.02, 0.98])  # the same text twice is beyond
-    if centred:
-        low, high = -max(-low, high), max(-low, high)
+    ends = np.quantile(cosines[~diagonal], [0.02, 0.98])  # the same text twice is beyond
+    low, high = np.array([-1, 1]) * np.abs(ends).max() if centred else ends
     bar = {"shrink": 0.5, "aspect": 30, "pad": 0.01, "extend": "both", "label": what}
     seaborn.heatmap(
         cosines,
@@ -159,12 +158,11 @@ def similarity_heatmap(
         cbar_kws=bar,
         ax=axes,
     )
-    axes.tick_params(axis="x", rotation=90)
-    axes.tick_params(length=0, pad=12)
+    axes.tick_params(axis="x", length=0, rotation=90)
+    axes.tick_params(axis="y", length=0, pad=12)
     looks = style.dataset_looks(datasets)
-    middles = np.arange(number) + 0.5
-    for axis in ("x", "y"):
-        _mark_datasets(axes, axis, middles, datasets, [looks[name].colour for name in datasets])
+    colours = [looks[name].colour for name in datasets]
+    _mark_datasets(axes, np.arange(number) + 0.5, datasets, colours)
     axes.set_title(f"{number} labels, ordered by average-linkage clustering")
     keys = style.dataset_keys(datasets)
     if antonyms:
@@ -184,23 +182,14 @@ def similarity_heatmap(
 
 
 def _mark_datasets(
-    axes: Axes,
-    axis: str,
-    places: np.ndarray,
-    datasets: Sequence[str],
-    colours: Sequence[str],
+    axes: Axes, rows: np.ndarray, datasets: Sequence[str], colours: Sequence[str]
 ) -> None:
-    """Each label's dataset as a marker between the axes and the label's name."""
-    down = axis == "x"
-    base = axes.get_xaxis_transform() if down else axes.get_yaxis_transform()
-    away = ScaledTranslation(
-        *(np.array([0, -8] if down else [-8, 0]) / 72), axes.figure.dpi_scale_trans
-    )
+    """Each label's dataset as a marker between the label's name and its row."""
+    left = ScaledTranslation(-8 / 72, 0, axes.figure.dpi_scale_trans)
     looks = style.dataset_looks(datasets)
-    for place, name, colour in zip(places, datasets, colours, strict=True):
-        point = (place, 0) if down else (0, place)
+    for row, name, colour in zip(rows, datasets, colours, strict=True):
         look = {"marker": looks[name].marker, "color": colour, "s": 18}
-        axes.scatter(*point, transform=base + away, clip_on=False, **look)
+        axes.scatter(0, row, transform=axes.get_yaxis_transform() + left, clip_on=False, **look)
 
 
 @style.set_style()
@@ -255,7 +244,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
         medoid = text.get_text() == clusters.names[assignment[i]] and colour != style.GREY
         text.set(color=style.ink(colour), weight="bold" if medoid else "normal")
     datasets = [_datasets(embeddings)[i] for i in order]
-    _mark_datasets(axes, "y", places, datasets, own)
+    _mark_datasets(axes, places, datasets, own)
     axes.set_xlim(-0.01)
     axes.set_xlabel("mean distance at which labels join (1 − cosine)")
     axes.set_title(f"{number} labels in {style.count(len(sizes), 'cluster')}")
