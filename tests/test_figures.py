@@ -106,7 +106,8 @@ def table(columns: str, *rows: tuple) -> pd.DataFrame:
 
 def cosine_table() -> pd.DataFrame:
     baseline, alignment = ("baseline", 0.4, 0.3), ("alignment", 0.6, -0.1)
-    return table("method within between", baseline, alignment, ("baseline", 0.5, 0.3), alignment)
+    rows = (baseline, alignment, ("baseline", 0.5, 0.3), alignment)
+    return table("method within between", *rows).assign(target="cal500")
 
 
 def probe_table() -> pd.DataFrame:
@@ -233,7 +234,7 @@ CASES: dict[str, tuple[Callable[[], Figure], tuple[str, ...]]] = {
         ("Emotify (120 tracks)", "training tracks", "macro ROC-AUC\nof songs", "chance"),
     ),
     "cluster_cosine_bars": (
-        lambda: figures.cluster_cosine_bars(cosine_table()), ("0.15", "0.70", "difference")
+        lambda: figures.cluster_cosine_bars(cosine_table()), ("0.15", "0.70", "target CAL500")
     ),
     "projection_map": (
         lambda: figures.projection_map(projections(), OWNED),
@@ -365,7 +366,7 @@ def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatc
 NOTEBOOK = """
 import pandas as pd
 from mer_utils import figures
-table = pd.DataFrame({"method": ["a", "b"], "within": [0.4, 0.5], "between": [0.1, 0.2]})
+table = pd.DataFrame({"target": "x", "method": ["a"], "within": [0.4], "between": [0.1]})
 """
 CELL = """
 figure = figures.cluster_cosine_bars(table)
@@ -444,6 +445,7 @@ BAD = [
         "4 methods",
     ),
     (lambda: figures.per_label(pd.concat([per_label_table()] * 2)), "several rows"),
+    (lambda: figures.cluster_cosine_bars(cosine_table().assign(target=[*"aabb"])), "one target"),
     (lambda: figures.projection_map({}, []), "0 categories"),
     (lambda: figures.projection_map(projections(), OWNED[:39]), r"39 categories.*\(40, 5\)"),
     (lambda: figures.emotion_curve(ranks()[["start"]], 9.0), "0 labels"),

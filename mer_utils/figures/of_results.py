@@ -77,11 +77,15 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
-    table: method, within, between (mean cosines, −1 to 1), as
+    table: target (one), method, within, between (mean cosines, −1 to 1), as
         `evaluation.tables.cluster_cosine_table` gives them; several rows a method are averaged.
     Returns horizontal bars, with the difference of the two in figures.
     """
-    style.require_columns(table, ["method", "within", "between"], "cluster_cosine_bars")
+    needed = ["target", "method", "within", "between"]
+    style.require_columns(table, needed, "cluster_cosine_bars")
+    target = table["target"].iloc[0]
+    if (table["target"] != target).any():
+        raise ValueError(f"cluster_cosine_bars: rows of one target, not of {set(table['target'])}")
     means = table.groupby("method", sort=False)[["within", "between"]].mean()
     rows = np.arange(len(means))
     figure, axes = style.new_figure(height=0.9 + 0.34 * len(means))
@@ -91,6 +95,7 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     axes.axvline(0, color=style.DARK_GREY, linewidth=0.8)
     for row, difference in enumerate(means["within"] - means["between"]):
         style.beside(axes, row, f"{difference:.2f}")
+    axes.set_title(f"target {style.dataset_title(target)}")
     axes.set_title("difference", loc="right", size=style.SMALL, weight="normal")
     axes.set_xlabel("mean cosine of projected audio")
     style.named_rows(axes, [style.wrapped(method) for method in means.index])
