@@ -6,9 +6,8 @@ Imports inside functions count, those for type checking alone too.
 """
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import networkx
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mer_utils"
@@ -32,20 +31,25 @@ def main() -> None:
     }
     lines = {name: len(path.read_text().splitlines()) for name, path in modules.items()}
     rooms = {name.partition(".")[0] for name in modules} - {"__init__"}
-    graph = networkx.DiGraph()
-    graph.add_nodes_from(rooms)
+    below: dict[str, set[str]] = {room: set() for room in rooms}  # what each imports
     for name, path in modules.items():
         room = name.partition(".")[0]
-        to = {place.partition(".")[0] for place in imported(path)}
-        graph.add_edges_from((room, other) for other in to & rooms if other != room)
-    condensed = networkx.condensation(graph)  # a circle is one node
-    circles = [sorted(part) for _, part in condensed.nodes(data="members") if len(part) > 1]
+        if room in rooms:
+            to = {place.partition(".")[0] for place in imported(path)}
+            below[room] |= (to & rooms) - {room}
+    depth: dict[str, int] = {}
+    circle = "none"
+    try:
+        for room in TopologicalSorter(below).static_order():
+            depth[room] = 1 + max((depth[other] for other in below[room]), default=0)
+    except CycleError as error:
+        circle = " -> ".join(error.args[1])
     tests = sum(len(path.read_text().splitlines()) for path in (PROJECT / "tests").rglob("*.py"))
     print(f"lines     {sum(lines.values()):,} (tests {tests:,})")
     print(f"modules   {len(modules)} in {len(rooms)} rooms")
-    print(f"layers    {networkx.dag_longest_path_length(condensed) + 1}")
-    print(f"arrows    {graph.number_of_edges()}")
-    print(f"circles   {circles or 'none'}")
+    print(f"layers    {max(depth.values(), default='unknown, there is a circle')}")
+    print(f"arrows    {sum(map(len, below.values()))}")
+    print(f"circles   {circle}")
     for name, count in sorted(lines.items(), key=lambda item: -item[1]):
         if count > LONGEST:
             print(f"above {LONGEST}: {name} {count}")
