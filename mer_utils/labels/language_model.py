@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mer_utils import code, storage
+from mer_utils.progress import quiet_transformers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -100,19 +101,14 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
     folder = language_model_folder(model)
     # Imported here: it takes seconds, and much of the package works without it.
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # no bar for a few megabytes
     try:
-        return SentenceTransformer(
-            str(folder), device="cpu", trust_remote_code=False, local_files_only=True
-        )
+        with quiet_transformers():
+            return SentenceTransformer(
+                str(folder), device="cpu", trust_remote_code=False, local_files_only=True
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the language model in {folder} does not load: {error}") from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Audio encoders: from waveforms to features averaged over the time of a segment.
 
-There are four: `mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicnn`
-(`sound.musicnn`), and `musicnn+cues`, which adds measured musical cues (`sound.cues`). Each
-module knows its network; here is what all of them have in common.
+By name there are four: `mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicnn`
+(`sound.musicnn`), and `musicnn+cues`, which adds measured musical cues (`sound.cues`); and
+`hf:<model id or folder>` is any audio model of transformers (`sound.hugging_face`). Each module
+knows its network; here is what all of them have in common.
 
 Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
 the same length; nothing is padded. Features are (batch, layers, dim) float32. On a CPU the result
@@ -32,7 +33,7 @@ NAMES = (*mert.PUBLISHED, "musicnn", "musicnn+cues")
 class Encoder:
     """A trained network that turns waveforms into features.
 
-    name: one of `NAMES`.
+    name: as given to `load_encoder`.
     segment_seconds: how long a segment is meant to be.
     network: the loaded network; it decides everything else.
     spec: the arguments of `load_encoder` that make this encoder again, also in another process
@@ -147,7 +148,8 @@ def load_encoder(
 ) -> Encoder:
     """Load an encoder by name.
 
-    name: one of `NAMES`.
+    name: one of `NAMES`, or "hf:" and the folder or Hub repository of any audio model that
+        transformers supports (`sound.hugging_face`).
     checkpoint: a folder with the weights; None for the published ones: MERT's from the Hugging
         Face Hub, musicnn's from the installed wheel.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
@@ -158,8 +160,9 @@ def load_encoder(
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
     """
-    if name not in NAMES:
-        raise ValueError(f"no encoder {name!r}; there is {', '.join(NAMES)}")
+    if name not in NAMES and not name.startswith("hf:"):
+        there = ", ".join(NAMES)
+        raise ValueError(f"no encoder {name!r}; there is {there}, and hf:<model id or folder>")
     if isinstance(layers, str | int):
         raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
     if layers is not None:  # plain numbers or names
@@ -168,6 +171,10 @@ def load_encoder(
     if name in ("musicnn", "musicnn+cues"):
         load = musicnn.load if name == "musicnn" else cues.load
         network = load(checkpoint, layers, on, precision)
+    elif name.startswith("hf:"):
+        from mer_utils.sound import hugging_face  # takes seconds, and no other encoder needs it
+
+        network = hugging_face.load(name, checkpoint, layers, on, precision)
     else:
         network = mert.load(name, checkpoint, layers, on, precision)
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
@@ -176,6 +183,8 @@ def load_encoder(
             f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
             f"{network.minimum_samples / network.sample_rate:.3f} s"
         )
+    if checkpoint is None and Path(name.removeprefix("hf:")).is_dir():
+        checkpoint = name.removeprefix("hf:")
     if checkpoint is not None and Path(checkpoint).is_dir():
         checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
     spec = {

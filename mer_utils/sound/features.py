@@ -57,6 +57,7 @@ from mer_utils.sound.encoders import Encoder
 PASSES = ("sound.features._encode",)
 # of what loads an encoder: finding its files, which are known by hash
 LEFT_OUT = ("sound.mert.find_checkpoint", "sound.musicnn.find_weights")
+LEFT_OUT += ("sound.hugging_face.find_model",)
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = ("batch_size", "tracks_per_shard", "versions.", "encoder.device", "encoder.torch")

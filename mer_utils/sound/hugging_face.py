@@ -1,0 +1,203 @@
+"""Any audio model that transformers itself supports, as an encoder: `hf:<model id or folder>`.
+
+Wav2Vec2, HuBERT, WavLM, Data2Vec, AST, CLAP's audio half and their like. The sample rate, what is
+done to a waveform and how long it may be are the model's own feature extractor's. Where all hidden
+states have one width they are the layers, numbered from 0 (before the first block); of a model
+whose states widen from stage to stage, such as CLAP's, its one output is the layer "output".
+
+Conventions: as in `sound.encoders`. The mean of a state runs over all that is not its width:
+frames, or patches of time and frequency. Some models pad what is shorter than their window, as they
+did in training; give them segments of its length (`segment_seconds` is that).
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
+
+from mer_utils.progress import quiet_transformers
+from mer_utils.storage import file_hash
+
+PREFIX = "hf:"
+FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
+WEIGHTS = ("*.safetensors", "*.bin")
+UNUSED = ("masked_spec_embed",)  # stands in for masked frames, which only training has
+SEGMENT_SECONDS = 10.0  # of a model that takes any length
+OUTPUT = "output"
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)
+class HuggingFace:
+    """An audio model that is ready to run.
+
+    model: of transformers, in evaluation mode; extractor: its feature extractor.
+    layers: numbers of hidden states, or ("output",); dim: their width.
+    segment_seconds: the window that the extractor brings every waveform to, or SEGMENT_SECONDS.
+    window: its length in samples, None for a model that takes any length.
+    made_of: what the checkpoint is (JSON-able), for `settings`.
+    """
+
+    model: PreTrainedModel
+    extractor: transformers.SequenceFeatureExtractor
+    layers: tuple
+    dim: int
+    segment_seconds: float
+    window: int | None
+    precision: str
+    made_of: dict
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self.extractor.sampling_rate
+
+    @property
+    def minimum_samples(self) -> int:
+        """A tenth of a second: no model makes a frame of much less."""
+        return self.sample_rate // 10
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    def settings(self) -> dict:
+        """What decides the numbers (JSON-able)."""
+        return {
+            **self.made_of,
+            "precision": self.precision,
+            "device": self.device.type,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
+        }
+
+    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) to each layer's mean: (batch, layers, dim) float32."""
+        # one at a time, it gives bit for bit what its members give alone
+        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
+
+    def frames(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(samples,) to the layers over frames or patches: (layers, frames, dim) float32."""
+        if self.window is not None and len(waveform) > self.window:
+            raise ValueError(
+                f"{len(waveform)} samples, but this model sees {self.window} "
+                f"({self.segment_seconds:.2f} s) and would cut the rest off; use shorter segments"
+            )
+        with self._autocast():
+            states = states_of(self.model, self.extractor, waveform)
+        return torch.stack([states[layer].float() for layer in self.layers])
+
+    def _autocast(self) -> AbstractContextManager:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+
+def load(
+    name: str,
+    checkpoint: str | Path | None,
+    layers: Sequence | None,
+    device: torch.device,
+    precision: str = "float32",
+) -> HuggingFace:
+    """Load an audio model of transformers.
+
+    name: "hf:" and a folder or a repository of the Hub; checkpoint: a folder to take in its place.
+    layers: numbers of hidden states, or None for all.
+    Raises FileNotFoundError without the model's files, ValueError for a model that is no audio
+    model of transformers, lacks weights or has no such layer.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"{name}: precision {precision!r}; there is {' and '.join(PRECISIONS)}")
+    folder = find_model(str(checkpoint or name.removeprefix(PREFIX)))
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        with quiet_transformers():
+            model, found = AutoModel.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{name}: not an audio model of transformers: {error}") from error
+    missing = sorted(k for k in found["missing_keys"] if k.rpartition(".")[2] not in UNUSED)
+    if missing:
+        raise ValueError(
+            f"{name}: {len(missing)} weights of {type(model).__name__} are not in {folder}, first "
+            f"{missing[0]}; they would be random"
+        )
+    model = model.eval().to(device)
+    window = _window(extractor)
+    with torch.inference_mode():
+        silence = torch.zeros(window or extractor.sampling_rate)
+        states = states_of(model, extractor, silence)
+    chosen = tuple(states) if layers is None else tuple(layers)
+    strange = [layer for layer in chosen if layer not in states]
+    if strange or len(set(chosen)) < len(chosen) or not chosen:
+        there = ", ".join(map(str, states))
+        raise ValueError(f"{name}: layers {chosen}; it has {there}, each once")
+    return HuggingFace(
+        model=model,
+        extractor=extractor,
+        layers=chosen,
+        dim=states[chosen[0]].shape[-1],
+        segment_seconds=window / extractor.sampling_rate if window else SEGMENT_SECONDS,
+        window=window,
+        precision=precision,
+        made_of={"weights_sha256": _weights_hash(folder), "architecture": type(model).__name__},
+    )
+
+
+def find_model(where: str) -> Path:
+    """A folder of a model: the one given, or the Hub's repository as kept on this machine.
+
+    Raises FileNotFoundError that says how to get it.
+    """
+    if Path(where).is_dir():
+        return Path(where)
+    try:
+        return Path(snapshot_download(where, allow_patterns=FILES))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise FileNotFoundError(
+            f"{where}: no such folder, and no repository that can be had from here; download it "
+            f"where there is a network (`hf download {where} --local-dir <folder>`), mind its "
+            "licence, and give the folder as hf:<folder>"
+        ) from error
+
+
+def states_of(model: PreTrainedModel, extractor: object, waveform: torch.Tensor) -> dict:
+    """The layers of a waveform (samples,) at the extractor's rate: {layer: (frames, dim)}."""
+    given = extractor(
+        waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
+    )
+    given = {k: v.to(model.device) for k, v in given.items() if k != "attention_mask"}
+    if hasattr(model, "get_audio_features"):  # of two halves, such as CLAP: beside its texts
+        return {OUTPUT: model.get_audio_features(**given).pooler_output}
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    states = encoder(**given, output_hidden_states=True).hidden_states
+    if {s.ndim for s in states} == {3} and len({s.shape[-1] for s in states}) == 1:
+        return {number: state[0] for number, state in enumerate(states)}
+    return {OUTPUT: states[-1].flatten(2)[0].T if states[-1].ndim == 4 else states[-1][0]}
+
+
+def _window(extractor: object) -> int | None:
+    """Samples that a feature extractor brings every waveform to, None if it takes any length."""
+    if getattr(extractor, "nb_max_samples", None):  # CLAP, Whisper
+        return int(extractor.nb_max_samples)
+    n_samples = getattr(extractor, "n_samples", None)
+    if n_samples:
+        return int(n_samples)
+    frames = getattr(extractor, "max_length", None)  # AST: frames of 10 ms, windows of 25 ms
+    return int((frames - 1) * 0.010 * extractor.sampling_rate) if frames else None
+
+
+def _weights_hash(folder: Path) -> str:
+    """One hash of all weight files."""
+    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    hashes = [file_hash(path) for path in files]
+    return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)

@@ -1,0 +1,141 @@
+"""Audio models of transformers as encoders, on small ones with random weights."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from mer_utils import sound
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 64}
+CONVOLUTIONS = {"conv_dim": (16, 16), "conv_kernel": (10, 4), "conv_stride": (5, 4)}
+CONVOLUTIONS |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+STATES = (0, 1, 2)
+
+
+def wav2vec2():
+    config = transformers.Wav2Vec2Config(**SMALL, **CONVOLUTIONS)
+    return transformers.Wav2Vec2Model(config), transformers.Wav2Vec2FeatureExtractor()
+
+
+def hubert():
+    config = transformers.HubertConfig(**SMALL, **CONVOLUTIONS)
+    return transformers.HubertModel(config), transformers.Wav2Vec2FeatureExtractor()
+
+
+def ast():
+    of_spectrogram = {"max_length": 64, "num_mel_bins": 32}
+    config = transformers.ASTConfig(**SMALL, **of_spectrogram)
+    return transformers.ASTModel(config), transformers.ASTFeatureExtractor(**of_spectrogram)
+
+
+def clap():
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    audio = {"spec_size": 128, "num_mel_bins": 32, "patch_embeds_hidden_size": 16}
+    audio |= {"hidden_size": 128, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
+    audio |= {"window_size": 2}
+    config = transformers.ClapConfig(
+        text_config=text | {"intermediate_size": 32, "vocab_size": 50},
+        audio_config=audio,
+        projection_dim=24,
+    )
+    extractor = transformers.ClapFeatureExtractor(
+        feature_size=32, max_length_s=2, truncation="rand_trunc"
+    )
+    return transformers.ClapModel(config), extractor
+
+
+def whisper():
+    sizes = {"encoder_layers": 2, "decoder_layers": 1, "vocab_size": 60, "num_mel_bins": 16}
+    sizes |= {f"{half}_attention_heads": 2 for half in ("encoder", "decoder")}
+    tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
+    config = transformers.WhisperConfig(
+        d_model=32, max_source_positions=50, decoder_start_token_id=2, **sizes, **tokens
+    )
+    extractor = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    return transformers.WhisperModel(config), extractor
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    torch.manual_seed(0)
+    found = {}
+    for make in (wav2vec2, hubert, ast, clap, whisper):
+        found[make.__name__] = tmp_path_factory.mktemp(make.__name__)
+        for part in make():
+            part.save_pretrained(found[make.__name__])
+    return found
+
+
+def noise(encoder: sound.Encoder, batch: int = 2, share: float = 1.0) -> np.ndarray:
+    samples = int(share * encoder.segment_seconds * encoder.sample_rate)
+    return np.random.default_rng(0).normal(0, 0.1, (batch, samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "dim", "rate", "seconds"),
+    [
+        ("wav2vec2", STATES, 32, 16_000, 10),
+        ("hubert", STATES, 32, 16_000, 10),
+        ("ast", STATES, 32, 16_000, 0.63),
+        ("clap", ("output",), 24, 48_000, 2),
+        ("whisper", STATES, 32, 16_000, 1),
+    ],
+)
+def test_any_audio_model_is_an_encoder(folders, name, layers, dim, rate, seconds):
+    encoder = sound.load_encoder(f"hf:{folders[name]}")
+    assert (encoder.layers, encoder.dim, encoder.sample_rate) == (layers, dim, rate)
+    assert encoder.segment_seconds == pytest.approx(seconds)
+    waveforms = noise(encoder)
+    features = encoder(waveforms)
+    assert features.shape == (2, len(layers), dim)
+    np.testing.assert_array_equal(encoder(waveforms[1:]), features[1:])
+    over_time = encoder.frames(waveforms[0])
+    np.testing.assert_allclose(over_time.mean(1), features[0], rtol=1e-5, atol=1e-6)
+    again = sound.load_encoder(**encoder.spec)
+    assert again.settings() == encoder.settings()
+
+
+def test_states_are_those_of_transformers(folders):
+    encoder = sound.load_encoder(f"hf:{folders['hubert']}", layers=(2, 0))
+    waveforms = noise(encoder, batch=1)
+    model = transformers.HubertModel.from_pretrained(folders["hubert"])
+    given = (waveforms - waveforms.mean()) / np.sqrt(waveforms.var() + 1e-7)
+    with torch.inference_mode():
+        states = model(torch.from_numpy(given), output_hidden_states=True).hidden_states
+    expected = torch.stack([states[2][0].mean(0), states[0][0].mean(0)]).numpy()
+    np.testing.assert_allclose(encoder(waveforms)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_model_would_cut_off_is_refused(folders):
+    encoder = sound.load_encoder(f"hf:{folders['ast']}")
+    with pytest.raises(ValueError, match="cut"):
+        encoder(noise(encoder, share=2))
+
+
+def test_weights_that_would_be_random_are_refused(folders, tmp_path):
+    model = transformers.HubertModel.from_pretrained(folders["hubert"])
+    model.save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = "encoder.layers.1.attention.k_proj.weight"
+    save_file({k: v for k, v in weights.items() if k != lost}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=lost):
+        sound.load_encoder(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize("layers", [(3,), (0, 0), ("output",), ()])
+def test_layers_that_there_are_not(folders, layers):
+    with pytest.raises(ValueError, match="layers"):
+        sound.load_encoder(f"hf:{folders['wav2vec2']}", layers=layers)
+
+
+def test_no_such_model(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match="hf:"):
+        sound.load_encoder("hf:nobody/no-such-model")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="not an audio model"):
+        sound.load_encoder(f"hf:{tmp_path}")
