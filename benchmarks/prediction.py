@@ -52,8 +52,8 @@ def main() -> None:
         command += ["--labels", ",".join(WORDS), "--model", model_folder]
         print(f"{os.cpu_count()} cores; a song of {SECONDS} s")
         quiet = {"check": True, "capture_output": True}
-        timed("python -c 'import mer_utils.cli'", lambda: subprocess.run(
-            [sys.executable, "-c", "import mer_utils.cli"], **quiet))  # fmt: skip
+        timed("python -c 'import mer_utils.batch.cli'", lambda: subprocess.run(
+            [sys.executable, "-c", "import mer_utils.batch.cli"], **quiet))  # fmt: skip
         timed("command line, cold", lambda: subprocess.run(command, **quiet))
         timed("command line, a song that it knows", lambda: subprocess.run(command, **quiet))
         model, reference = timed("load the model", lambda: predict.load_released(model_folder))

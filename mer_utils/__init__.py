@@ -1,6 +1,6 @@
 """Zero-shot music emotion recognition by aligning the emotion labels of different datasets.
 
-One folder a notebook; what each does stands in its first lines. Data and imports run down:
+One folder a notebook; what each does stands in its first lines. Data run down the list:
 
     data         labelled tracks, vocabularies, loaders                      notebook 00
     labels       labels as vectors, and which mean the same                  01, 02
@@ -11,7 +11,9 @@ One folder a notebook; what each does stands in its first lines. Data and import
     figures      one function a figure
     batch        profiles, run folders, sweeps, the command line             07 and all papermill
     corpus       the built-in music
-    metrics, storage, code    arrays in, numbers out; files; what code does, as a hash
+
+Below them all: metrics (arrays in, numbers out), storage (files that are whole or not there), code
+(what code does, as a hash), progress.
 
 Method: Liu, Roy, Herremans, "Leveraging LLM Embeddings for Cross Dataset Label Alignment and Zero
 Shot Music Emotion Prediction", arXiv 2410.11522.

@@ -9,7 +9,7 @@ Comments, docstrings, annotations and the words of errors change nothing. A func
 syntax tree, which is the same for every version of Python; or by its bytecode where its source is
 not at hand, or was edited since and is not what runs.
 
-Conventions: a place is "module.name", or "module.class.name".
+Conventions: a place is "folder.module.name", or "folder.module.class.name".
 """
 
 import ast
@@ -67,7 +67,7 @@ def described(settings: object) -> object:
 def reached(things: Iterable[object], leave_out: Collection[str] = ()) -> dict[str, object]:
     """Everything that things come to by name, and they themselves, by place.
 
-    things: places inside the package, such as "methods.fit", or functions and classes.
+    things: places inside the package, such as "projector.methods.fit", or functions and classes.
     leave_out: places inside the package, or modules, whose code does not count here.
     Raises AttributeError for a place where nothing is.
     """

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# One thread a process: pytest's workers and the kernels that they start share the cores, and small
+# networks wait more for one another's threads than they compute. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 

@@ -13,15 +13,6 @@ from mer_utils import sound
 from mer_utils.sound import encoders, random_mert
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small networks on a busy machine wait more for one another's threads than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return random_mert.write_mert_checkpoint(tmp_path_factory.mktemp("mert"))

@@ -20,15 +20,6 @@ from mer_utils.storage import read_json, read_tensors, write_json, write_tensors
 RATE = 24_000
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small networks on a busy machine wait more for one another's threads than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def load(folder, layers=None, **settings):
     return sound.load_encoder("mert-v1-95m", folder, layers, "cpu", **settings)
 

@@ -177,9 +177,9 @@ def test_no_cell_shows_a_figure_twice(path):
 
 
 def test_no_two_cells_write_the_same_file():
-    for call, argument in (("run.path", -1), ("batch.runs.save_table", 1)):
+    for call, argument in (("run.path", -1), ("runs.save_table", 1)):
         names = [n for path in PATHS for n in literals(path, call, argument)]
-        names = [name for name in names if call == "batch.runs.save_table" or name.endswith(".png")]
+        names = [name for name in names if call == "runs.save_table" or name.endswith(".png")]
         assert len(names) == len(set(names)), sorted(names)
 
 
@@ -240,7 +240,7 @@ def test_every_figure_is_a_picture_of_something(smoke):
 
 @pytest.mark.slow
 def test_every_table_is_there_to_read_and_to_compute_with(smoke):
-    expected = {n for path in PATHS for n in literals(path, "batch.runs.save_table", 1)} - SOMETIMES
+    expected = {n for path in PATHS for n in literals(path, "runs.save_table", 1)} - SOMETIMES
     assert {"results", "per_label", "paired", "selection", "datasets", "oracle"} <= expected
     for name in sorted(expected):
         table = pd.read_parquet(smoke.path("tables", f"{name}.parquet"))

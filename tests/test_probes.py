@@ -21,15 +21,6 @@ GROUPS = [f"artist {i // GROUP_SIZE}" for i in range(TRACKS)]
 FAST = {"resamples": 200, "shuffles": 20}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small networks on a busy machine wait more for one another's threads than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def points():
     values = np.random.default_rng(0).uniform(-1, 1, (TRACKS, 2))

@@ -155,7 +155,7 @@ def build(
         ],
         index=pd.Index(tracks, name="track"),
     )
-    source = {"kind": "composed and rendered by mer_utils.demo_corpus, synthetic", **settings}
+    source = {"kind": "composed and rendered by mer_utils.corpus, synthetic", **settings}
     labels = table["labels"].str.join(" | ")
     written = table.assign(audio=[f"audio/{track}.flac" for track in tracks], labels=labels)
     storage.write_table(home / "tracks.csv", written)

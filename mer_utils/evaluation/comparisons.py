@@ -294,7 +294,7 @@ def ablation_path_outcomes(
 def path_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """Song ROC-AUC of every step of `ablation_path`, each against the step before it.
+    """Song ROC-AUC of every step of `ablation_path_outcomes`, each against the step before it.
 
     outcomes: of all steps and targets, those of a target in the order of the path.
     Returns a row a target and step: target, step, value, low, high, seeds, seed_sd, tracks, labels,

@@ -1,7 +1,8 @@
 """The paper's experiment beside ours: what it reports, which part it scores, where we depart.
 
 Source: Liu, Roy, Herremans, arXiv 2410.11522, and the code of its authors. Its methods are
-`projector.paper_methods`, its losses `losses`; docs/paper.md maps every equation and setting.
+`projector.paper_methods`, its losses `projector.losses`; docs/paper.md maps every
+equation and setting.
 """
 
 import warnings

@@ -347,7 +347,7 @@ def track_layers(
     """The mean of each track's segments, by layer: {layer: (tracks, dim) float32}.
 
     features: of all of the dataset; tracks: the ids wanted, in this order; None for all.
-    Errors as in `features.pool_tracks`; ValueError for a track that the dataset does not have.
+    Errors as in `data.pool_tracks`; ValueError for a track that the dataset does not have.
     """
     values = pool_tracks(features, dataset)  # (tracks, layers, dim)
     if tracks is not None:

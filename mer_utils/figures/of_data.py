@@ -206,7 +206,7 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str = 
     """How a song's ranks move along its time, a line a label.
 
     over_time: start (s) and a column of ranks, 0 to 100, for each label, as in
-        `predict.Prediction`; at most seven labels.
+        `predict.zero_shot.Prediction`; at most seven labels.
     segment_seconds: how much music a rank hears from its start on; it stands at the middle.
     """
     style.require_columns(

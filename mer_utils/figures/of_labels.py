@@ -324,9 +324,7 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure
     """
     needed = ["method", "setting", "value", "labels", "clusters", "largest"]
     needed += ["silhouette", "stability", "stability_low"]
-    style.require_columns(
-        sweep, needed, "clustering_sweep", "it comes from clustering.sweep_settings"
-    )
+    style.require_columns(sweep, needed, "clustering_sweep", "it comes from labels.sweep_settings")
     if sweep.groupby(["method", "setting"]).ngroups != 1:
         raise ValueError("clustering_sweep: the sweep must be of one method and one setting")
     sweep = sweep.sort_values("value")

@@ -6,8 +6,9 @@ By name there are four: `mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicn
 knows its network; here is what all of them have in common.
 
 Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
-the same length; nothing is padded. Features are (batch, layers, dim) float32. On a CPU the result
-for a waveform does not depend on what else is in the batch.
+the same length; nothing is padded, but by `hf:` models that do so themselves. Features are (batch,
+layers, dim) float32. On a CPU the result for a waveform does not depend on what else is in the
+batch.
 """
 
 import copyreg
@@ -52,7 +53,7 @@ class Encoder:
 
     @property
     def layers(self) -> tuple:
-        """What the layers of the features are, in their order: MERT's numbers or musicnn's name."""
+        """What the layers of the features are, in their order: numbers of states, or a name."""
         return self.network.layers
 
     @property
@@ -154,10 +155,12 @@ def load_encoder(
         Face Hub, musicnn's from the installed wheel.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
         musicnn and musicnn+cues have one layer, whose columns `sound.cues.PARTS` names.
+        hf: numbers of hidden states, or ("output",).
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
-    precision: "float32", or for MERT "bfloat16" (autocast; about half the time on a CPU that has
-        the instructions, pooled features within a percent).
-    segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9.
+    precision: "float32", or for MERT and hf: "bfloat16" (autocast; about half the time on a CPU
+        that has the instructions, pooled features within a percent).
+    segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9, hf: its
+        window, or 10 where it has none.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
     """
     if name not in NAMES and not name.startswith("hf:"):

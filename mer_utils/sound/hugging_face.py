@@ -154,7 +154,7 @@ def load(
 
 
 def find_model(where: str) -> Path:
-    """A folder of a model: the one given, or the Hub's repository as kept on this machine.
+    """A folder of a model: the one given, or that of a Hub repository, downloaded if need be.
 
     Raises FileNotFoundError that says how to get it.
     """
