@@ -290,7 +290,11 @@ def imports(module: str) -> set[str]:
         (language_model.PASSES, {}),
         (
             (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),
-            {"data.types": "tracks are data here", "sound.mert": "another encoder"},
+            {
+                "data.types": "tracks are data here",
+                "sound.mert": "another encoder",
+                "sound.hugging_face": "another encoder",
+            },
         ),
         (
             (*features.PASSES, sound.Encoder, mert.Mert, mert.load),
@@ -298,6 +302,7 @@ def imports(module: str) -> set[str]:
                 "data.types": "tracks are data here",
                 "sound.cues": "another encoder",
                 "sound.musicnn": "another encoder",
+                "sound.hugging_face": "another encoder",
             },
         ),
     ],

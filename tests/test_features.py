@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -185,6 +186,14 @@ def test_final_store_has_only_final_files(whole):
 def test_values_that_float16_cannot_hold_are_an_error(dataset, tmp_path):
     with pytest.raises(ValueError, match=r"layer 3 .*65504"):
         sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
+
+
+def test_a_store_whose_values_are_not_its_own_is_refused(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "store")
+    values = np.load(whole / "values.npy")
+    np.save(tmp_path / "store" / "values.npy", np.concatenate([values, values[:1]]))  # a layer more
+    with pytest.raises(ValueError, match="damaged"):
+        sound.load_features(tmp_path / "store")
 
 
 # --- Interrupted and resumed

@@ -1,5 +1,7 @@
 """Audio models of transformers as encoders, on small ones with random weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,15 @@ def test_states_are_those_of_transformers(folders):
         states = model(torch.from_numpy(given), output_hidden_states=True).hidden_states
     expected = torch.stack([states[2][0].mean(0), states[0][0].mean(0)]).numpy()
     np.testing.assert_allclose(encoder(waveforms)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_by_another_extractor_are_others(folders, tmp_path):
+    before = sound.load_encoder(f"hf:{folders['ast']}").settings()
+    shutil.copytree(folders["ast"], tmp_path / "ast")
+    settings = transformers.ASTFeatureExtractor(max_length=64, num_mel_bins=32, mean=-1.0)
+    settings.save_pretrained(tmp_path / "ast")
+    after = sound.load_encoder(f"hf:{tmp_path / 'ast'}").settings()
+    assert {key for key in after if after[key] != before[key]} == {"name", "settings_sha256"}
 
 
 def test_what_a_model_would_cut_off_is_refused(folders):

@@ -75,6 +75,10 @@ def test_contrastive_loss_by_hand():
     ("call", "named"),
     [
         (lambda x: triplet_loss(x, x[:1], x), "shape"),  # would broadcast
+        (lambda x: triplet_loss(x[0], x[0], x[0]), "shape"),
+        (lambda x: contrastive_loss(x, x[:2], torch.ones(1, 2)), "targets"),
+        (lambda x: contrastive_loss(x, x[:2], torch.ones(3, 2), -1.0), "temperature"),
+        (lambda x: alignment_loss(x, torch.zeros(3), -1.0), "weight"),
         (lambda x: alignment_loss(x, torch.zeros(4), 1.0), "clusters"),
         (lambda x: alignment_loss(x, torch.zeros(3), 1.0, "draw"), "draw"),
     ],

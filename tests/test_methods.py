@@ -234,6 +234,25 @@ def test_errors(parts, call, named):
 # --- Which tracks train
 
 
+def test_a_track_without_segments_or_a_score_that_is_no_number_is_no_score(parts):
+    part = parts["one"]
+    heard = part.features.track != part.dataset.tracks.index[3]
+    lacking = Labelled(part.dataset, part.features.only(heard))
+    scores = np.zeros((heard.sum(), len(part.dataset.labels)))
+    with pytest.raises(ValueError, match="1 of 60 tracks have no segment"):
+        study.song_scores(scores, lacking)
+    scores = np.zeros((len(heard), len(part.dataset.labels)))
+    scores[5, 1] = np.nan
+    with pytest.raises(ValueError, match="1 of 480 scores"):
+        study.song_scores(scores, part)
+
+
+def test_a_network_that_diverges_is_no_model(parts):
+    wild = TrainingSettings(epochs=2, learning_rate=1e30)
+    with pytest.raises(ValueError, match="scores are NaN or infinite"):
+        fit(Method("wild", projector="mlp", training=wild), parts["one"])
+
+
 def with_splits(splits: list, groups: list | None = None):
     dataset = mood_dataset("one", tracks=len(splits)).dataset  # groups of three
     tracks = dataset.tracks.assign(split=pd.Series(splits, dataset.tracks.index, dtype=object))

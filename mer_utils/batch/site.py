@@ -138,6 +138,8 @@ def build_site(run: Run, folder: Path) -> list[Path]:
     holds something else.
     """
     executed = run.made("notebooks/*.ipynb", "00_datasets")
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; give a folder")
     if folder.exists() and not (folder / MARK).exists() and next(folder.iterdir(), None):
         raise ValueError(f"{folder} holds something else than a site; give another folder")
     storage.write_text(folder / MARK, "")

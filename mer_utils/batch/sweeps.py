@@ -113,7 +113,8 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)
     source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
-    made_by = {"notebook": source, "package": package_hash()}
+    tables = [f for kind in ("*.csv", "*.yml") for f in sorted(PACKAGE.rglob(kind))]
+    made_by = {"notebook": source, "package": [package_hash(), *map(storage.file_hash, tables)]}
     with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
         files = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
         sizes = {str(file): file.stat().st_size for file in files}
@@ -247,7 +248,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
-    except (RuntimeError, OSError) as error:  # the notebook, its kernel, the disk
+    except Exception as error:  # whatever it is, the other cells go on
         return _failed(cell, str(error))
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}

@@ -116,6 +116,9 @@ def compare_poolings(
     # All are columns of one problem: they share the decomposition of the features, not the penalty.
     columns = np.hstack([values, values[order].reshape(tracks, -1)])  # of points and shuffles
     first = next(iter(poolings.values()))
+    for pooling, layers in poolings.items():
+        if list(layers) != list(first):
+            raise ValueError(f"{pooling}: the layers {list(layers)}, others have {list(first)}")
     rows = []
     for layer in progress_bar(first, desc="probe", unit="layer", leave=False):
         reference = None

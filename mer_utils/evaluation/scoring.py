@@ -265,7 +265,7 @@ def _problem(
         )
     if missing.all():
         raise ValueError(f"the scores of all {len(names)} labels are NaN; nothing can be scored")
-    names = [name for name in names if name not in left_out]
+    names = [name for name, gone in zip(names, missing, strict=True) if not gone]
     targets = targets[:, ~missing]
     if not targets.any():
         raise ValueError("no scored label has a positive track in targets; nothing can be scored")

@@ -123,8 +123,14 @@ def select_method(
 
 
 def song_scores(scores: np.ndarray, part: Labelled) -> np.ndarray:
-    """Mean score of each track's segments: (segments, labels) to (tracks, labels)."""
-    return metrics.track_scores(scores, part.features.track_index(part.dataset), len(part.dataset))
+    """Mean score of each track's segments: (segments, labels) to (tracks, labels).
+
+    Raises ValueError for scores that are not finite and for a track without segments.
+    """
+    scores = metrics.check_scores(scores, list(part.dataset.labels))
+    index = part.features.track_index(part.dataset)  # (segments,)
+    index = metrics.check_track_index(index, len(scores), len(part.dataset))
+    return metrics.track_scores(scores, index, len(part.dataset))
 
 
 def song_roc_auc(songs: np.ndarray, part: Labelled) -> float:
@@ -317,6 +323,7 @@ class Task:
         storage.write_table(self.folder / "history.parquet", history)
         storage.write_json(self.folder / "made_by.json", self.made_by)
         scores = target_scores(model, self.method, self.target, self.training)
+        metrics.check_scores(scores, list(self.target.dataset.labels))
         storage.write_array(self.folder / "scores.npy", scores)
 
 

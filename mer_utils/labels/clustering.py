@@ -72,6 +72,14 @@ class LabelClusters:
     datasets: tuple[str, ...] | None = None
     membership: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together."""
+        if len(self.assignment) != len(self.labels) or len(self.names) != len(self.centres):
+            raise ValueError(
+                f"{len(self.labels)} labels and {len(self.centres)} centres, but an assignment of "
+                f"{len(self.assignment)} labels and {len(self.names)} names of clusters"
+            )
+
     def __len__(self) -> int:
         return len(self.centres)
 
@@ -331,15 +339,34 @@ def _grid(method: str, vectors: np.ndarray) -> list[float]:
     return np.unique(grids[method]).tolist()
 
 
+_RANGES: dict[str, tuple[Callable[[float], bool] | tuple[str, ...], str]] = {
+    "bandwidth": (lambda x: 0 < x <= 2, "above 0 and at most 2"),
+    "quantile": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "min_cluster_size": (lambda x: x >= 2 and x == int(x), "a whole number, 2 or more"),
+    "min_samples": (lambda x: x >= 1 and x == int(x), "a whole number, 1 or more"),
+    "cluster_selection_method": (("eom", "leaf"), "eom or leaf"),
+    "preference": (lambda x: x <= 0, "at most 0"),
+    "damping": (lambda x: 0.5 <= x < 1, "0.5 or more and below 1"),
+    "n_clusters": (lambda x: x >= 1 and x == int(x), "a whole number, 1 or more"),
+    "distance_threshold": (lambda x: 0 <= x <= 2, "from 0 to 2"),
+    "linkage": (("average", "complete", "single"), "average, complete or single"),
+}
+
+
 def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that are not None, as JSON-able values; the fits check their ranges."""
+    """The settings that are not None, as JSON-able values; impossible ones are refused."""
     if method not in _FITS:
         raise ValueError(f"no clustering method {method!r}; there are {', '.join(_FITS)}")
     known = list(signature(_FITS[method]).parameters)[1:]
     given = {k: np.asarray(v).item() for k, v in settings.items() if v is not None}
-    for name in given:
+    for name, value in given.items():
         if name not in known:
             raise ValueError(f"{method} has no setting {name!r}; it has {', '.join(known)}")
+        fits, wanted = _RANGES[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number == isinstance(fits, tuple) or not (fits(value) if number else value in fits):
+            raise ValueError(f"{method}: {name} is {wanted}, not {value!r}")
+        given[name] = int(value) if wanted.startswith("a whole number") else value
     if len(given.keys() & set(DECIDING[method])) > 1:
         raise ValueError(f"{method}: give one of {' and '.join(DECIDING[method])}, not both")
     return given

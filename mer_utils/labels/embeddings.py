@@ -181,6 +181,8 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
     n: how many labels at most.
     Returns a table with the columns label, dataset (if known) and similarity (cosine), best first.
     """
+    if not text.strip() or n < 1:
+        raise ValueError(f"nearest to {text!r}, {n} labels: expected words, and 1 or more")
     style = embeddings.style
     texts = (text.strip(),) if style == "definition" else label_texts(text, style)
     vector = embed_texts((texts,), embeddings.model, style)  # (1, d)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from mer_utils import code, storage
 from mer_utils.progress import quiet_transformers
@@ -107,7 +108,7 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
             return SentenceTransformer(
                 str(folder), device="cpu", trust_remote_code=False, local_files_only=True
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"the language model in {folder} does not load: {error}") from error
 
 

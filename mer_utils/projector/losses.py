@@ -24,7 +24,7 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     margin: how much nearer, in cosine; the paper has 1.
     Returns a scalar, 0 to margin + 2.
     """
-    if not anchor.shape == positive.shape == negative.shape:  # torch would broadcast
+    if anchor.ndim != 2 or not anchor.shape == positive.shape == negative.shape:  # no broadcasting
         shapes = [tuple(x.shape) for x in (anchor, positive, negative)]
         raise ValueError(f"triplet_loss compares three matrices of one shape (b, d), not {shapes}")
     near = functional.cosine_similarity(anchor, positive)  # (b,)
@@ -46,6 +46,12 @@ def contrastive_loss(
     temperature: above 0; the smaller, the more the nearest wrong labels count.
     Returns a scalar, 0 or more.
     """
+    if targets.shape != (len(projected), len(vectors)) or not temperature > 0:  # no broadcasting
+        raise ValueError(
+            f"contrastive_loss of {len(projected)} items and {len(vectors)} labels got targets of "
+            f"the shape {tuple(targets.shape)} and the temperature {temperature}; expected (b, "
+            "labels) and a number above 0"
+        )
     log_probabilities = functional.log_softmax(cosines(projected, vectors) / temperature, dim=1)
     chosen = targets.to(projected.dtype)
     return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
@@ -64,9 +70,12 @@ def alignment_loss(
         The mean over no items counts as 0.
     Returns a scalar.
     """
-    if clusters.shape != projected.shape[:1]:  # torch would broadcast
+    if clusters.shape != projected.shape[:1] or not weight >= 0:  # torch would broadcast
         shapes = [tuple(x.shape) for x in (projected, clusters)]
-        raise ValueError(f"alignment_loss takes items (b, d) and clusters (b,), not {shapes}")
+        raise ValueError(
+            f"alignment_loss takes items (b, d), clusters (b,) and a weight of 0 or more, not "
+            f"{shapes} and {weight}"
+        )
     own, other = cluster_cosines(projected, clusters)
     match variant:
         case "contrast":

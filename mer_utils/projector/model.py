@@ -6,7 +6,7 @@ A model is one folder: `projector.safetensors` (weights and the features' statis
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +168,12 @@ def _valid_config(folder: Path) -> dict:
                 f"{folder}: {name} is not the file that config.json describes; copy all files "
                 "again, or train the model again"
             )
+    space = {field.name for field in fields(LabelSpace)} | {"file_sha256"}
+    if strange := space ^ config["label_space"].keys():
+        raise ValueError(
+            f"{folder}: config.json does not describe a label space, missing or unknown: "
+            f"{sorted(strange)}; train the model again"
+        )
     language_model = config["label_space"]["model"]
     expected, found = config["label_model_sha256"], weights_hash(language_model)
     if found != expected:

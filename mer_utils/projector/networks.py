@@ -36,6 +36,16 @@ class Projector(nn.Module):
         sizes = {"layers": layers, "dim": dim, "dimensions": dimensions}
         self.config = {"kind": self.kind, **sizes, **settings}
 
+    def __call__(self, values: Tensor) -> Tensor:
+        """Project features: (batch, layers, dim) to (batch, dimensions)."""
+        layers, dim = self.config["layers"], self.config["dim"]
+        if values.shape[1:] != (layers, dim):  # a ridge would broadcast
+            raise ValueError(
+                f"this projector takes features of {layers} layers × {dim} dimensions, got "
+                f"{tuple(values.shape)}"
+            )
+        return super().__call__(values)
+
     def compare(self, projected: Tensor, vectors: Tensor) -> Tensor:
         """Scores of projections (n, d) for labels (labels, d): (n, labels)."""
         return cosines(projected, vectors)

@@ -40,6 +40,8 @@ def fit_ridge(
     keep_length: of the projector.
     Returns the projector; the features' weighted mean x̄ is kept as its offset.
     """
+    if not penalty >= 0:
+        raise ValueError(f"the ridge's penalty is {penalty}; expected 0 or more")
     if not len(values) == len(targets) > 0:
         raise ValueError(
             f"fit_ridge got {len(values)} items of features and {len(targets)} targets; it needs "

@@ -58,7 +58,7 @@ class TrainingSettings:
         """Refuse what would train something else than was meant."""
         for name, choices in (("loss", get_args(Loss)), ("alignment_variant", get_args(Variant))):
             value = getattr(self, name)
-            if value not in choices and not callable(value):
+            if value not in choices and not (name == "loss" and callable(value)):
                 raise ValueError(f"{name} is {value!r}; there are {choices}")
         for name, least in LEAST.items():
             value = getattr(self, name)
@@ -235,6 +235,7 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     if len(rows) == 0:
         return float("nan")
     scores = projector.compare(project(projector, part.values[rows]), part.label_vectors)
+    metrics.check_scores(scores.cpu().numpy())  # a diverged network is no best epoch
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
     per_track = metrics.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
     return _mean(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy()))

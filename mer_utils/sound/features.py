@@ -83,6 +83,12 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     index = pd.read_parquet(store / "index.parquet")
     encoder = storage.read_json(store / "manifest.json")["encoder"]
     values = storage.read_array(store / "values.npy", memory_map=True)  # (layers, segments, dim)
+    expected = (len(encoder["layers"]), len(index), encoder["dim"])
+    if values.shape != expected:
+        raise ValueError(
+            f"{store}: values.npy has the shape {values.shape} instead of {expected}; the store is "
+            "damaged, delete it and run extract again"
+        )
     if layers is not None:
         values = values[_positions(layers, encoder["layers"], store)]
         encoder |= {"layers": list(layers)}

@@ -19,6 +19,7 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
 from mer_utils.progress import quiet_transformers
@@ -27,6 +28,7 @@ from mer_utils.storage import file_hash
 PREFIX = "hf:"
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin")
+SETTINGS = ("config.json", "preprocessor_config.json")
 UNUSED = ("masked_spec_embed",)  # stands in for masked frames, which only training has
 SEGMENT_SECONDS = 10.0  # of a model that takes any length
 OUTPUT = "output"
@@ -123,7 +125,7 @@ def load(
             model, found = AutoModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{name}: not an audio model of transformers: {error}") from error
     missing = sorted(k for k in found["missing_keys"] if k.rpartition(".")[2] not in UNUSED)
     if missing:
@@ -149,7 +151,11 @@ def load(
         segment_seconds=window / extractor.sampling_rate if window else SEGMENT_SECONDS,
         window=window,
         precision=precision,
-        made_of={"weights_sha256": _weights_hash(folder), "architecture": type(model).__name__},
+        made_of={
+            "weights_sha256": _weights_hash(folder),
+            "architecture": type(model).__name__,
+            "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
+        },
     )
 
 

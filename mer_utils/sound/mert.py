@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HTTPError, StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
@@ -56,13 +56,9 @@ ARCHITECTURE = (
 # fmt: on
 """Keys of the configuration that decide the network; MERT and HuBERT share their defaults."""
 
-EXPECTED = {
-    "model_type": "mert_model",
-    "sampling_rate": SAMPLE_RATE,
-    "feature_extractor_cqt": False,
-    "deepnorm": False,
-    "conv_pos_batch_norm": False,
-}
+OFF = ("feature_extractor_cqt", "deepnorm", "conv_pos_batch_norm")  # variants, mostly not named
+EXPECTED = {"model_type": "mert_model", "sampling_rate": SAMPLE_RATE, "sample_rate": SAMPLE_RATE}
+EXPECTED |= dict.fromkeys(OFF, False)
 """What a checkpoint must say: of anything else HubertModel has another network, or none."""
 
 PREFIX = "mert_model."  # of the network's tensors in some checkpoints; a head then has none
@@ -235,26 +231,35 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     Raises ValueError for a configuration that is no MERT v1 called `name` or that HuBERT does not
     cover.
     """
-    found = read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
+    parts = [read_json(folder / file) for file in (PREPROCESSOR, CONFIG)]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"{folder}: {PREPROCESSOR} and {CONFIG} have to hold one object each")
+    found = {"do_normalize": True, **dict.fromkeys(OFF, False), **parts[0], **parts[1]}
+    found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
-        if (found.get(key) or value) != value:
+        if found.get(key, SAMPLE_RATE if key == "sample_rate" else None) != value:
             raise ValueError(
-                f"{folder}: {key} is {found[key]!r}, expected {value!r}; HubertModel covers no "
+                f"{folder}: {key} is {found.get(key)!r}, expected {value!r}; HubertModel covers no "
                 "other variant of MERT, take one such as MERT-v1-95M"
             )
+    if type(found["do_normalize"]) is not bool:
+        raise ValueError(f"{folder}: do_normalize is {found['do_normalize']!r}, neither yes nor no")
     for other, (_, _, count) in PUBLISHED.items():
         if other != name and found.get("num_hidden_layers") == count:
             raise ValueError(
                 f"{folder}: has the {count} layers of {other}, but {name} was asked for; load it "
                 f"as {other!r}"
             )
-    hubert = transformers.HubertConfig(
-        **{key: found[key] for key in ARCHITECTURE if key in found},
-        mask_time_prob=0.0,  # no masking, hence no tensor for it
-        mask_feature_prob=0.0,
-        attn_implementation="sdpa",
-    )
-    return hubert, found.get("do_normalize", True)  # the processor's own default
+    try:
+        hubert = transformers.HubertConfig(
+            **{key: found[key] for key in ARCHITECTURE if key in found},
+            mask_time_prob=0.0,  # no masking, hence no tensor for it
+            mask_feature_prob=0.0,
+            attn_implementation="sdpa",
+        )
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise ValueError(f"{folder}: {CONFIG} is none of HuBERT's: {error}") from error
+    return hubert, found["do_normalize"]
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:

@@ -198,7 +198,7 @@ def find_weights(checkpoint: str | Path | None = None) -> Path:
         wheel = checkpoint or metadata.distribution("musicnn").locate_file("musicnn/MSD_musicnn")
         path = Path(str(wheel), DATA)
         found = file_hash(path)
-    except (metadata.PackageNotFoundError, FileNotFoundError) as error:
+    except (metadata.PackageNotFoundError, OSError) as error:
         raise FileNotFoundError(f"musicnn: its weights are not there ({error}): {mend}") from error
     if found != DATA_SHA256:
         raise ValueError(
