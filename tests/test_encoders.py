@@ -157,3 +157,9 @@ def test_an_encoder_is_loaded_again_in_another_process(checkpoint, monkeypatch):
         settings, features = pool.submit(encode_elsewhere, encoder, noise(encoder)).result()
     assert settings == encoder.settings()
     np.testing.assert_allclose(features, encoder(noise(encoder)), rtol=1e-2, atol=1e-3)
+
+
+def test_a_folder_of_the_same_name_is_no_checkpoint(tmp_path, monkeypatch):
+    (tmp_path / "musicnn").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert sound.load_encoder("musicnn", device="cpu").spec["checkpoint"] is None

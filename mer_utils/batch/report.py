@@ -36,7 +36,7 @@ def _paired(folder: Path) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in table[table["metric"] == "song_roc_auc"].itertuples():
         p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        text = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}], {p}"
+        text = f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}"
         cells.setdefault(row.method, {})[row.target] = text
     name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
     return pd.DataFrame(cells).T.rename_axis(name).fillna("")
@@ -101,7 +101,7 @@ def _says(folder: Path) -> str:
 
 
 def _with_interval(row: pd.Series) -> str:
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    return tables.with_interval(row["value"], row["low"], row["high"])
 
 
 def _ablation(folder: Path) -> pd.DataFrame:

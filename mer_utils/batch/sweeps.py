@@ -113,8 +113,7 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)
     source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
-    tables = [f for kind in ("*.csv", "*.yml") for f in sorted(PACKAGE.rglob(kind))]
-    made_by = {"notebook": source, "package": [package_hash(), *map(storage.file_hash, tables)]}
+    made_by = {"notebook": source, "package": package_hash()}
     with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
         files = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
         sizes = {str(file): file.stat().st_size for file in files}
@@ -139,9 +138,11 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
 
 
 def package_hash() -> str:
-    """Hash of the package's code that a cell may run, as on disk: each has a kernel of its own."""
+    """Hash of the package's code and data files, as on disk: each cell has a kernel of its own."""
     drawing = {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
-    return code.files_hash(set(PACKAGE.rglob("*.py")) - drawing)
+    program = code.files_hash(set(PACKAGE.rglob("*.py")) - drawing)
+    data = [path for kind in ("*.csv", "*.yml") for path in sorted(PACKAGE.rglob(kind))]
+    return storage.settings_hash({"code": program, "data": [*map(storage.file_hash, data)]})
 
 
 def plan_text(cells: Sequence[Cell]) -> str:

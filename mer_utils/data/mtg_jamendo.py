@@ -75,8 +75,9 @@ def _read_track(line: str) -> tuple[str, str, str, str, float, tuple[str, ...]]:
     tags = set(tags.split())
     if len(fields) != 4 or not tags:
         raise ValueError("fewer than 6 fields")
-    if not isfinite(float(duration)):
+    seconds = float(duration)
+    if not isfinite(seconds):
         raise ValueError(f"duration {duration!r}")
     if not _NAMES.keys() >= tags:
         raise ValueError(f"unknown tags {sorted(tags - _NAMES.keys())}")
-    return *fields, float(duration), tuple(name for tag, name in _NAMES.items() if tag in tags)
+    return *fields, seconds, tuple(name for tag, name in _NAMES.items() if tag in tags)

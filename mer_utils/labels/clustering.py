@@ -362,9 +362,13 @@ def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
     for name, value in given.items():
         if name not in known:
             raise ValueError(f"{method} has no setting {name!r}; it has {', '.join(known)}")
-        fits, wanted = _RANGES[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if number == isinstance(fits, tuple) or not (fits(value) if number else value in fits):
+        possible, wanted = _RANGES[name]
+        if isinstance(possible, tuple):
+            fits = value in possible
+        else:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            fits = number and possible(value)
+        if not fits:
             raise ValueError(f"{method}: {name} is {wanted}, not {value!r}")
         given[name] = int(value) if wanted.startswith("a whole number") else value
     if len(given.keys() & set(DECIDING[method])) > 1:

@@ -235,9 +235,9 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     if len(rows) == 0:
         return float("nan")
     scores = projector.compare(project(projector, part.values[rows]), part.label_vectors)
-    metrics.check_scores(scores.cpu().numpy())  # a diverged network is no best epoch
+    scores = metrics.check_scores(scores.cpu().numpy())  # a diverged network is no best epoch
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
-    per_track = metrics.track_scores(scores.cpu().numpy(), index.cpu().numpy(), len(tracks))
+    per_track = metrics.track_scores(scores, index.cpu().numpy(), len(tracks))
     return _mean(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy()))
 
 

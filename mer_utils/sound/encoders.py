@@ -22,12 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 
 from mer_utils.data.types import Features, select
 from mer_utils.sound import cues, mert, musicnn
 
 NAMES = (*mert.PUBLISHED, "musicnn", "musicnn+cues")
 """The encoders that `load_encoder` knows."""
+HUB = "hf:"  # before the folder or Hub repository of any audio model of transformers
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,9 @@ class Encoder:
             "segment_seconds": self.segment_seconds,
             "pooling": "mean over time",
             **self.network.settings(),
+            "device": self.network.device.type,
+            "torch": str(torch.__version__),
+            "transformers": transformers.__version__,
         }
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
@@ -163,9 +169,11 @@ def load_encoder(
         window, or 10 where it has none.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
     """
-    if name not in NAMES and not name.startswith("hf:"):
+    if name not in NAMES and not name.startswith(HUB):
         there = ", ".join(NAMES)
-        raise ValueError(f"no encoder {name!r}; there is {there}, and hf:<model id or folder>")
+        raise ValueError(f"no encoder {name!r}; there is {there}, and {HUB}<model id or folder>")
+    if precision not in PRECISIONS:
+        raise ValueError(f"{name}: precision {precision!r}; there is {' and '.join(PRECISIONS)}")
     if isinstance(layers, str | int):
         raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
     if layers is not None:  # plain numbers or names
@@ -174,9 +182,10 @@ def load_encoder(
     if name in ("musicnn", "musicnn+cues"):
         load = musicnn.load if name == "musicnn" else cues.load
         network = load(checkpoint, layers, on, precision)
-    elif name.startswith("hf:"):
+    elif name.startswith(HUB):
         from mer_utils.sound import hugging_face  # takes seconds, and no other encoder needs it
 
+        checkpoint = checkpoint or name.removeprefix(HUB)
         network = hugging_face.load(name, checkpoint, layers, on, precision)
     else:
         network = mert.load(name, checkpoint, layers, on, precision)
@@ -186,8 +195,6 @@ def load_encoder(
             f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
             f"{network.minimum_samples / network.sample_rate:.3f} s"
         )
-    if checkpoint is None and Path(name.removeprefix("hf:")).is_dir():
-        checkpoint = name.removeprefix("hf:")
     if checkpoint is not None and Path(checkpoint).is_dir():
         checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
     spec = {

@@ -11,28 +11,25 @@ did in training; give them segments of its length (`segment_seconds` is that).
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
 from mer_utils.progress import quiet_transformers
 from mer_utils.storage import file_hash
 
-PREFIX = "hf:"
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
 WEIGHTS = ("*.safetensors", "*.bin")
 SETTINGS = ("config.json", "preprocessor_config.json")
 UNUSED = ("masked_spec_embed",)  # stands in for masked frames, which only training has
 SEGMENT_SECONDS = 10.0  # of a model that takes any length
 OUTPUT = "output"
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +72,6 @@ class HuggingFace:
         return {
             **self.made_of,
             "precision": self.precision,
-            "device": self.device.type,
-            "torch": str(torch.__version__),
-            "transformers": transformers.__version__,
         }
 
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -92,33 +86,26 @@ class HuggingFace:
                 f"{len(waveform)} samples, but this model sees {self.window} "
                 f"({self.segment_seconds:.2f} s) and would cut the rest off; use shorter segments"
             )
-        with self._autocast():
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             states = states_of(self.model, self.extractor, waveform)
         return torch.stack([states[layer].float() for layer in self.layers])
-
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-        )
 
 
 def load(
     name: str,
-    checkpoint: str | Path | None,
+    checkpoint: str | Path,
     layers: Sequence | None,
     device: torch.device,
     precision: str = "float32",
 ) -> HuggingFace:
     """Load an audio model of transformers.
 
-    name: "hf:" and a folder or a repository of the Hub; checkpoint: a folder to take in its place.
+    name: for messages; checkpoint: a folder, or a repository of the Hub.
     layers: numbers of hidden states, or None for all.
     Raises FileNotFoundError without the model's files, ValueError for a model that is no audio
     model of transformers, lacks weights or has no such layer.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"{name}: precision {precision!r}; there is {' and '.join(PRECISIONS)}")
-    folder = find_model(str(checkpoint or name.removeprefix(PREFIX)))
+    folder = find_model(str(checkpoint))
     try:
         extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
         with quiet_transformers():
@@ -168,7 +155,7 @@ def find_model(where: str) -> Path:
         return Path(where)
     try:
         return Path(snapshot_download(where, allow_patterns=FILES))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+    except (OSError, HTTPError, HFValidationError) as error:
         raise FileNotFoundError(
             f"{where}: no such folder, and no repository that can be had from here; download it "
             f"where there is a network (`hf download {where} --local-dir <folder>`), mind its "
@@ -193,11 +180,9 @@ def states_of(model: PreTrainedModel, extractor: object, waveform: torch.Tensor)
 
 def _window(extractor: object) -> int | None:
     """Samples that a feature extractor brings every waveform to, None if it takes any length."""
-    if getattr(extractor, "nb_max_samples", None):  # CLAP, Whisper
-        return int(extractor.nb_max_samples)
-    n_samples = getattr(extractor, "n_samples", None)
-    if n_samples:
-        return int(n_samples)
+    for samples in ("nb_max_samples", "n_samples"):  # of CLAP, of Whisper
+        if getattr(extractor, samples, None):
+            return int(getattr(extractor, samples))
     frames = getattr(extractor, "max_length", None)  # AST: frames of 10 ms, windows of 25 ms
     return int((frames - 1) * 0.010 * extractor.sampling_rate) if frames else None
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn nee
 SAMPLE_RATE = 24_000
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
-PRECISIONS = ("float32", "bfloat16")
 
 PUBLISHED = {
     "mert-v1-95m": ("m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", 12),
@@ -117,9 +116,6 @@ class Mert:
             "attention": config._attn_implementation,
             "do_normalize": self.normalize,
             "precision": self.precision,
-            "device": self.device.type,
-            "torch": str(torch.__version__),
-            "transformers": transformers.__version__,
         }
 
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -178,8 +174,6 @@ def load(
     Raises FileNotFoundError without weights, ValueError for a checkpoint that is no such MERT and
     for layers that it does not have.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"{name}: precision {precision!r}; there is {' and '.join(PRECISIONS)}")
     folder = find_checkpoint(name, checkpoint)
     config, normalize = read_config(name, folder)
     count = config.num_hidden_layers
@@ -234,10 +228,16 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     parts = [read_json(folder / file) for file in (PREPROCESSOR, CONFIG)]
     if not all(isinstance(part, dict) for part in parts):
         raise ValueError(f"{folder}: {PREPROCESSOR} and {CONFIG} have to hold one object each")
-    found = {"do_normalize": True, **dict.fromkeys(OFF, False), **parts[0], **parts[1]}
+    found = {
+        "do_normalize": True,
+        "sample_rate": SAMPLE_RATE,
+        **dict.fromkeys(OFF, False),
+        **parts[0],
+        **parts[1],
+    }
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
-        if found.get(key, SAMPLE_RATE if key == "sample_rate" else None) != value:
+        if found.get(key) != value:
             raise ValueError(
                 f"{folder}: {key} is {found.get(key)!r}, expected {value!r}; HubertModel covers no "
                 "other variant of MERT, take one such as MERT-v1-95M"

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from torch import nn
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
@@ -117,9 +116,6 @@ class Musicnn(nn.Module):
             "precision": "float32",
             "mel": {"fft": FFT_SIZE, "hop": HOP, "bands": MEL_BANDS},
             "window_frames": WINDOW_FRAMES,
-            "device": self.device.type,
-            "torch": str(torch.__version__),
-            "transformers": transformers.__version__,
         }
 
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
