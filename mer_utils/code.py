@@ -1,241 +1,176 @@
 """What code does, as a hash, so that a kept result is known by the code that made it.
 
-A result names the functions that it begins with; from there every function, class and constant
-counts that they come to by name, in this package and in the user's own code (a notebook's too), not
-in installed libraries. The live objects count: what is put in the place of a function at run time
-changes the hash.
+A result names the modules of this package that it begins with (`modules_hash`); they count with all
+that they import of the package, and the data files that they name. What the user registered or
+wrote counts with what it names of the user's own (`own_hash`). Installed libraries are known by
+their versions. Comments, docstrings, annotations and the words of errors change nothing.
 
-Comments, docstrings, annotations and the words of errors change nothing. A function counts by its
-syntax tree, which is the same for every version of Python; or by its bytecode where its source is
-not at hand, or was edited since and is not what runs.
-
-Conventions: a place is "folder.module.name", or "folder.module.class.name".
+Code is read as it lies on disk. So a file that was edited since the process started, and a function
+of the package in whose place another was put, are errors: what runs would be kept under the name of
+what does not.
 """
 
 import ast
-import dis
 import hashlib
 import inspect
-import linecache
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
-from functools import cache, cached_property, lru_cache, partial
-from importlib import import_module
-from itertools import takewhile
+import textwrap
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from pkgutil import resolve_name
-from types import CodeType, FunctionType, ModuleType
 
-import joblib
+PACKAGE = Path(__file__).resolve().parent
+PLUMBING = ("__init__", "code", "progress", "registry", "storage")  # decide no value
+DATA_FILES = (".csv", ".yml")
 
-PACKAGE = "mer_utils"
-PLUMBING = ("code", "progress", "storage")  # modules that decide no value
-
-_PLAIN = (str, bytes, int, float, complex, type(None))
-_CONTAINERS = (Mapping, list, tuple, set, frozenset)
-_DESCRIPTORS = (property, cached_property, classmethod, staticmethod)
-_INSIDE = ("fget", "func", "args", "keywords", "__func__", "__wrapped__")
-_INSIDE += ("__defaults__", "__kwdefaults__", "__self__")  # what properties and functions hold
-_ASKS = ("LOAD_ATTR", "LOAD_METHOD")  # instructions that ask something of what was loaded
+_STARTED = time.time()
 _NO_MATTER = {"annotation", "returns", "type_comment", "kind"}  # fields of a syntax tree
 
 
-def hash_of(things: Iterable[object], leave_out: Collection[str] = ()) -> str:
-    """A short hash of what things do; arguments as in `reached`."""
-    found = reached(things, leave_out)
-    return _digest(sorted((place, _told(value)) for place, value in found.items()))
+def modules_hash(*modules: str, leave_out: Collection[str] = ()) -> str:
+    """A short hash of modules of this package and all of the package that they import.
 
-
-def files_hash(paths: Iterable[Path]) -> str:
-    """A short hash of what Python files do, as they lie on disk."""
-    trees = [(path.name, _tree(ast.parse(path.read_text(encoding="utf-8")))) for path in paths]
-    return _digest(sorted((name, _digest(tree)) for name, tree in trees))
-
-
-def described(settings: object) -> object:
-    """Settings whose functions and classes are put as their names and hashes, JSON-able."""
-    if isinstance(settings, Mapping):
-        return {key: described(value) for key, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [described(value) for value in settings]
-    if callable(settings):
-        return {"name": _home(settings), "code": hash_of([settings])}
-    return settings
-
-
-def reached(things: Iterable[object], leave_out: Collection[str] = ()) -> dict[str, object]:
-    """Everything that things come to by name, and they themselves, by place.
-
-    things: places inside the package, such as "projector.methods.fit", or functions and classes.
-    leave_out: places inside the package, or modules, whose code does not count here.
-    Raises AttributeError for a place where nothing is.
+    modules: such as "sound.mert". leave_out: modules or folders that do not count, such as "data".
     """
-    skipped = {f"{PACKAGE}.{name}" for name in (*leave_out, *PLUMBING)}
-    waiting = [(f"{PACKAGE}.{x}",) * 2 if isinstance(x, str) else (_home(x), x) for x in things]
-    waiting = [(place, resolve_name(x) if isinstance(x, str) else x) for place, x in waiting]
-    found: dict[str, object] = {}
+    found: set[Path] = set()
+    waiting = [_file(module) for module in modules]
     while waiting:
-        place, value = waiting.pop()
-        owners = {place, place.rpartition(".")[0], _home(value), getattr(value, "__module__", "")}
-        if place not in found and not owners & skipped:
-            found[place] = value
-            waiting += _leads_to(place, value)
-    return found
-
-
-def _leads_to(place: str, value: object) -> Iterator[tuple[str, object]]:
-    """What a thing names or holds, with the place of each."""
-    if isinstance(value, _CONTAINERS):
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        parts = [(f"{place}[{key!r}]", item) for key, item in items]
-        yield from (p for p in parts if callable(p[1]) or isinstance(p[1], _CONTAINERS))
-    elif isinstance(value, type):
-        if _is_own(value.__module__):
-            yield from ((_home(base), base) for base in value.__bases__)
-            for name, member in vars(value).items():
-                written = not _is_generated(member)
-                if written and (callable(member) or not name.startswith("__")):
-                    yield f"{_home(value)}.{name}", member
-    elif not isinstance(value, _PLAIN) and not _is_of_library(value):
-        if _is_own(type(value).__module__):
-            yield _home(type(value)), type(value)
-        yield from ((f"{place}.{x}", getattr(value, x)) for x in _INSIDE if getattr(value, x, None))
-    if isinstance(value, FunctionType) and _is_own(value.__globals__["__name__"]):
-        yield from _named(value)
-        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            with suppress(ValueError):  # not filled yet
-                yield f"{place}.{name}", cell.cell_contents
-    home = _home(value)
-    if isinstance(value, FunctionType | type) and home.startswith(PACKAGE) and home != place:
-        with suppress(AttributeError, ValueError):  # of a function inside another
-            yield home, resolve_name(home)  # not always the same: it may have been replaced
-
-
-def _named(function: FunctionType) -> Iterator[tuple[str, object]]:
-    """What stands now under the global names of a function, its own attributes, its imports."""
-    space = function.__globals__
-    for name, *attributes in _names(function.__code__):
-        if name not in space:
+        path = waiting.pop()
+        inside = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if path in found or {inside, inside.partition(".")[0]} & {*leave_out, *PLUMBING}:
             continue
-        place, value = f"{space['__name__']}.{name}", space[name]
-        while isinstance(value, ModuleType) and _is_own(value.__name__) and attributes:
-            attribute = attributes.pop(0)
-            place, value = f"{value.__name__}.{attribute}", vars(value).get(attribute)
-        if not isinstance(value, ModuleType):
-            yield place, value
-    for module, name in _imports(function.__code__):
-        if _is_own(module):
-            yield f"{module}.{name}", getattr(import_module(module), name)
-    for name, value in vars(function).items():
-        if name != "__wrapped__":  # what it wraps is followed by itself
-            yield f"{_home(function)}.{name}", value
+        found.add(path)
+        if path.suffix == ".py":
+            _refuse_replaced(f"{PACKAGE.name}.{inside}")
+            waiting += _leads_to(path)
+    return files_hash(found)
 
 
-@cache
-def _names(code: CodeType) -> frozenset[tuple[str, ...]]:
-    """The global names in a function, each with the chain of attributes that is asked of it."""
-    steps = list(dis.get_instructions(code))
-    names = set()
-    for place, step in enumerate(steps):
-        if step.opname == "LOAD_GLOBAL":
-            chain = takewhile(lambda x: x.opname in _ASKS, steps[place + 1 :])
-            names.add((step.argval, *(x.argval for x in chain)))
-    return frozenset(names.union(*map(_names, _inner(code))))
+def files_hash(files: Iterable[Path]) -> str:
+    """A short hash of what files do: Python as its syntax tree, others by their bytes."""
+    return _digest(sorted((file.name, _file_hash(file, _mtime(file))) for file in files))
 
 
-@cache
-def _imports(code: CodeType) -> frozenset[tuple[str, str]]:
-    """What a function imports by itself: `from module import name`."""
-    found, module = set(), ""
-    for step in dis.get_instructions(code):
-        if step.opname == "IMPORT_NAME":
-            module = step.argval
-        elif step.opname == "IMPORT_FROM":
-            found.add((module, step.argval))
-    return frozenset(found.union(*map(_imports, _inner(code))))
+def own_hash(thing: Callable) -> str:
+    """A short hash of a function or class of the user's, and of what it names of the user's own.
 
-
-def _inner(code: CodeType) -> list[CodeType]:
-    """The functions written inside a function."""
-    return [x for x in code.co_consts if isinstance(x, CodeType)]
-
-
-def _home(value: object) -> str:
-    """The place where a function or class was made; of another object, that of its class."""
-    made = value if hasattr(value, "__qualname__") else type(value)
-    return f"{made.__module__}.{made.__qualname__}"
-
-
-@cache
-def _is_own(module: str) -> bool:
-    """Whether a module is of this package or the user's own, not of an installed library."""
-    top = module.partition(".")[0]
-    file = getattr(sys.modules.get(top), "__file__", None)
-    own = file and not {"site-packages", "dist-packages"} & set(Path(file).parts)
-    return top in (PACKAGE, "__main__") or bool(own and top not in sys.stdlib_module_names)
-
-
-def _is_of_library(value: object) -> bool:
-    return hasattr(value, "__qualname__") and not _is_own(str(value.__module__))
-
-
-def _is_generated(member: object) -> bool:
-    """Whether a dataclass made this method: from text that lies in no file."""
-    code = getattr(inspect.unwrap(member), "__code__", None)
-    return code is not None and code.co_filename == "<string>"
-
-
-# --- Telling what one thing does ------------------------------------------------------------------
-
-
-def _told(value: object) -> object:
-    """What a thing is, without what it leads to: text, or nested tuples of it."""
-    if isinstance(value, FunctionType) and _is_own(value.__globals__["__name__"]):
-        return _function(value.__code__)
-    if isinstance(value, Mapping):
-        return tuple((_told(key), _told(item)) for key, item in value.items())
-    if isinstance(value, set | frozenset):
-        return tuple(sorted(repr(_told(item)) for item in value))
-    if isinstance(value, list | tuple):
-        return tuple(map(_told, value))
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, type | FunctionType) or hasattr(value, "__qualname__"):
-        return _home(value)
-    try:
-        return str(joblib.hash(value))
-    except Exception:  # what cannot be pickled: locks, open files
-        return _home(value)
-
-
-@cache
-def _function(code: CodeType) -> str:
-    """The hash of a function: of its source if that is what runs, else of its bytecode."""
-    linecache.checkcache(code.co_filename)
-    text = "".join(linecache.getlines(code.co_filename))
-    return _written(text).get(code) or _bytecode(code)
-
-
-@lru_cache(maxsize=128)
-def _written(text: str) -> dict[CodeType, str]:
-    """The functions in a source text, as they are compiled, each with the hash of its tree."""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError:
-        return {}
-    trees = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            first = min(x.lineno for x in (node, *node.decorator_list))
-            trees[node.name, first] = node
-    found, waiting = {}, [compile(tree, "", "exec", dont_inherit=True)]
+    Of this package only its name counts, as `modules_hash` tells the rest.
+    """
+    found: dict[str, str] = {}
+    waiting = [thing]
     while waiting:
-        code = waiting.pop()
-        waiting += _inner(code)
-        if (code.co_name, code.co_firstlineno) in trees:
-            found[code] = _digest(_tree(trees[code.co_name, code.co_firstlineno]))
-    return found
+        this = waiting.pop()
+        place = f"{this.__module__}.{this.__qualname__}"
+        if place in found or not _is_own(this):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(this)))
+        except (OSError, SyntaxError, TypeError):  # made by exec, or a lambda inside a line
+            raise ValueError(
+                f"{place}: its source cannot be read, so results could not be known by it; write "
+                "it in a file or a notebook's cell, as def or class"
+            ) from None
+        if file := inspect.getsourcefile(this):
+            _mtime(Path(file))
+        found[place] = _digest(_tree(tree))
+        space = vars(sys.modules[this.__module__])
+        for name in sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space}):
+            value = space[name]
+            if inspect.isfunction(value) or inspect.isclass(value):
+                waiting.append(value)
+            elif not inspect.ismodule(value):
+                found[f"{this.__module__}.{name}"] = repr(value)
+    return _digest(sorted(found.items()))
+
+
+def checked(function: Callable, *modules: str) -> Callable:
+    """The function for a worker process, where it raises RuntimeError if the modules differ."""
+    return partial(_call, function, modules, modules_hash(*modules))
+
+
+def _call(
+    function: Callable, modules: tuple[str, ...], expected: str, *arguments: object
+) -> object:
+    if modules_hash(*modules) != expected:
+        raise RuntimeError("the package was edited since the work was started; restart the kernel")
+    return function(*arguments)
+
+
+def _is_own(thing: Callable) -> bool:
+    """Whether something is the user's: not of this package, Python or an installed library."""
+    top = thing.__module__.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    installed = {"site-packages", "dist-packages"} & set(Path(file or "").parts)
+    return top == "__main__" or bool(
+        file and not installed and top != PACKAGE.name and top not in sys.stdlib_module_names
+    )
+
+
+def _refuse_replaced(module: str) -> None:
+    """Raise RuntimeError if something of the user's stands in a module of this package."""
+    inside = vars(sys.modules.get(module, object)).items()
+    classes = [(k, vars(v)) for k, v in inside if inspect.isclass(v) and v.__module__ == module]
+    members = [(f"{k}.{name}", value) for k, own in classes for name, value in own.items()]
+    for name, value in [*inside, *members]:
+        if (inspect.isfunction(value) or inspect.isclass(value)) and _is_own(value):
+            raise RuntimeError(
+                f"{value.__module__}.{value.__qualname__} was put in the place of {module}.{name}, "
+                "so results would be known by code that did not make them; register it under a "
+                "name of its own instead (mer_utils.registry)"
+            )
+
+
+def _file(module: str) -> Path:
+    """The file of a module of this package; of a folder its door."""
+    place = PACKAGE.joinpath(*module.split("."))
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+@cache
+def _leads_to(path: Path) -> tuple[Path, ...]:
+    """What a module of this package imports of it, and the data files beside it that it names."""
+    found: set[Path] = set()
+    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE.name):
+            above = node.module.partition(".")[2]
+            for alias in node.names:  # a module of the folder, or a name in the module
+                inside = _file(f"{above}.{alias.name}".strip("."))
+                found.add(inside if inside.is_file() else _file(above))
+        elif isinstance(node, ast.Constant) and str(node.value).endswith(DATA_FILES):
+            beside = path.with_name(Path(str(node.value)).name)
+            found.update([beside] if beside.is_file() else [])
+    return tuple(sorted(found))
+
+
+def _walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a tree but those that only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        only_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not only_types:
+            yield node
+            yield from _walk(node)
+
+
+def _mtime(file: Path) -> float:
+    """When a file was changed; RuntimeError if that is after the process started."""
+    try:
+        changed = file.stat().st_mtime
+    except OSError:  # a notebook's cell
+        return 0.0
+    if changed > _STARTED:
+        raise RuntimeError(
+            f"{file} was edited since this process started; restart the kernel, so that results "
+            "are known by the code that made them"
+        )
+    return changed
+
+
+@cache
+def _file_hash(file: Path, changed: float) -> str:
+    if file.suffix != ".py":
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    return _digest(_tree(ast.parse(file.read_text(encoding="utf-8"))))
 
 
 def _tree(node: object) -> object:
@@ -250,72 +185,5 @@ def _tree(node: object) -> object:
     return repr(node)
 
 
-@cache
-def _bytecode(code: CodeType) -> str:
-    """The hash of a function's instructions, without its docstring."""
-    steps = [
-        (x.opname, _bytecode(x.argval) if isinstance(x.argval, CodeType) else _told(x.argval))
-        for x in dis.get_instructions(code)
-    ]
-    return _digest(steps)
-
-
 def _digest(told: object) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
-
-
-# --- To other processes ---------------------------------------------------------------------------
-
-
-def portable(function: Callable, things: Iterable[object]) -> Callable:
-    """A function that runs in a worker process with what stands in the package here and now.
-
-    What was put in the place of a function or constant at run time goes along by value (joblib's
-    processes take that, from a notebook too), stands there for a call and is taken out again.
-
-    things: what the function passes through, as in `reached`.
-    The call raises RuntimeError if the worker's code is another nevertheless.
-    """
-    found = reached(things)
-    sent = {
-        place: value
-        for place, value in found.items()
-        if _home(value) != place and _owner(place) and not isinstance(value, _DESCRIPTORS)
-    }
-    return partial(_call, function, tuple(things), sent, _bytecodes(found))
-
-
-def _call(
-    function: Callable, things: tuple, sent: Mapping, code: Mapping[str, str], *arguments: object
-) -> object:
-    """What `portable` runs in the worker."""
-    with ExitStack() as stack:
-        for place, value in sent.items():
-            here = resolve_name(place)
-            if here is not value and (callable(value) or _told(here) != _told(value)):
-                stack.callback(setattr, _owner(place), place.rpartition(".")[2], here)
-                setattr(_owner(place), place.rpartition(".")[2], value)
-        here = _bytecodes(reached(things))
-        other = sorted(p for p in {**code, **here} if code.get(p) != here.get(p))
-        if other:
-            raise RuntimeError(
-                f"{other[0]} is other code in this worker than where the work was started: edited "
-                "since, or replaced by what cannot be handed over; restart the kernel, or use one "
-                "process"
-            )
-        return function(*arguments)
-
-
-def _owner(place: str) -> ModuleType | type | None:
-    """The module or class of this package whose attribute a place is, if it is one."""
-    above, _, name = place.rpartition(".")
-    with suppress(AttributeError, ValueError, ImportError):
-        if above.startswith(PACKAGE) and name.isidentifier():
-            owner = resolve_name(above)
-            return owner if isinstance(owner, ModuleType | type) else None
-    return None
-
-
-def _bytecodes(found: Mapping[str, object]) -> dict[str, str]:
-    functions = {p: f for p, f in found.items() if isinstance(f, FunctionType)}
-    return {p: _bytecode(f.__code__) for p, f in functions.items() if p.startswith(PACKAGE)}

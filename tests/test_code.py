@@ -1,7 +1,7 @@
 """Staleness: a kept result is known by the code that made it, and by no other code."""
 
-import ast
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -14,21 +14,17 @@ import pytest
 import soundfile
 from moods import MOODS, mood_dataset
 
-from mer_utils import code, evaluation, labels, predict, sound, storage
+from mer_utils import code, evaluation, predict, sound
 from mer_utils.batch import profiles
-from mer_utils.corpus import demo
 from mer_utils.data import Dataset
-from mer_utils.evaluation import study
-from mer_utils.labels import language_model
-from mer_utils.projector import Method, TrainingSettings, methods
-from mer_utils.sound import cues, features, mert, musicnn
+from mer_utils.projector import LOSSES, Method, TrainingSettings
 
+TIMES = itertools.count(1_000_000_000)
 PACKAGE = Path(code.__file__).parent
 
 OWN = '''
 """A user's file."""
 STRENGTH = 2.0
-TABLE = {"a": len}
 
 class Loss:
     """A class."""
@@ -41,28 +37,28 @@ def helper(x: float) -> float:
         raise ValueError(f"{x} is below 0")  # why
     return x / 2
 
-def chosen(x):
-    return TABLE["a"]([x])
+def other(x):
+    return x
 '''
 
 
-# --- What the hash depends on
+# --- The user's own code
 
 
-def own_hash(folder: Path, text: str, name: str = "Loss") -> str:
-    """The hash of one thing of a user's module that has this text now."""
-    sys.dont_write_bytecode = True  # two texts of one size in one second would pass for one
+def loaded(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch):
+    """A user's module that has this text now, written before the process began."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (folder / "users_own.py").write_text(text)
+    os.utime(folder / "users_own.py", (next(TIMES),) * 2)
     importlib.invalidate_caches()
     sys.modules.pop("users_own", None)
-    return code.hash_of([getattr(importlib.import_module("users_own"), name)])
+    return importlib.import_module("users_own")
 
 
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [
         ("# why", "# why not\n", False),
-        ('"""Half of it."""', '"""The half.\n\n    Of it.\n    """', False),
         ('    """Half of it."""\n', "", False),
         ("x: float) -> float", "x)", False),
         ("is below 0", "is too small", False),
@@ -70,249 +66,104 @@ def own_hash(folder: Path, text: str, name: str = "Loss") -> str:
         ("x / 2", "x / 3", True),
         ("x < 0", "x <= 0", True),
         ("STRENGTH = 2.0", "STRENGTH = 3.0", True),
-        ("x: float) -> float", "x: float = 1) -> float", True),
-        ("return TABLE", "return 1 + TABLE", False),  # Loss does not come there
+        ("    return x\n", "    return -x\n", False),  # Loss does not come there
     ],
 )
 def test_what_counts(tmp_path, monkeypatch, old, new, changes):
     monkeypatch.syspath_prepend(tmp_path)
     assert OWN.count(old) == 1
-    before = own_hash(tmp_path, OWN)
-    assert (own_hash(tmp_path, OWN.replace(old, new)) != before) == changes
+    before = code.own_hash(loaded(tmp_path, OWN, monkeypatch).Loss)
+    after = code.own_hash(loaded(tmp_path, OWN.replace(old, new), monkeypatch).Loss)
+    assert (after != before) == changes
 
 
-def test_a_function_in_a_table_counts(tmp_path, monkeypatch):
+def test_what_cannot_be_known_is_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    before = own_hash(tmp_path, OWN, "chosen")
-    assert own_hash(tmp_path, OWN.replace('{"a": len}', '{"a": sum}'), "chosen") != before
-    mine = OWN.replace('{"a": len}', '{"a": lambda x: x}')
-    assert own_hash(tmp_path, mine, "chosen") != before
-    assert own_hash(tmp_path, mine.replace("x: x", "x: x[0]"), "chosen") != own_hash(
-        tmp_path, mine, "chosen"
-    )
+    space = {"__name__": "__main__"}
+    exec("def f(x):\n    return x", space)
+    with pytest.raises(ValueError, match="source"):
+        code.own_hash(space["f"])
+    own = loaded(tmp_path, OWN, monkeypatch)
+    os.utime(tmp_path / "users_own.py")
+    with pytest.raises(RuntimeError, match="edited"):
+        code.own_hash(own.Loss)
 
 
-def test_what_runs_counts_and_not_what_was_written_since(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    before = own_hash(tmp_path, OWN.replace("x / 2", "x / 5"))
-    here = sys.modules["users_own"]
-    (tmp_path / "users_own.py").write_text(OWN.replace("x / 2", "x / 7"))
-    code._function.cache_clear()
-    unloaded = code.hash_of([here.Loss])
-    loaded = own_hash(tmp_path, OWN.replace("x / 2", "x / 7"))
-    assert unloaded != loaded, "old code under the key of the new"
-    code._function.cache_clear()
-    assert own_hash(tmp_path, OWN.replace("x / 2", "x / 5")) == before
+# --- The package's code
 
 
-WAYS = """
-import users_package.inside
-
-class Held:
-    def __init__(self, weight):
-        self.weight = weight
-    def loss(self, x):
-        return self.weight * x
-
-def chained(x):
-    return users_package.inside.core(x)
-
-def imported_late(x):
-    from users_package.inside import core
-    return core(x)
-
-def remembering(x):
-    return remembering.sign * x
-"""
-
-
-@pytest.mark.parametrize("name", ["chained", "imported_late", "remembering", "bound"])
-def test_ways_to_other_code_are_followed(tmp_path, monkeypatch, name):
-    package = tmp_path / "users_package"
+def test_modules_count_with_what_they_import_and_the_data_files_they_name(tmp_path, monkeypatch):
+    package = tmp_path / "mer_utils"
     package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "inside.py").write_text("def core(x):\n    return x\n")
-    (tmp_path / "users_ways.py").write_text(WAYS)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    ways = importlib.import_module("users_ways")
-    inside = importlib.import_module("users_package.inside")
+    texts = {
+        "first.py": "from mer_utils import second\nimport numpy\n",
+        "second.py": "from mer_utils.third import f\nTABLE = 'table.csv'\n",
+        "third.py": "def f():\n    return 1\n",
+        "table.csv": "a\n1\n",
+        "apart.py": "x = 1\n",
+        "storage.py": "x = 1\n",
+    }
+    monkeypatch.setattr(code, "PACKAGE", package)
 
-    def found(weight: float) -> str:
-        ways.remembering.sign = weight
-        return code.hash_of([ways.Held(weight).loss if name == "bound" else getattr(ways, name)])
+    def found(**changes: str) -> str:
+        for name, text in (texts | changes).items():
+            (package / name).write_text(text)
+            os.utime(package / name, (1e9, 1e9))
+        code._file_hash.cache_clear()
+        code._leads_to.cache_clear()
+        return code.modules_hash("first")
 
-    before = found(1.0)
-    assert found(1.0) == before
-    if name in ("remembering", "bound"):
-        assert found(-1.0) != before
-    else:
-        monkeypatch.setattr(inside, "core", lambda x: -x)
-        assert found(1.0) != before
-    for module in ("users_ways", "users_package", "users_package.inside"):
-        sys.modules.pop(module)
-
-
-def test_code_without_source_counts():
-    made = [{"__name__": "__main__"} for _ in range(3)]
-    for space, text in zip(made, ("x + 1", "x + 1", "x + 2"), strict=True):
-        exec(f"def f(x):\n    return {text}", space)
-    first, same, other = (code.hash_of([space["f"]]) for space in made)
-    assert first == same != other
+    before = found()
+    assert found(**{"third.py": "def f():\n    return 2\n"}) != before
+    assert found(**{"table.csv": "a\n2\n"}) != before
+    assert found(**{"apart.py": "x = 2\n", "storage.py": "x = 2\n"}) == before
+    assert found(**{"third.py": '"""Why."""\ndef f():\n    return 1  # one\n'}) == before
+    os.utime(package / "third.py")
+    with pytest.raises(RuntimeError, match=r"third\.py was edited"):
+        code.modules_hash("first")
 
 
-def test_settings_with_functions_are_told_by_name_and_hash():
-    def mine(x):
-        return x
-
-    told = code.described({"a": [1, mine], "b": "text"})
-    assert told["b"] == "text"
-    assert told["a"][0] == 1
-    assert told["a"][1].keys() == {"name", "code"}
-    assert storage.settings_hash(told) == storage.settings_hash(code.described(told))
-
-
-# --- Which results pass through which code
-
-METHODS = {
-    "network": Method("network", projector="mlp"),
-    "aligned": Method("aligned", projector="mlp", aim="clusters"),
-    "ridge": Method("ridge", projector="ridge"),
-    "tags": Method("tags", projector="tags"),
-}
-NETWORKS = {"network", "aligned"}
-ALL = set(METHODS)
+def reached(*modules: str, leave_out: tuple[str, ...] = ()) -> set[str]:
+    """The files behind a hash, as far as it depends on them."""
+    seen = []
+    real, code.files_hash = code.files_hash, lambda files: seen.extend(files) or ""
+    try:
+        code.modules_hash(*modules, leave_out=leave_out)
+    finally:
+        code.files_hash = real
+    return {path.relative_to(PACKAGE).as_posix() for path in seen}
 
 
-@pytest.fixture(scope="module")
-def unchanged() -> dict[str, str]:
-    """The hashes before anything is put in the place of something."""
-    hashes = {name: study.code_hash(method) for name, method in METHODS.items()}
-    return hashes | {name: features.code_hash(one) for name, one in ENCODERS.items()}
+def test_results_pass_through_what_decides_them():
+    study = reached("evaluation.study")
+    assert study >= {"projector/networks.py", "projector/ridge.py", "labels/embeddings.py"}
+    assert study >= {"data/definitions.csv", "metrics.py", "labels/clustering.py"}
+    assert not {x for x in study if x.startswith(("figures", "batch", "corpus", "predict"))}
+    corpus = reached("corpus.synthesizer")
+    assert corpus >= {"corpus/composer.py", "corpus/styles.yml"}
+    assert not {x for x in corpus if not x.startswith("corpus")}
 
 
-def other(*arguments, **named):
+def replaced(*arguments, **named):
     """What is put in the place of a function."""
-    return None
 
 
 @pytest.mark.parametrize(
-    ("place", "changed"),
-    [
-        ("projector.training.triplet_loss", NETWORKS),
-        ("projector.losses.triplet_loss", NETWORKS),
-        ("projector.training.train", NETWORKS),
-        ("projector.networks.MLPProjector.forward", NETWORKS),
-        ("projector.methods.cluster_labels", {"aligned"}),
-        ("projector.methods.SOFTNESS", {"aligned"}),
-        ("projector.ridge.fit_ridge", {"ridge"}),
-        ("projector.networks.RidgeProjector.forward", {"ridge", "tags"}),
-        ("projector.ridge.bridge_tags", {"tags"}),
-        ("projector.methods.prepare", ALL),
-        ("evaluation.study.target_scores", ALL),
-        ("evaluation.study.Task.run", ALL),
-        ("labels.embeddings.label_texts", ALL),
-        ("projector.model.Model.scores", ALL),
-        ("metrics.roc_auc", NETWORKS),
-        ("evaluation.scoring.compare", set()),
-        ("figures.sweep_curves", set()),
-        ("evaluation.study.committee", set()),
-        ("sound.audio.read", set()),
-    ],
+    "place", ["projector.losses.triplet_loss", "projector.networks.MLPProjector.forward"]
 )
-def test_a_change_makes_new_only_what_passes_through_it(unchanged, monkeypatch, place, changed):
-    monkeypatch.setattr(f"mer_utils.{place}", other)
-    assert {m for m in METHODS if study.code_hash(METHODS[m]) != unchanged[m]} == changed
+def test_what_was_put_in_the_place_of_the_packages_is_refused(monkeypatch, place):
+    code.modules_hash("evaluation.study")
+    monkeypatch.setattr(f"mer_utils.{place}", replaced)
+    with pytest.raises(RuntimeError, match=place):
+        code.modules_hash("evaluation.study")
 
 
-def encoder(network: type, name: str) -> sound.Encoder:
-    return sound.Encoder(name, 1.0, object.__new__(network), {})
-
-
-ENCODERS = {
-    "musicnn": encoder(musicnn.Musicnn, "musicnn"),
-    "cues": encoder(cues.MusicnnWithCues, "musicnn+cues"),
-    "mert": encoder(mert.Mert, "mert-v1-95m"),
-}
-
-
-@pytest.mark.parametrize(
-    ("place", "changed"),
-    [
-        ("sound.musicnn.log_mel", {"musicnn", "cues"}),
-        ("sound.musicnn.Musicnn._fill", {"musicnn", "cues"}),
-        ("sound.acoustics.tempo", {"cues"}),
-        ("sound.cues.QUIETEST", {"cues"}),
-        ("sound.mert.Mert.pooled", {"mert"}),
-        ("sound.mert.build_model", {"mert"}),
-        ("sound.audio.segments", set(ENCODERS)),
-        ("sound.features._to_half", set(ENCODERS)),
-        ("sound.encoders.Encoder.__call__", set(ENCODERS)),
-        ("sound.features._pack", set()),
-        ("sound.features._rows_of", set()),
-        ("sound.mert.find_checkpoint", set()),
-        ("sound.musicnn.find_weights", set()),
-        ("sound.musicnn.log_tags", set()),
-        ("projector.training.train", set()),
-    ],
-)
-def test_features_pass_through_what_decides_values(unchanged, monkeypatch, place, changed):
-    monkeypatch.setattr(f"mer_utils.{place}", other)
-    assert {e for e in ENCODERS if features.code_hash(ENCODERS[e]) != unchanged[e]} == changed
-
-
-def is_module(place: str) -> bool:
-    return (PACKAGE / f"{place.replace('.', '/')}.py").is_file()
-
-
-def module_of(place: str) -> str:
-    """The module, without the package's name, that a place lies in."""
-    parts = place.split(".")[1:]
-    return next(x for x in (parts[0], ".".join(parts[:2])) if is_module(x))
-
-
-def imports(module: str) -> set[str]:
-    """The modules of the package that a module imports."""
-    found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mer_utils":
-            base = node.module.split(".")[1:]
-            named = {".".join([*base, alias.name]) for alias in node.names}
-            found |= {x for x in (".".join(base), *named) if is_module(x)}
-    return found
-
-
-@pytest.mark.parametrize(
-    ("things", "apart"),
-    [
-        (study.PASSES, {}),
-        (demo.PASSES, {"corpus.styles": "its constants count by value where they are used"}),
-        (language_model.PASSES, {}),
-        (
-            (*features.PASSES, sound.Encoder, cues.MusicnnWithCues, cues.load),
-            {
-                "data.types": "tracks are data here",
-                "sound.mert": "another encoder",
-                "sound.hugging_face": "another encoder",
-            },
-        ),
-        (
-            (*features.PASSES, sound.Encoder, mert.Mert, mert.load),
-            {
-                "data.types": "tracks are data here",
-                "sound.cues": "another encoder",
-                "sound.musicnn": "another encoder",
-                "sound.hugging_face": "another encoder",
-            },
-        ),
-    ],
-    ids=["study", "corpus", "labels", "cues", "mert"],
-)
-def test_nothing_that_a_result_passes_through_is_forgotten(things, apart):
-    """Every module that a module on the way imports is on the way, or named with a reason."""
-    there = {module_of(x) for x in code.reached(things) if x.startswith("mer_utils")}
-    imported = {name for module in there for name in imports(module)}
-    assert imported - there - set(code.PLUMBING) == set(apart)
+def test_a_worker_with_other_code_refuses(monkeypatch):
+    run = code.checked(str, "evaluation.study")
+    assert run(1) == "1"
+    monkeypatch.setattr(code, "modules_hash", lambda *modules: "another")
+    with pytest.raises(RuntimeError, match="edited"):
+        run(1)
 
 
 # --- Stores and caches
@@ -328,15 +179,14 @@ class Tone:
         return {key: getattr(self, key) for key in keys}
 
     def __call__(self, waveforms):
-        return level(waveforms)[:, None, None]
+        return waveforms.std(1)[:, None, None]
 
 
-def level(waveforms):
-    return waveforms.std(1)
+class Louder(Tone):
+    """The same settings, other numbers."""
 
-
-def louder(waveforms):
-    return 2 * waveforms.std(1)
+    def __call__(self, waveforms):
+        return 2 * super().__call__(waveforms)
 
 
 @pytest.fixture
@@ -347,152 +197,94 @@ def songs(tmp_path) -> Dataset:
     return Dataset("songs", ("calm",), pd.DataFrame(columns, index=pd.Index(["s"], name="track")))
 
 
-def test_features_of_other_code_are_never_taken_for_these(songs, tmp_path, monkeypatch):
+@pytest.fixture
+def old_tests(monkeypatch):
+    """These files count as older than the process."""
+    monkeypatch.setattr(code, "_STARTED", float("inf"))
+
+
+def test_features_of_other_code_are_never_taken_for_these(songs, tmp_path, old_tests):
     profile = replace(profiles.get("smoke"), encoder="tone")
-    store, named = profiles.feature_store(profile, songs, Tone()), tmp_path / "named"
-    before = sound.extract(songs, Tone(), named)
-    stamp = (named / "values.npy").stat().st_mtime_ns
-    sound.extract(songs, Tone(), named)
-    monkeypatch.setattr(sys.modules[__name__], "level", louder)
-    assert profiles.feature_store(profile, songs, Tone()) != store
+    before = sound.extract(songs, Tone(), tmp_path / "named")
     with pytest.raises(ValueError, match="code"):
-        sound.extract(songs, Tone(), named)
-    after = sound.extract(songs, Tone(), tmp_path / "new")
+        sound.extract(songs, Louder(), tmp_path / "named")
+    stores = {profiles.feature_store(profile, songs, kind()) for kind in (Tone, Louder, Tone)}
+    assert len(stores) == 2
+    after = sound.extract(songs, Louder(), tmp_path / "new")
     np.testing.assert_allclose(after.values, 2 * before.values, rtol=1e-2)
-    monkeypatch.undo()
-    assert profiles.feature_store(profile, songs, Tone()) == store
-    sound.extract(songs, Tone(), named)
-    assert (named / "values.npy").stat().st_mtime_ns == stamp
-
-
-def test_a_songs_kept_features_are_those_of_this_encoder(songs, tmp_path, monkeypatch):
     arguments = (songs.tracks["audio"].iloc[0], Tone(), None, tmp_path / "kept")
-    before = predict.song_features(*arguments).values
-    predict.song_features(*arguments)
+    kept = [predict.song_features(*arguments).values for _ in range(2)]
     assert len(list((tmp_path / "kept").iterdir())) == 1
-    monkeypatch.setattr(sys.modules[__name__], "level", louder)
-    np.testing.assert_allclose(predict.song_features(*arguments).values, 2 * before)
-    assert len(list((tmp_path / "kept").iterdir())) == 2
-
-
-def test_label_vectors_are_those_of_this_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "CACHE", tmp_path)
-    before = labels.embed_labels(["calm", "wild"]).vectors
-    encode = language_model._encode_anew
-    monkeypatch.setattr(
-        language_model, "_encode_anew", lambda *a: (np.roll(encode(*a)[0], 1, 1), False)
-    )
-    np.testing.assert_allclose(
-        labels.embed_labels(["calm", "wild"]).vectors, np.roll(before, 1, 1), atol=1e-6
-    )
-    monkeypatch.undo()
-    np.testing.assert_array_equal(labels.embed_labels(["calm", "wild"]).vectors, before)
-
-
-@pytest.mark.parametrize(
-    "place", ["corpus.composer.CUE_NOISE", "corpus.composer.compose", "corpus.synthesizer._shelf"]
-)
-def test_a_changed_composer_or_studio_is_another_corpus(monkeypatch, place):
-    spec, pieces = demo.DEMO_DATASETS["demo-mtg"], demo.plan("demo-mtg", 6, 0)
-    before = demo._settings(spec, pieces, 6, 0)
-    monkeypatch.setattr(f"mer_utils.{place}", other)
-    assert demo._settings(spec, pieces, 6, 0) != before
+    louder = predict.song_features(arguments[0], Louder(), *arguments[2:]).values
+    np.testing.assert_allclose(louder, 2 * kept[1])
 
 
 # --- A study
 
 
-def small_study(folder: Path, loss: object = "triplet", jobs: int = 1) -> tuple[np.ndarray, dict]:
-    """Scores of two small networks and a ridge, and when each result was written."""
+def small_study(folder: Path, loss: str = "triplet", jobs: int = 1) -> tuple[np.ndarray, set]:
+    """Scores of two small networks, and the folders of all results."""
     data = {name: mood_dataset(name, 24) for name in MOODS}
     settings = TrainingSettings(epochs=2, batch_size=64, learning_rate=3e-3, loss=loss)
-    compared = [
-        Method("network", projector="mlp", training=settings),
-        Method("ridge", projector="ridge", training=settings),
-    ]
+    compared = [Method("network", projector="mlp", training=settings)]
     named = {"seeds": 2, "targets": ["three"], "jobs": jobs, "progress": False}
-    network, ridge = evaluation.run_study(data, compared, folder, **named)
-    written = {path: path.stat().st_mtime_ns for path in folder.rglob("scores.npy")}
-    return np.stack([*network.scores, *ridge.scores]), written
+    (network,) = evaluation.run_study(data, compared, folder, **named)
+    return np.stack(network.scores), set(folder.rglob("scores.npy"))
 
 
-def test_a_replaced_loss_gives_new_networks_and_the_same_ridges(tmp_path, monkeypatch):
-    before, written = small_study(tmp_path)
-    monkeypatch.setattr(
-        "mer_utils.projector.training.triplet_loss", lambda a, p, n, m: (n * a - p).mean()
-    )
-    after, more = small_study(tmp_path)
-    assert not np.allclose(before[0], after[0])
-    np.testing.assert_array_equal(before[2], after[2])
-    assert len(more) == len(written) + 2
-    monkeypatch.undo()
-    again, same = small_study(tmp_path)
-    np.testing.assert_array_equal(again, before)
-    assert same == more
+FILE = """
+from mer_utils import projector
+
+@projector.LOSSES.register("linear")
+def linear(projected, targets, vectors, settings, generator):
+    return -(projected * (targets.float() @ vectors)).sum(1).mean()
+"""
 
 
-def test_a_loss_of_ones_own_is_called_and_recorded(tmp_path):
-    def mine(anchor, positive, negative, margin):
-        return (anchor * (negative - positive)).sum(1).mean()
-
-    before, _ = small_study(tmp_path)
-    after, written = small_study(tmp_path, mine)
-    assert not np.allclose(before[0], after[0])
-    assert small_study(tmp_path, mine)[1] == written
-    records = [storage.read_json(p.with_name("made_by.json")) for p in written]
-    losses = [record["method"]["training"]["loss"] for record in records]
-    assert sum(isinstance(loss, dict) and "mine" in loss["name"] for loss in losses) == 3
+def test_a_loss_in_a_file_is_used_by_its_name_and_known_by_its_code(tmp_path, old_tests):
+    file = tmp_path / "losses_of_mine.py"
+    file.write_text(FILE)
+    try:
+        before, plain = small_study(tmp_path / "study")
+        after, both = small_study(tmp_path / "study", f"{file}:linear", jobs=2)
+        assert not np.allclose(before, after)
+        assert len(both) == 2 * len(plain)
+        assert small_study(tmp_path / "study", f"{file}:linear")[1] == both
+    finally:
+        LOSSES.pop("linear"), LOSSES.pop(f"{file}:linear")
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-import torch
-from mer_utils.projector import losses, networks, training
+from mer_utils import projector
 sys.path.insert(0, sys.argv[2])
 from test_code import small_study
 
 STRENGTH = -1.0
 folder, marker = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
 
-def negated(anchor, positive, negative, margin=1.0):
+@projector.LOSSES.register("negated")
+def negated(projected, targets, vectors, settings, generator):
     marker.touch()
-    return STRENGTH * losses.triplet_loss(anchor, positive, negative, margin)
-
-def halved(self, values):
-    return self.network(values.flatten(1)) / 2 + 1
+    triplet = projector.LOSSES["triplet"]
+    return STRENGTH * triplet(projected, targets, vectors, settings, generator)
 
 if __name__ == "__main__":
     before, written = small_study(folder, jobs=2)
-    assert len(written) == 3 and not marker.exists()
-    assert small_study(folder, jobs=2)[1] == written, "a rerun recomputes nothing"
-
-    original, training.triplet_loss = training.triplet_loss, negated
-    after, more = small_study(folder, jobs=2)
+    assert len(written) == 2 and not marker.exists()
+    after, more = small_study(folder, "negated", jobs=2)
     assert marker.exists(), "the user's function was not called"
-    assert not np.allclose(before[0], after[0]) and np.array_equal(before[2], after[2])
-    assert len(more) == 5 and small_study(folder, jobs=2)[1] == more
+    assert not np.allclose(before, after)
+    assert len(more) == 4 and small_study(folder, "negated", jobs=2)[1] == more
     STRENGTH = -2.0
-    assert len(small_study(folder, jobs=2)[1]) == 7, "a constant of the user's counts"
-
-    training.triplet_loss = original
-    same, _ = small_study(folder, jobs=2)
-    assert np.array_equal(same, before)
-    marker.unlink()
-    original, networks.MLPProjector.forward = networks.MLPProjector.forward, halved
-    changed, _ = small_study(folder, jobs=2)
-    assert not np.allclose(changed[0], before[0]) and not marker.exists(), "left in a worker"
-    networks.MLPProjector.forward = original
-    handed, written = small_study(folder, negated, jobs=2)
-    assert marker.exists() and not np.allclose(handed[0], before[0])
-    assert small_study(folder, negated, jobs=2)[1] == written
+    assert len(small_study(folder, "negated", jobs=2)[1]) == 6, "a constant of the user's counts"
 """
 
 
 @pytest.mark.slow
-def test_workers_call_what_stands_in_the_notebook(tmp_path):
-    """Two processes; functions of `__main__` put in the place of the package's."""
+def test_workers_are_given_what_a_notebook_registers(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, tmp_path / "script.py", tmp_path, Path(__file__).parent]
     done = subprocess.run(
@@ -500,20 +292,3 @@ def test_workers_call_what_stands_in_the_notebook(tmp_path):
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def test_a_worker_with_other_code_refuses(monkeypatch):
-    """What pickles as a name arrives as the worker's own."""
-    run = code.portable(str, study.PASSES)
-    run()
-    monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", other)
-    with pytest.raises(RuntimeError, match=r"losses\.triplet_loss"):
-        run()
-
-
-def test_what_was_handed_over_is_taken_out_again(monkeypatch):
-    monkeypatch.setattr(methods, "SOFTNESS", 0.5)
-    run = code.portable(lambda: methods.SOFTNESS, study.PASSES)
-    monkeypatch.undo()
-    assert run() == 0.5
-    assert methods.SOFTNESS != 0.5

@@ -122,19 +122,6 @@ def test_weights_by_hand_are_what_features_are_standardised_by(weighting, weight
     torch.testing.assert_close(made.weight @ made.values[:, 0].square(), torch.ones(8))
 
 
-def test_soft_clusters_lie_between_labels_and_centres(parts):
-    training = [parts["one"], parts["two"]]
-    hard, soft = (
-        torch.cat([part.target_vectors for part in methods.prepare(method, training)[0]])
-        for method in (Method("m", aim=aim, clustering=GROUPS) for aim in methods.AIMS[1:])
-    )
-    assert len(torch.unique(hard, dim=0)) == 4  # as many as there are clusters
-    assert len(torch.unique(soft, dim=0)) == 8  # one a label
-    nearest = torch.cdist(soft, torch.unique(hard, dim=0)).argmin(1)
-    own = torch.cdist(hard, torch.unique(hard, dim=0)).argmin(1)
-    assert torch.equal(nearest, own)
-
-
 def test_labels_are_clustered_by_ones_own_definitions(parts):
     texts = dict.fromkeys(("happy", "sad"), "Music of the sea.")
     texts |= dict.fromkeys(("calm", "angry"), "A tax form.")

@@ -5,11 +5,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from mer_utils.projector import build_projector, fit_ridge, ridge, triplet_loss
-from mer_utils.projector.networks import KINDS
+from mer_utils.projector import PROJECTORS, build_projector, fit_ridge, ridge, triplet_loss
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PROJECTORS)
 def test_one_interface(kind):
     projector = build_projector(kind, layers=4, dim=16, dimensions=6)
     values = torch.randn(5, 4, 16)

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mer_utils.projector import TrainingData, TrainingSettings, build_projector, train
+from mer_utils.projector.losses import draw_negatives, mean_vectors
 from mer_utils.projector.training import (
     cycle,
     draw_label,
-    draw_negatives,
-    mean_vectors,
     seeded,
     segment_weights,
 )
@@ -62,7 +61,7 @@ def trained(*data: TrainingData, settings: TrainingSettings = SMALL, kind="mlp",
     ],
 )
 def test_settings_that_mean_nothing_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+    with pytest.raises(ValueError, match=f"{name}.*{value!r}"):
         TrainingSettings(**{name: value})
 
 

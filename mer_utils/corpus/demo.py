@@ -44,9 +44,7 @@ SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation
 GROUP_SIZE = 5
 SMALLEST = 6
 DIMENSIONS = ("valence", "arousal", "tension")
-# The code that a kept sound passes through (mer_utils.code). Points, artists and labels are drawn
-# anew every time; what of them is heard is part of the settings.
-PASSES = ("corpus.synthesizer.play",)
+MODULE = "corpus.synthesizer"  # with it begins the code of a kept sound (mer_utils.code)
 
 with Path(__file__).with_name("positions.csv").open(encoding="utf-8", newline="") as _file:
     LABEL_POSITIONS = {
@@ -297,7 +295,7 @@ def _settings(spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int) 
         "seed": seed,
         "style": spec.style.name,
         "pieces": storage.settings_hash({"pieces": heard}),
-        "code": code.hash_of(PASSES),
+        "code": code.modules_hash(MODULE),
         "sound_font": {"file": font.name, "sha256": storage.file_hash(font), "licence": "GPL-2.0"},
         "tinysoundfont": version("tinysoundfont"),
     }
@@ -311,7 +309,7 @@ def _missing(pieces: Sequence[Piece], audio: Path) -> list[Piece]:
 
 def _render(spec: DemoDataset, pieces: Sequence[Piece], audio: Path, workers: int) -> None:
     """Play the pieces in parallel and write each one's two files as it comes."""
-    play = delayed(code.portable(synthesizer.play, PASSES))
+    play = delayed(code.checked(synthesizer.play, MODULE))
     tasks = (play(p.point, spec.style, p.artist, p.production, p.seed) for p in pieces)
     played = Parallel(n_jobs=min(workers, len(pieces)) or 1, return_as="generator")(tasks)
     played = progress_bar(played, total=len(pieces), desc=spec.name, unit="piece")

@@ -23,6 +23,7 @@ from mer_utils import code, metrics, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.progress import progress_bar
+from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import (
     Method,
     fit,
@@ -31,40 +32,18 @@ from mer_utils.projector.methods import (
     with_chosen_clustering,
 )
 from mer_utils.projector.model import FORMAT, Model
+from mer_utils.projector.networks import PROJECTORS
+from mer_utils.registry import add_entries, own_entries
 
-# The code that a task passes through, of which a kind of method leaves some out (mer_utils.code).
-# What changes there makes the kept results of these methods anew, and no others.
-PASSES = (
-    "evaluation.study.Task.run",
-    "projector.methods.fit",
-    "projector.methods.target_scores",
-    "projector.methods.Method",
-    "data.types.Labelled",
-    "data.types.Dataset",
-    "data.types.Features",
-    "labels.space.LabelSpace",
-)
-NETWORKS = (
-    "projector.methods.train",
-    "projector.methods.build_projector",
-    "projector.methods.seeded",
-)
-RIDGES = ("projector.ridge.fit_ridge_to", "projector.networks.RidgeProjector")
-TAGS = ("projector.ridge.bridge_tags",)
-CLUSTERS = (
-    "labels.clustering",
-    "projector.methods.cluster_training_labels",
-    "projector.methods.aim_at_clusters",
-    "projector.methods.cluster_names",
-)
+MODULE = "evaluation.study"  # with it begins the code of a result (mer_utils.code)
 
 
 def code_hash(method: Method) -> str:
-    """Hash of the code that a method's results pass through."""
-    others = {"ridge": (*NETWORKS, *TAGS), "tags": (*NETWORKS, "projector.ridge.fit_ridge_to")}
-    leave_out = others.get(method.projector, (*RIDGES, *TAGS))
-    own = (type(method), type(method.space))  # perhaps the user's
-    return code.hash_of([*PASSES, *own], leave_out + (() if method.needs_clusters else CLUSTERS))
+    """Hash of the code that a method's results pass through, what the user registered too."""
+    named = [] if method.deterministic else [LOSSES[method.training.loss]]
+    named += [] if method.projector == "tags" else [PROJECTORS[method.projector]]
+    own = [code.own_hash(entry) for entry in named]
+    return storage.settings_hash({"package": code.modules_hash(MODULE), "own": own})
 
 
 def k_of(dataset: Dataset) -> int:
@@ -313,7 +292,7 @@ class Task:
     @cached_property
     def folder(self) -> Path:
         """Where it is kept, named by what made it."""
-        name = f"{self.method.projector}-{storage.settings_hash(self.made_by)}"
+        name = f"{slug(self.method.projector)}-{storage.settings_hash(self.made_by)}"
         return self.study / self.target.name / name
 
     def run(self) -> None:
@@ -338,13 +317,18 @@ def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:
                 bar.update()
             return
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            run = delayed(code.portable(run_quietly, PASSES))
-            for _ in Parallel(return_as="generator_unordered")(run(task) for task in tasks):
+            run = delayed(code.checked(run_quietly, MODULE))
+            work = (run(task, own_entries()) for task in tasks)
+            for _ in Parallel(return_as="generator_unordered")(work):
                 bar.update()
 
 
-def run_quietly(task: Task) -> None:
-    """Run a task in a worker: what there is to warn of, every worker would say again."""
+def run_quietly(task: Task, entries: Mapping[str, Mapping]) -> None:
+    """Run a task in a worker: what there is to warn of, every worker would say again.
+
+    entries: what the user registered (`registry.own_entries`).
+    """
+    add_entries(entries)
     with warnings.catch_warnings(action="ignore"):
         task.run()
 

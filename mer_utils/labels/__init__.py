@@ -34,6 +34,7 @@ from mer_utils.labels.embeddings import (
 )
 from mer_utils.labels.language_model import (
     DEFAULT_MODEL,
+    TEXT_MODELS,
     language_model_folder,
     load_language_model,
 )

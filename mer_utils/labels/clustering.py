@@ -37,7 +37,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
-from mer_utils import code, storage
+from mer_utils import storage
 from mer_utils.labels.embeddings import LabelEmbeddings
 from mer_utils.progress import progress_bar
 
@@ -411,8 +411,7 @@ _CHOSEN: dict[str, dict] = {}  # what the rule chose in this process, by all tha
 
 
 def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: dict) -> dict:
-    rule = code.hash_of(["labels.clustering.sweep_settings", "labels.clustering.choose_setting"])
-    key = joblib.hash((embeddings.vectors, method, fixed, rule))
+    key = joblib.hash((embeddings.vectors, method, fixed))
     if key not in _CHOSEN:
         _CHOSEN[key] = choose_setting(sweep_settings(embeddings, method, **fixed))
     return _CHOSEN[key]

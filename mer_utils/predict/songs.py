@@ -16,8 +16,6 @@ from mer_utils.sound.features import code_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 SUFFIXES += audio.NEEDS_FFMPEG
-# the code that a song's kept features pass through (mer_utils.code)
-PASSES = ("predict.songs._listen",)
 
 
 def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
@@ -69,7 +67,7 @@ def song_features(
         state = path.stat()
         made_by = {"path": str(path.resolve()), "bytes": state.st_size, "time": state.st_mtime_ns}
         made_by |= {"encoder": settings, "hop_seconds": hop_seconds}
-        made_by |= {"code": code_hash(encoder, PASSES)}
+        made_by |= {"code": code_hash(encoder, "predict.songs")}
         kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
     if kept and kept.is_file():
         tensors = storage.read_tensors(kept)

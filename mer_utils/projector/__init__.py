@@ -9,6 +9,7 @@ vectors (labels, d); vectors are compared by cosine.
 """
 
 from mer_utils.projector.losses import (
+    LOSSES,
     alignment_loss,
     cluster_cosines,
     contrastive_loss,
@@ -23,6 +24,6 @@ from mer_utils.projector.methods import (
     paper_methods,
 )
 from mer_utils.projector.model import Model, load_model
-from mer_utils.projector.networks import build_projector
+from mer_utils.projector.networks import PROJECTORS, Projector, build_projector
 from mer_utils.projector.ridge import fit_ridge
 from mer_utils.projector.training import TrainingData, TrainingSettings, train

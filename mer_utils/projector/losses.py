@@ -7,12 +7,77 @@ learning" (several positives), for the contrastive loss, here over a vocabulary 
 Conventions: a batch of b items; vectors are compared by cosine, so their lengths do not matter.
 """
 
-from typing import Literal
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mer_utils.registry import Registry
+
+if TYPE_CHECKING:
+    from mer_utils.projector.training import TrainingSettings
+
 Variant = Literal["contrast", "push", "pull"]
+LOSSES = Registry("loss")
+"""What draws items to their labels; entries have the arguments of `triplet`."""
+
+
+@LOSSES.register("triplet")
+def triplet(
+    projected: Tensor,
+    targets: Tensor,
+    vectors: Tensor,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """The paper's: the mean of an item's labels is near, that of a few drawn others is far.
+
+    projected: (b, d) projected audio of one dataset.
+    targets: (b, labels) bool; every item has a label, and none has all.
+    vectors: (labels, d) what each label of the dataset aims at.
+    settings: margin, negatives, temperature and all else; generator: of what is drawn.
+    Returns a scalar.
+    """
+    drawn = draw_negatives(targets, settings.negatives, generator)
+    positive, negative = mean_vectors(targets, vectors), mean_vectors(drawn, vectors)  # (b, d)
+    return triplet_loss(projected, positive, negative, settings.margin)
+
+
+@LOSSES.register("contrastive")
+def contrastive(
+    projected: Tensor,
+    targets: Tensor,
+    vectors: Tensor,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """Over the whole vocabulary (`contrastive_loss`); arguments as for `triplet`."""
+    return contrastive_loss(projected, vectors, targets, settings.temperature)
+
+
+def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
+    """The mean vector of each item's labels; zero for an item that has none.
+
+    membership: (items, labels) bool; vectors: (labels, d). Returns (items, d).
+    """
+    membership = membership.to(vectors.dtype)
+    return membership @ vectors / membership.sum(1, keepdim=True).clamp(min=1)
+
+
+def draw_negatives(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw labels that each item does not have, without replacement.
+
+    targets: (items, labels) bool.
+    count: how many; an item with fewer other labels gets all of them.
+    Returns (items, labels) bool, the drawn labels.
+    """
+    keys = torch.rand(targets.shape, generator=generator, device=targets.device)
+    keys = keys.masked_fill(targets, -1.0)  # own labels come last
+    first = keys.topk(min(count, targets.shape[1]), dim=1).indices  # (items, count)
+    return torch.zeros_like(targets).scatter(1, first, True) & ~targets
 
 
 def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:

@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils import code
 from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.losses import cosines
 from mer_utils.projector.model import Model, statistics
 from mer_utils.projector.networks import build_projector
 from mer_utils.projector.ridge import bridge_tags, fit_ridge_to
@@ -35,9 +33,8 @@ from mer_utils.projector.training import (
     train,
 )
 
-AIMS = ("labels", "clusters", "soft clusters")
+AIMS = ("labels", "clusters")
 CLOSED_FORMS = ("ridge", "tags")
-SOFTNESS = 0.1  # temperature of the soft clusters' membership, in cosine
 COMPONENTS = 4  # antonym directions of the ridges: as many as there are axes of affect
 
 
@@ -46,12 +43,11 @@ class Method:
     """One way from training datasets to a zero-shot model.
 
     name: unique, for tables.
-    projector: a kind of projector (`projector.networks.KINDS`), to which projector_settings go; or
+    projector: a name in `projector.PROJECTORS`, to which projector_settings go; or
         "tags": no training at all, a tagger's tags are bridged to labels by their texts (ConSE).
     space: how a label becomes a vector.
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
-        centre of its labels' clusters; "soft clusters": each label stands for a mean of all
-        centres, the nearer the heavier.
+        centre of its labels' clusters.
     clustering: method and settings for `labels.cluster_labels`, over the training labels.
     training: how a network is trained; the closed forms have none.
     penalty: of the ridge, on the features' side.
@@ -367,7 +363,7 @@ def prepare(
                 weight=segment_weights(track, method.weighting),
             )
         )
-    if clusters is not None and method.aim != "labels":
+    if clusters is not None and method.aim == "clusters":
         prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(prepared, method.own_statistics)
 
@@ -375,7 +371,7 @@ def prepare(
 def aim_at_clusters(
     method: Method, data: Sequence[TrainingData], clusters: LabelClusters
 ) -> list[TrainingData]:
-    """Let every label aim at its cluster's centre, or at a mean of all centres.
+    """Let every label aim at its cluster's centre.
 
     In the space of the text vectors these are the clustering's own centres; in any other label
     space the means of the clusters' labels there.
@@ -386,13 +382,7 @@ def aim_at_clusters(
         vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
         member = functional.one_hot(torch.cat([part.clusters for part in data])).float()
         centres = (member.T @ vectors) / member.sum(0)[:, None]  # (clusters, d)
-    if method.aim == "clusters":
-        return [replace(part, target_vectors=centres[part.clusters]) for part in data]
-    nearness = [cosines(part.label_vectors, centres) / SOFTNESS for part in data]
-    return [
-        replace(part, target_vectors=functional.softmax(near, dim=1) @ centres)
-        for part, near in zip(data, nearness, strict=True)
-    ]
+    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
 
 
 def standardised(
@@ -487,5 +477,4 @@ def calibrate(
 
 def method_settings(method: Method) -> dict:
     """Everything that decides what a method does, JSON-able."""
-    settings = code.described(asdict(replace(method, space=LabelSpace())))
-    return {**settings, "space": method.space.describe()}
+    return {**asdict(replace(method, space=LabelSpace())), "space": method.space.describe()}

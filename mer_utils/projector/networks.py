@@ -16,48 +16,40 @@ A network is trained on cosines, so only the direction of its projections means 
 length of a ridge's projection says how sure it is of anything, and its scores keep it: `compare`.
 """
 
+from inspect import signature
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mer_utils.projector.losses import cosines
+from mer_utils.registry import Registry
+
+PROJECTORS = Registry("projector")
+"""Classes of `Projector`, made with (layers, dim, dimensions, and settings of their own)."""
 
 BLOCKS, HEADS, DROPOUT = 2, 8, 0.1  # of the paper's network, and of the others
 
 
 class Projector(nn.Module):
-    """What all kinds share: scores by cosine, and the config from which `build_projector` makes
-    the same again."""
+    """What all kinds share: the call, and scores by cosine.
 
-    kind: str
+    config: kind, sizes and settings, from which `build_projector` makes the same again.
+    """
 
-    def __init__(self, layers: int, dim: int, dimensions: int, **settings: float) -> None:
-        super().__init__()
-        sizes = {"layers": layers, "dim": dim, "dimensions": dimensions}
-        self.config = {"kind": self.kind, **sizes, **settings}
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Project features: (batch, layers, dim) to (batch, dimensions)."""
-        layers, dim = self.config["layers"], self.config["dim"]
-        if values.shape[1:] != (layers, dim):  # a ridge would broadcast
-            raise ValueError(
-                f"this projector takes features of {layers} layers × {dim} dimensions, got "
-                f"{tuple(values.shape)}"
-            )
-        return super().__call__(values)
+    config: dict
 
     def compare(self, projected: Tensor, vectors: Tensor) -> Tensor:
         """Scores of projections (n, d) for labels (labels, d): (n, labels)."""
         return cosines(projected, vectors)
 
 
+@PROJECTORS.register("paper")
 class PaperProjector(Projector):
     """The network of the paper; see the module's docstring."""
 
-    kind = "paper"
-
     def __init__(self, layers: int, dim: int, dimensions: int, width: int = 768) -> None:
-        super().__init__(layers, dim, dimensions, width=width)
+        super().__init__()
         self.enter = nn.Linear(layers * dim, width)
         self.encoder = _transformer(width)
         self.norm = nn.LayerNorm(width)
@@ -70,13 +62,12 @@ class PaperProjector(Projector):
         return self.leave(self.norm(x))
 
 
+@PROJECTORS.register("mlp")
 class MLPProjector(Projector):
     """One hidden layer; see the module's docstring."""
 
-    kind = "mlp"
-
     def __init__(self, layers: int, dim: int, dimensions: int, width: int = 512) -> None:
-        super().__init__(layers, dim, dimensions, width=width)
+        super().__init__()
         self.network = nn.Sequential(
             nn.Linear(layers * dim, width),
             nn.ReLU(),
@@ -89,13 +80,12 @@ class MLPProjector(Projector):
         return self.network(values.flatten(1))
 
 
+@PROJECTORS.register("layer_attention")
 class LayerAttentionProjector(Projector):
     """Attention over the encoder's layers; see the module's docstring."""
 
-    kind = "layer_attention"
-
     def __init__(self, layers: int, dim: int, dimensions: int, width: int = 256) -> None:
-        super().__init__(layers, dim, dimensions, width=width)
+        super().__init__()
         self.enter = nn.Linear(dim, width)
         self.layer_embedding = nn.Parameter(0.02 * torch.randn(layers, width))
         self.question = nn.Parameter(0.02 * torch.randn(1, 1, width))
@@ -111,6 +101,7 @@ class LayerAttentionProjector(Projector):
         return self.leave(self.norm(x[:, 0]))
 
 
+@PROJECTORS.register("ridge")
 class RidgeProjector(Projector):
     """A linear map whose weights `fit_ridge` solves for.
 
@@ -118,10 +109,9 @@ class RidgeProjector(Projector):
         the cosine, as for networks.
     """
 
-    kind = "ridge"
-
     def __init__(self, layers: int, dim: int, dimensions: int, keep_length: bool = True) -> None:
-        super().__init__(layers, dim, dimensions, keep_length=keep_length)
+        super().__init__()
+        self.keep_length = keep_length
         self.register_buffer("weight", torch.zeros(layers * dim, dimensions))
         self.register_buffer("offset", torch.zeros(layers * dim))
 
@@ -131,33 +121,31 @@ class RidgeProjector(Projector):
 
     def compare(self, projected: Tensor, vectors: Tensor) -> Tensor:
         """Scores of projections (n, d) for labels (labels, d): (n, labels)."""
-        if not self.config["keep_length"]:
+        if not self.keep_length:
             return cosines(projected, vectors)
         return projected @ functional.normalize(vectors, dim=1).T
 
 
-KINDS = {
-    cls.kind: cls for cls in (PaperProjector, MLPProjector, LayerAttentionProjector, RidgeProjector)
-}
-
-
 def build_projector(
-    kind: str, layers: int, dim: int, dimensions: int, **settings: float
+    kind: str, layers: int, dim: int, dimensions: int, **settings: object
 ) -> Projector:
     """Make a projector with fresh weights.
 
-    kind: one of KINDS.
+    kind: one of `PROJECTORS`.
     layers, dim: the shape of one segment's features.
     dimensions: of the label space.
-    settings: width, of a network's hidden layers; keep_length, of a ridge.
+    settings: of the kind: width, of a network's hidden layers; keep_length, of a ridge.
     Raises ValueError for an unknown kind or setting.
     """
-    if kind not in KINDS:
-        raise ValueError(f"no projector {kind!r}; there are {', '.join(KINDS)}")
+    make = PROJECTORS[kind]
     try:
-        return KINDS[kind](layers, dim, dimensions, **settings)
+        given = signature(make).bind(layers, dim, dimensions, **settings)
     except TypeError as error:
-        raise ValueError(f"projector {kind!r}: {str(error).split('.')[-1]}") from error
+        raise ValueError(f"projector {kind!r}: {error}") from error
+    given.apply_defaults()
+    projector = make(**given.arguments)
+    projector.config = {"kind": kind, **given.arguments}
+    return projector
 
 
 def _transformer(width: int) -> nn.TransformerEncoder:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.networks import RidgeProjector
+from mer_utils.projector.networks import RidgeProjector, build_projector
 from mer_utils.projector.training import TrainingData
 from mer_utils.sound import musicnn
 
@@ -67,7 +67,9 @@ def fit_ridge(
         solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
     else:  # without a penalty there may be more features than items
         solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
-    projector = RidgeProjector(*values.shape[1:], targets.shape[1], keep_length=keep_length)
+    projector = build_projector(
+        "ridge", *values.shape[1:], targets.shape[1], keep_length=keep_length
+    )
     projector.weight.copy_((scale[:, None] * solution).float())
     projector.offset.copy_(offset.float())
     return projector
@@ -130,6 +132,6 @@ def bridge_tags(space: LabelSpace, encoder: dict, layers: int, dim: int) -> Ridg
             f"'musicnn+cues'; these are of {encoder.get('name')!r}"
         )
     vectors = torch.from_numpy(space.vectors(musicnn.TAGS))  # (tags, d)
-    projector = RidgeProjector(layers, dim, vectors.shape[1])
+    projector = build_projector("ridge", layers, dim, vectors.shape[1])
     projector.weight[: len(vectors)] = vectors
     return projector

@@ -8,7 +8,7 @@ validation score is the mean over the training datasets (never the unseen one), 
 the best epoch are kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -20,10 +20,9 @@ from torch import Tensor
 
 from mer_utils import metrics
 from mer_utils.progress import progress_bar
-from mer_utils.projector.losses import Variant, alignment_loss, contrastive_loss, triplet_loss
+from mer_utils.projector.losses import LOSSES, Variant, alignment_loss
 from mer_utils.projector.networks import Projector
 
-Loss = Literal["triplet", "contrastive"]
 Weighting = Literal["tracks", "segments"]
 LEAST = {"epochs": 1, "patience": 0, "batch_size": 1, "negatives": 1, "margin": 0}
 LEAST |= {"learning_rate": 1e-12, "weight_decay": 0, "temperature": 1e-6, "alignment_weight": 0}
@@ -37,8 +36,8 @@ class TrainingSettings:
     batch_size: segments of each training dataset in a step.
     negatives: random labels that a track does not have, averaged to its negative.
     margin: of the triplet loss.
-    loss: "triplet", or "contrastive": over the whole vocabulary instead of drawn negatives, with a
-        temperature; or a function of one's own with the arguments of `projector.triplet_loss`.
+    loss: of `projector.LOSSES`: "triplet", or "contrastive": over the whole vocabulary instead of
+        drawn negatives, with a temperature; or one of your own.
     alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
     """
 
@@ -49,17 +48,18 @@ class TrainingSettings:
     weight_decay: float = 0.01
     negatives: int = 5
     margin: float = 1.0
-    loss: Loss | Callable[..., Tensor] = "triplet"
+    loss: str = "triplet"
     temperature: float = 0.1
     alignment_weight: float = 0.0
     alignment_variant: Variant = "contrast"
 
     def __post_init__(self) -> None:
         """Refuse what would train something else than was meant."""
-        for name, choices in (("loss", get_args(Loss)), ("alignment_variant", get_args(Variant))):
-            value = getattr(self, name)
-            if value not in choices and not (name == "loss" and callable(value)):
-                raise ValueError(f"{name} is {value!r}; there are {choices}")
+        LOSSES[self.loss]  # an unknown one is an error
+        if self.alignment_variant not in get_args(Variant):
+            raise ValueError(
+                f"alignment_variant is {self.alignment_variant!r}; there are {get_args(Variant)}"
+            )
         for name, least in LEAST.items():
             value = getattr(self, name)
             if not value >= least:
@@ -133,28 +133,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
-    """The mean vector of each item's labels; zero for an item that has none.
-
-    membership: (items, labels) bool; vectors: (labels, d). Returns (items, d).
-    """
-    membership = membership.to(vectors.dtype)
-    return membership @ vectors / membership.sum(1, keepdim=True).clamp(min=1)
-
-
-def draw_negatives(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw labels that each item does not have, without replacement.
-
-    targets: (items, labels) bool.
-    count: how many; an item with fewer other labels gets all of them.
-    Returns (items, labels) bool, the drawn labels.
-    """
-    keys = torch.rand(targets.shape, generator=generator, device=targets.device)
-    keys = keys.masked_fill(targets, -1.0)  # own labels come last
-    first = keys.topk(min(count, targets.shape[1]), dim=1).indices  # (items, count)
-    return torch.zeros_like(targets).scatter(1, first, True) & ~targets
-
-
 def draw_label(targets: Tensor, generator: torch.Generator) -> Tensor:
     """Draw one of each item's labels: (items, labels) bool to (items,) int."""
     keys = torch.rand(targets.shape, generator=generator, device=targets.device)
@@ -198,19 +176,11 @@ def step_losses(
     Returns two scalars.
     """
     total = torch.zeros((), device=batches[0].device)
-    projections, clusters = [], []
+    loss, projections, clusters = LOSSES[settings.loss], [], []
     for part, batch in zip(data, batches, strict=True):
         targets = part.targets[part.track[batch]]  # (batch, labels)
         projected = projector(part.values[batch])  # (batch, d)
-        vectors = part.target_vectors
-        if settings.loss == "contrastive":
-            total = total + contrastive_loss(projected, vectors, targets, settings.temperature)
-        else:
-            positive = mean_vectors(targets, vectors)
-            drawn = draw_negatives(targets, settings.negatives, generator)
-            negative = mean_vectors(drawn, vectors)
-            loss = settings.loss if callable(settings.loss) else triplet_loss
-            total = total + loss(projected, positive, negative, settings.margin)
+        total = total + loss(projected, targets, part.target_vectors, settings, generator)
         projections.append(projected)
         clusters.append(part.clusters[draw_label(targets, generator)])
     if settings.alignment_weight == 0:

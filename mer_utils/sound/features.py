@@ -23,7 +23,6 @@ those of a track together and in time; `sound.audio.segments` cuts them and neve
 docs/extraction.md tells how to run this on several cores, a cluster or several GPUs.
 """
 
-import inspect
 import json
 import os
 import shutil
@@ -52,12 +51,6 @@ from mer_utils.progress import progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
-
-# The code that features pass through, beside the encoder's own (mer_utils.code).
-PASSES = ("sound.features._encode",)
-# of what loads an encoder: finding its files, which are known by hash
-LEFT_OUT = ("sound.mert.find_checkpoint", "sound.musicnn.find_weights")
-LEFT_OUT += ("sound.hugging_face.find_model",)
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = ("batch_size", "tracks_per_shard", "versions.", "encoder.device", "encoder.torch")
@@ -114,15 +107,16 @@ def _positions(wanted: Sequence[Layer], there: Sequence[Layer], store: Path) -> 
     return slice(at[0], stop if stop >= 0 else None, step)
 
 
-def code_hash(encoder: Encoder, passes: Sequence[str] = PASSES) -> str:
+def code_hash(encoder: Encoder, module: str = "sound.features") -> str:
     """Hash of the code that an encoder's features pass through.
 
-    passes: places (`code.reached`) of the code beside the encoder's own.
+    module: where it begins, beside the encoder's own.
     """
-    network = getattr(encoder, "network", encoder)
-    load = getattr(inspect.getmodule(type(network)), "load", None)
-    own = [type(encoder), type(network), *([load] if load else [])]
-    return code.hash_of([*passes, *own], LEFT_OUT)
+    network = type(getattr(encoder, "network", encoder))
+    own = network.__module__.removeprefix("mer_utils.")
+    modules = (module,) if own == network.__module__ else (module, own)
+    package = code.modules_hash(*modules, leave_out=("data", "projector", "labels", "metrics"))
+    return storage.settings_hash({"package": package, "own": code.own_hash(network)})
 
 
 def extract(
