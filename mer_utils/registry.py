@@ -20,9 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, TypeVar
 
-from mer_utils.storage import PROJECT
-
 PACKAGE = __name__.partition(".")[0]
+PROJECT = Path(__file__).resolve().parents[1]
 FROM_FILE = "own_file_"  # how the modules begin that `file.py:name` loads
 Entry = TypeVar("Entry", bound=Callable)
 

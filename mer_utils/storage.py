@@ -7,6 +7,7 @@ killed never leaves half a file. Formats: JSON, npy, parquet/CSV, safetensors; n
 import hashlib
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -159,6 +160,12 @@ def read_pair(folder: str | Path, name: str) -> dict[str, object]:
 def _tuples(value: object) -> object:
     """The same value, its lists as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def slug(name: str) -> str:
+    """A name fit for a folder: lower case, letters, digits and dashes."""
+    ascii_name = name.replace("λ", "lambda").lower()
+    return re.sub(r"[^a-z0-9.]+", "-", ascii_name).strip("-")
 
 
 def file_hash(path: str | Path) -> str:

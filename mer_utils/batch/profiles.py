@@ -13,21 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from mer_utils.corpus import demo
-from mer_utils.data.cal500 import load_cal500
-from mer_utils.data.emotify import load_emotify
-from mer_utils.data.mtg_jamendo import load_mtg_jamendo
-from mer_utils.data.mulan import load_mulan
-from mer_utils.data.types import Dataset, Labelled
+from mer_utils.data import LOADERS, Dataset, Labelled, load_folder, load_mulan
 from mer_utils.sound import features, mert
 from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
-from mer_utils.storage import CACHE, PROJECT, settings_hash
+from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
-# where a dataset of that name lies below the folder of data, and what reads it
-_REAL = {
-    "mtg-jamendo": ("mtg_jamendo", load_mtg_jamendo),
-    "cal500": ("cal500", load_cal500),
-    "emotify": ("emotify", load_emotify),
-}
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
 
 
@@ -119,19 +109,33 @@ def get(name: str) -> Profile:
     return PROFILES[name]
 
 
-def with_encoder(profile: Profile, encoder: str = "") -> Profile:
-    """The profile with another audio encoder; its own if the name is empty.
+def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
+    """A profile, changed for one run.
 
-    Raises ValueError for a profile whose features come with the dataset.
+    encoder: another audio encoder than the profile's (`sound.load_encoder`).
+    csv: a dataset of the user's own that joins the others, and is predicted too: a CSV
+        (`data.load_folder`; a relative path is taken from the project), or a name in
+        `data.LOADERS`.
+    Raises ValueError for an unknown profile, and for one whose features come with the datasets.
     """
-    if not encoder or encoder == profile.encoder:
-        return profile
-    if profile.encoder is None:
+    profile = get(name)
+    if (encoder or csv) and profile.encoder is None:
         raise ValueError(
-            f"profile {profile.name!r} has ready-made features and no audio; no encoder "
-            f"({encoder!r}) can be chosen"
+            f"profile {name!r} has ready-made features and no audio: neither an encoder nor a "
+            f"dataset of your own ({encoder or csv!r}) can be chosen; take another profile"
         )
-    return replace(profile, encoder=encoder, layers=None)
+    if encoder and encoder != profile.encoder:
+        profile = replace(profile, encoder=encoder, layers=None)
+    if csv:
+        own = str(PROJECT / csv) if csv.endswith(".csv") else csv
+        targets = profile.targets and (*profile.targets, _name_of(own))
+        profile = replace(profile, datasets=(*profile.datasets, own), targets=targets)
+    return profile
+
+
+def _name_of(dataset: str) -> str:
+    """What a dataset of a profile is called: a CSV's stem, else its name in `data.LOADERS`."""
+    return Path(dataset).stem if dataset.endswith(".csv") else dataset.rpartition(":")[2]
 
 
 def data_folder(name: str) -> Path:
@@ -158,7 +162,7 @@ def data_folders(profile: Profile) -> list[Path]:
     """The folders of a profile's real datasets; errors as `data_folder`."""
     if profile.name == "mulan":
         return [data_folder("mulan")]
-    return [data_folder(_REAL[name][0]) for name in profile.datasets if name in _REAL]
+    return [data_folder(_folder_of(name)) for name in profile.datasets if name in LOADERS]
 
 
 def check_inputs(profile: Profile, checkpoint: str = "") -> None:
@@ -166,6 +170,9 @@ def check_inputs(profile: Profile, checkpoint: str = "") -> None:
 
     Raises FileNotFoundError that says where they are to be had.
     """
+    for name in profile.datasets:
+        if name.endswith(".csv") and not Path(name).is_file():
+            raise FileNotFoundError(f"{name}: no such file; csv= is a table with path and labels")
     if profile.encoder in mert.PUBLISHED:
         mert.find_checkpoint(profile.encoder, checkpoint or None)
     data_folders(profile)
@@ -175,24 +182,32 @@ def load_datasets(profile: Profile) -> dict[str, Dataset]:
     """The profile's datasets by name; the built-in corpus is composed if it is not there yet."""
     if profile.name == "mulan":
         return {name: labelled.dataset for name, labelled in load_labelled(profile).items()}
-    return {name: load_dataset(name, profile.size) for name in profile.datasets}
+    datasets = [load_dataset(name, profile.size) for name in profile.datasets]
+    return {dataset.name: dataset for dataset in datasets}
 
 
 def load_dataset(name: str, size: int | None = None) -> Dataset:
     """A dataset by name, with the tracks that have audio: copies of CAL500 lack two songs, for one.
 
-    name: one of the built-in corpus, or mtg-jamendo, cal500, emotify.
+    name: one of the built-in corpus, a name in `data.LOADERS`, or the path of a CSV.
     size: pieces, of the built-in corpus.
     Raises FileNotFoundError that says where a real dataset, or all its audio, was looked for.
     """
     if name in demo.DEMO_DATASETS:
         return demo.build(name, size=size, seed=0, folder=CACHE / "demo_corpus")
-    folder, load = _REAL[name]
-    dataset = load(data_folder(folder), audio="skip")
+    if name.endswith(".csv"):
+        return load_folder(name)
+    load, folder = LOADERS[name], data_folder(_folder_of(name))
+    dataset = load(folder, audio="skip")
     tracks = dataset.tracks.dropna(subset=["audio"])
     if tracks.empty:
-        return load(data_folder(folder), audio="require")  # stops with the loader's own error
+        return load(folder, audio="require")  # stops with the loader's own error
     return replace(dataset, tracks=tracks)
+
+
+def _folder_of(dataset: str) -> str:
+    """The folder of a dataset below that of all data."""
+    return _name_of(dataset).replace("-", "_")
 
 
 def load_labelled(
@@ -220,7 +235,9 @@ def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
     settings = encoder.settings()
     decisive = {k: v for k, v in settings.items() if k not in ("device", "torch", "transformers")}
     made_by = {"dataset": dataset.source, "encoder": decisive, "code": features.code_hash(encoder)}
-    return CACHE / "features" / f"{dataset.name}-{profile.encoder}-{settings_hash(made_by)}"
+    return (
+        CACHE / "features" / f"{slug(f'{dataset.name}-{profile.encoder}')}-{settings_hash(made_by)}"
+    )
 
 
 def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:

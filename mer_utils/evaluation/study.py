@@ -8,7 +8,6 @@ What must not leak: a target's labels are used only to score; splits are by grou
 the target's unlabelled audio is `transductive`, and every table says so.
 """
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from mer_utils.projector.methods import (
 from mer_utils.projector.model import FORMAT, Model
 from mer_utils.projector.networks import PROJECTORS
 from mer_utils.registry import add_entries, own_entries
+from mer_utils.storage import slug
 
 MODULE = "evaluation.study"  # with it begins the code of a result (mer_utils.code)
 
@@ -331,9 +331,3 @@ def run_quietly(task: Task, entries: Mapping[str, Mapping]) -> None:
     add_entries(entries)
     with warnings.catch_warnings(action="ignore"):
         task.run()
-
-
-def slug(name: str) -> str:
-    """A name fit for a folder: lower case, letters, digits and dashes."""
-    ascii_name = name.replace("λ", "lambda").lower()
-    return re.sub(r"[^a-z0-9.]+", "-", ascii_name).strip("-")

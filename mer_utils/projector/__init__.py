@@ -6,6 +6,23 @@ trained with the triplet loss and the alignment regularisation of Liu, Roy, Herr
 
 Conventions: features are (segments, layers, dim), targets are bool (segments, labels), label
 vectors (labels, d); vectors are compared by cosine.
+
+A loss or a projector of your own takes one decorator on a function or class (`mer_utils.registry`):
+
+    @projector.LOSSES.register("linear")
+    def linear(projected, targets, vectors, settings, generator):
+        return -(projected * (targets.float() @ vectors)).sum(1).mean()
+
+    @projector.PROJECTORS.register("straight")
+    class Straight(projector.Projector):
+        def __init__(self, layers, dim, dimensions, width=0):
+            super().__init__()
+            self.leave = torch.nn.Linear(layers * dim, dimensions)
+
+        def forward(self, values):  # (batch, layers, dim) -> (batch, dimensions)
+            return self.leave(values.flatten(1))
+
+    Method("mine", projector="straight", training=TrainingSettings(loss="linear"))
 """
 
 from mer_utils.projector.losses import (

@@ -260,23 +260,27 @@ def by_name(
     weight: float = 1.0,
     variant: str = "contrast",
     penalty: float = 10.0,
+    network: str = "paper",
 ) -> Method:
     """A method by the name of its approach, for experiments that vary one thing at a time.
 
     approach: of APPROACHES: the paper's two baselines and its alignment; the same network without
-        clusters by triplet or by contrastive loss; a ridge; musicnn's tags.
+        clusters by triplet or by contrastive loss; a ridge; musicnn's tags. Or another name in
+        `projector.LOSSES`: the network without clusters by that loss.
     datasets, clustering: as `training` and `clustering` of `paper_methods`.
-    training, width, weight (λ), variant: of the networks; penalty: of the ridge.
+    training, network (in `projector.PROJECTORS`), width, weight (λ), variant: of the networks;
+        penalty: of the ridge.
     Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
     """
+    fields = {"space": space, "projector": network, "projector_settings": {"width": width}}
     if approach not in APPROACHES:
-        raise ValueError(f"no approach {approach!r}; there are {', '.join(APPROACHES)}")
-    network = {"space": space, "projector_settings": {"width": width}}
-    paper = paper_methods(datasets, [weight], [variant], training, clustering=clustering, **network)
+        own = replace(training, loss=approach)
+        return Method(approach, training=own, calibrated=True, **fields)
+    paper = paper_methods(datasets, [weight], [variant], training, clustering=clustering, **fields)
     (ridge,) = ridge_grid([space.style], [space.directions], [penalty], space.model)
     methods = [
         *paper,
-        *affective_networks(training=training, **network),
+        *affective_networks(training=training, **fields),
         replace(ridge, space=replace(space, centre=True)),
         tag_bridge(space.model),
     ]
