@@ -15,7 +15,7 @@ from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
 from mer_utils.sound.features import code_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
-SUFFIXES += audio.NEEDS_FFMPEG
+SUFFIXES += (".m4a", ".mp4", ".aac", ".wma", ".webm")  # refused, saying how to convert them
 # the code that a song's kept features pass through (mer_utils.code)
 PASSES = ("predict.songs._listen",)
 
