@@ -1,13 +1,12 @@
 """musicnn and measured cues side by side: what a network hears, and what can be measured.
 
 The encoder `musicnn+cues`: after the 1,756 columns of musicnn's layer "all" stand the seven cues
-of `sound.acoustics` (loudness, tempo, activity, brightness, register, mode, roughness), the
-ones that the literature finds to carry emotion (Gabrielsson & Lindström 2010; Eerola, Friberg &
-Bresin 2013). musicnn was trained to tell genres and instruments apart; of tempo and of major and
-minor it keeps little.
+of `sound.acoustics`. musicnn was trained to tell genres and instruments apart; of tempo and of
+major and minor it keeps little.
 
 Conventions: as musicnn's; the cues are measured on the whole segment at musicnn's sample rate. A
-cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL.
+cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL, near its mean
+over music, so that a silent segment does not pass for an extreme one.
 """
 
 from pathlib import Path
@@ -18,26 +17,13 @@ import torch
 from mer_utils.sound import acoustics, musicnn
 from mer_utils.sound.musicnn import Musicnn
 
-NEUTRAL = {
-    "tempo": 110.0,
-    "activity": 0.0,
-    "brightness": 800.0,
-    "register": 62.0,
-    "mode": 0.0,
-    "roughness": 0.0,
-}
-"""What stands for a cue that a segment does not have: near its mean over music, so that a silent
-segment does not pass for an extreme one."""
-
-QUIETEST = -60.0
-"""Loudness, dB: what is softer counts as this, for the same reason."""
+NEUTRAL = {"tempo": 110.0, "activity": 0.0, "brightness": 800.0, "register": 62.0}
+NEUTRAL |= {"mode": 0.0, "roughness": 0.0}
+QUIETEST = -60.0  # loudness, dB; what is softer counts as this
 
 LAYER = "all+cues"
-PARTS = {**musicnn.PARTS, "cues": slice(1756, 1756 + len(acoustics.CUES))}
-"""Which columns of the layer are what."""
-
-INPUT = ("tags", "penultimate", "cues")
-"""The parts that a projector takes (`projector_input`)."""
+PARTS = {**musicnn.PARTS, "cues": slice(1756, 1756 + len(acoustics.CUES))}  # columns of the layer
+INPUT = ("tags", "penultimate", "cues")  # the parts that a projector takes (`projector_input`)
 
 
 class MusicnnWithCues(Musicnn):

@@ -36,7 +36,6 @@ OUTPUT = "output"
 class HuggingFace:
     """An audio model that is ready to run.
 
-    model: of transformers, in evaluation mode; extractor: its feature extractor.
     layers: numbers of hidden states, or ("output",); dim: their width.
     segment_seconds: the window that the extractor brings every waveform to, or SEGMENT_SECONDS.
     window: its length in samples, None for a model that takes any length.
@@ -69,10 +68,7 @@ class HuggingFace:
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
-        return {
-            **self.made_of,
-            "precision": self.precision,
-        }
+        return {**self.made_of, "precision": self.precision}
 
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to each layer's mean: (batch, layers, dim) float32."""
@@ -98,10 +94,8 @@ def load(
     device: torch.device,
     precision: str = "float32",
 ) -> HuggingFace:
-    """Load an audio model of transformers.
+    """Load an audio model of transformers; arguments as in `sound.load_encoder`.
 
-    name: for messages; checkpoint: a folder, or a repository of the Hub.
-    layers: numbers of hidden states, or None for all.
     Raises FileNotFoundError without the model's files, ValueError for a model that is no audio
     model of transformers, lacks weights or has no such layer.
     """
@@ -116,41 +110,27 @@ def load(
         raise ValueError(f"{name}: not an audio model of transformers: {error}") from error
     missing = sorted(k for k in found["missing_keys"] if k.rpartition(".")[2] not in UNUSED)
     if missing:
-        raise ValueError(
-            f"{name}: {len(missing)} weights of {type(model).__name__} are not in {folder}, first "
-            f"{missing[0]}; they would be random"
-        )
+        raise ValueError(f"{name}: {folder} lacks {len(missing)} weights, first {missing[0]}")
     model = model.eval().to(device)
     window = _window(extractor)
     with torch.inference_mode():
         silence = torch.zeros(window or extractor.sampling_rate)
         states = states_of(model, extractor, silence)
     chosen = tuple(states) if layers is None else tuple(layers)
-    strange = [layer for layer in chosen if layer not in states]
-    if strange or len(set(chosen)) < len(chosen) or not chosen:
-        there = ", ".join(map(str, states))
-        raise ValueError(f"{name}: layers {chosen}; it has {there}, each once")
-    return HuggingFace(
-        model=model,
-        extractor=extractor,
-        layers=chosen,
-        dim=states[chosen[0]].shape[-1],
-        segment_seconds=window / extractor.sampling_rate if window else SEGMENT_SECONDS,
-        window=window,
-        precision=precision,
-        made_of={
-            "weights_sha256": _weights_hash(folder),
-            "architecture": type(model).__name__,
-            "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
-        },
-    )
+    if not chosen or not set(chosen) <= set(states) or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name}: layers {chosen}; it has {list(states)}, each once")
+    dim = states[chosen[0]].shape[-1]
+    seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS
+    made_of = {
+        "weights_sha256": _weights_hash(folder),
+        "architecture": type(model).__name__,
+        "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
+    }
+    return HuggingFace(model, extractor, chosen, dim, seconds, window, precision, made_of)
 
 
 def find_model(where: str) -> Path:
-    """A folder of a model: the one given, or that of a Hub repository, downloaded if need be.
-
-    Raises FileNotFoundError that says how to get it.
-    """
+    """The folder given, or that of a Hub repository, downloaded if need be."""
     if Path(where).is_dir():
         return Path(where)
     try:
@@ -158,8 +138,7 @@ def find_model(where: str) -> Path:
     except (OSError, HTTPError, HFValidationError) as error:
         raise FileNotFoundError(
             f"{where}: no such folder, and no repository that can be had from here; download it "
-            f"where there is a network (`hf download {where} --local-dir <folder>`), mind its "
-            "licence, and give the folder as hf:<folder>"
+            f"(`hf download {where} --local-dir <folder>`) and give the folder as hf:<folder>"
         ) from error
 
 
