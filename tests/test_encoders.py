@@ -30,7 +30,8 @@ def noise(encoder, batch=2, seconds=1.5):
 
 
 def test_names():
-    assert encoders.NAMES == ("mert-v1-95m", "mert-v1-330m", "musicnn", "musicnn+cues")
+    names = {"mert-v1-95m", "mert-v1-330m", "musicnn", "musicnn+cues"}
+    assert names < set(sound.ENCODERS)
     with pytest.raises(ValueError, match=r"clap.*musicnn"):
         sound.load_encoder("clap")
 

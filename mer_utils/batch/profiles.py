@@ -15,7 +15,8 @@ import numpy as np
 from mer_utils.corpus import demo
 from mer_utils.data import LOADERS, Dataset, Labelled, load_folder, load_mulan
 from mer_utils.sound import features, mert
-from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
+from mer_utils.sound.cues import projector_input
+from mer_utils.sound.encoders import Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}

@@ -11,11 +11,12 @@ from mer_utils import storage
 from mer_utils.data.types import Features
 from mer_utils.projector.model import Model
 from mer_utils.sound import audio, musicnn
-from mer_utils.sound.encoders import Encoder, load_encoder, projector_input
+from mer_utils.sound.cues import projector_input
+from mer_utils.sound.encoders import Encoder, load_encoder
 from mer_utils.sound.features import code_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
-SUFFIXES += audio.NEEDS_FFMPEG
+SUFFIXES += (".m4a", ".mp4", ".aac", ".wma", ".webm")  # refused, saying how to convert them
 
 
 def encoder_of(model: Model, checkpoint: str = "") -> Encoder:

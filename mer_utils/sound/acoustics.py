@@ -1,16 +1,13 @@
 """What can be measured in a sound: the musical cues that carry emotion, one number a track each.
 
-For looking at a dataset before any model is trained. The cues are those of the literature
-(Gabrielsson & Lindström 2010; Eerola, Friberg & Bresin 2013), each by a textbook method that fits
-on a page: good enough to see a tendency over many tracks, not to trust one number of one track.
+The cues are those of the literature (Gabrielsson & Lindström 2010; Eerola, Friberg & Bresin 2013),
+each by a textbook method that fits on a page: good enough to see a tendency over many tracks, not
+to trust one number of one track.
 
-Conventions: waveforms are mono float, full scale 1, shape (samples,), at least a second long;
-sample rates in Hz. A quantity that silence does not have is NaN. Frames are counted from the
+Conventions: waveforms are mono float, finite, full scale 1, shape (samples,), at least a second
+long; sample rates in Hz. A quantity that silence does not have is NaN. Frames are counted from the
 first sample, without padding.
 """
-
-import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -18,7 +15,6 @@ from scipy import signal
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from mer_utils.data.types import Dataset
-from mer_utils.progress import progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import loudness
 
@@ -41,15 +37,7 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 
 
 def measure(waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Measure all CUES of a waveform; all but loudness are NaN if it is silent.
-
-    Raises ValueError for a waveform that is not mono, not finite or shorter than a second.
-    """
-    if waveform.ndim != 1 or len(waveform) < sample_rate or not np.isfinite(waveform).all():
-        raise ValueError(
-            f"a waveform of the shape {waveform.shape}, {np.isfinite(waveform).mean():.0%} of it "
-            f"finite; to be measured it must be mono, of at least a second ({sample_rate} samples)"
-        )
+    """Measure all CUES of a waveform; all but loudness are NaN if it is silent."""
     level = loudness(waveform)
     if np.abs(waveform).max() < audio.SILENCE:
         return dict.fromkeys(CUES, np.nan) | {"loudness": level}
@@ -68,12 +56,11 @@ def measure(waveform: np.ndarray, sample_rate: int) -> dict[str, float]:
 def measure_dataset(
     dataset: Dataset, tracks: int | None = None, seconds: float = 30.0
 ) -> pd.DataFrame:
-    """Measure the tracks of a dataset that have audio, one a CPU core at a time.
+    """Measure the tracks of a dataset that have audio: a table indexed by track, columns CUES.
 
     tracks: at most so many, spread evenly over the table; None for all.
     seconds: of each track, from its start.
-    Returns a table indexed by track with the columns of CUES.
-    Raises audio.AudioError, naming the file, for one that is not readable.
+    Raises AudioError, naming the file, for one that is not readable.
     """
     paths = dataset.tracks["audio"].dropna()
     if tracks is not None and tracks < len(paths):
@@ -82,16 +69,7 @@ def measure_dataset(
     def one(path: str) -> dict[str, float]:
         return measure(audio.read(path, SAMPLE_RATE)[: round(seconds * SAMPLE_RATE)], SAMPLE_RATE)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(
-            progress_bar(
-                pool.map(one, paths),
-                total=len(paths),
-                desc=f"measure {dataset.name}",
-                unit="track",
-                show=not paths.empty,
-            )
-        )
+    rows = audio.for_each(one, paths, f"measure {dataset.name}")
     return pd.DataFrame(rows, index=paths.index, columns=list(CUES))
 
 
@@ -102,10 +80,9 @@ def brightness(waveform: np.ndarray, sample_rate: int) -> float:
 
 
 def onset_strength(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
-    """How strongly something new sounds at each moment (spectral flux).
+    """How strongly something new sounds at each moment (spectral flux), at equal loudness.
 
-    The waveform is set to one loudness first; the log-compressed level of 40 bands is followed, and
-    what rises from one frame to the next is averaged over the bands.
+    What rises in the log-compressed level from one frame to the next, averaged over 40 bands.
     Returns the envelope (frames,) and how many frames a second has, about 100.
     """
     level = waveform / np.sqrt(np.mean(np.square(waveform)))
@@ -121,12 +98,11 @@ def onset_strength(waveform: np.ndarray, sample_rate: int) -> tuple[np.ndarray, 
 
 
 def tempo(envelope: np.ndarray, frame_rate: float) -> float:
-    """Beats a minute, 40 to 220, from an onset envelope.
+    """Beats a minute, 40 to 220, from an onset envelope (frames,); NaN if nothing repeats.
 
     The beat period is the lag at which the envelope best repeats itself, also twice, three and four
     times as late; lags near half a second (120 beats a minute) are preferred, as by listeners, with
     a width of 0.9 octaves (Ellis 2007, "Beat tracking by dynamic programming").
-    envelope: (frames,); frame_rate: frames a second. NaN if nothing repeats.
     """
     above = envelope - uniform_filter1d(envelope, round(frame_rate))  # only what stands out
     above = gaussian_filter1d(np.maximum(above, 0), 0.02 * frame_rate)  # a beat is no exact frame
@@ -138,10 +114,8 @@ def tempo(envelope: np.ndarray, frame_rate: float) -> float:
     likeness /= np.maximum(frames - np.arange(frames), frames / 2)  # fewer products at late lags
     candidates = np.geomspace(40, 220, 500)  # beats a minute
     lag = 60 * frame_rate / candidates
-    repeats = sum(
-        np.interp(times * lag, np.arange(frames), likeness, right=0) / times
-        for times in (1, 2, 3, 4)
-    )
+    lags = np.arange(frames)
+    repeats = sum(np.interp(n * lag, lags, likeness, right=0) / n for n in (1, 2, 3, 4))
     preference = np.exp(-0.5 * (np.log2(candidates / 120) / 0.9) ** 2)
     return float(candidates[np.argmax(repeats * preference)])
 
@@ -155,10 +129,9 @@ def chroma(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def mode(tones: np.ndarray) -> float:
-    """How major (above 0) or minor (below 0) it sounds: -2 to 2.
+    """How major (above 0) or minor (below 0) tones as from `chroma` (12,) sound: -2 to 2.
 
-    tones: (12,) as from `chroma`. The correlation with the best of the twelve major keys minus
-    that with the best minor key (profiles: Krumhansl & Kessler 1982).
+    The correlation with the best of the twelve major keys minus that with the best minor key.
     """
     major, minor = (
         max(np.corrcoef(np.roll(profile, tonic), tones)[0, 1] for tonic in range(12))

@@ -1,45 +1,34 @@
 """musicnn and measured cues side by side: what a network hears, and what can be measured.
 
 The encoder `musicnn+cues`: after the 1,756 columns of musicnn's layer "all" stand the seven cues
-of `sound.acoustics` (loudness, tempo, activity, brightness, register, mode, roughness), the
-ones that the literature finds to carry emotion (Gabrielsson & Lindström 2010; Eerola, Friberg &
-Bresin 2013). musicnn was trained to tell genres and instruments apart; of tempo and of major and
-minor it keeps little.
+of `sound.acoustics`. musicnn was trained to tell genres and instruments apart; of tempo and of
+major and minor it keeps little.
 
 Conventions: as musicnn's; the cues are measured on the whole segment at musicnn's sample rate. A
-cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL.
+cue that a segment does not have (silence has no tempo) takes its value in NEUTRAL, near its mean
+over music, so that a silent segment does not pass for an extreme one.
 """
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from mer_utils.data.types import Features, select
 from mer_utils.sound import acoustics, musicnn
+from mer_utils.sound.encoders import ENCODERS
 from mer_utils.sound.musicnn import Musicnn
 
-NEUTRAL = {
-    "tempo": 110.0,
-    "activity": 0.0,
-    "brightness": 800.0,
-    "register": 62.0,
-    "mode": 0.0,
-    "roughness": 0.0,
-}
-"""What stands for a cue that a segment does not have: near its mean over music, so that a silent
-segment does not pass for an extreme one."""
-
-QUIETEST = -60.0
-"""Loudness, dB: what is softer counts as this, for the same reason."""
+NEUTRAL = {"tempo": 110.0, "activity": 0.0, "brightness": 800.0, "register": 62.0}
+NEUTRAL |= {"mode": 0.0, "roughness": 0.0}
+QUIETEST = -60.0  # loudness, dB; what is softer counts as this
 
 LAYER = "all+cues"
-PARTS = {**musicnn.PARTS, "cues": slice(1756, 1756 + len(acoustics.CUES))}
-"""Which columns of the layer are what."""
-
-INPUT = ("tags", "penultimate", "cues")
-"""The parts that a projector takes (`projector_input`)."""
+PARTS = {**musicnn.PARTS, "cues": slice(1756, 1756 + len(acoustics.CUES))}  # columns of the layer
+INPUT = ("tags", "penultimate", "cues")  # the parts that a projector takes (`projector_input`)
 
 
+@ENCODERS.register("musicnn+cues")
 class MusicnnWithCues(Musicnn):
     """musicnn with the cues, which are measured on the CPU."""
 
@@ -55,16 +44,6 @@ class MusicnnWithCues(Musicnn):
         heard = super().frames(waveform)  # (1, windows, 1756)
         measured = torch.from_numpy(cue_values(waveform.cpu().numpy())).to(heard)  # (cues,)
         return torch.cat([heard, measured.expand(1, heard.shape[1], -1)], dim=2)
-
-
-def load(
-    checkpoint: str | Path | None,
-    layers: tuple | None,
-    device: torch.device,
-    precision: str = "float32",
-) -> MusicnnWithCues:
-    """Load musicnn with the cues; arguments and errors as in `musicnn.load`."""
-    return musicnn.load(checkpoint, layers, device, precision, MusicnnWithCues)
 
 
 def cue_values(waveform: np.ndarray) -> np.ndarray:
@@ -87,3 +66,19 @@ def input_parts(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
     parts = {part: values[..., PARTS[part]] for part in INPUT}
     parts["tags"] = musicnn.log_tags(parts["tags"])
     return np.concatenate(list(parts.values()), axis=-1), [p.shape[-1] for p in parts.values()]
+
+
+def projector_input(extracted: Features) -> Features:
+    """The part of the stored features that a projector takes.
+
+    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
+    (`sound.input_parts`); of other encoders, everything.
+    """
+    name = extracted.encoder.get("name")
+    if name == "musicnn":
+        return select(extracted, columns=musicnn.PARTS["penultimate"])
+    if name == "musicnn+cues":
+        values, blocks = input_parts(extracted.values)
+        encoder = extracted.encoder | {"columns": list(INPUT), "blocks": blocks}
+        return replace(extracted, values=values, encoder=encoder)
+    return extracted

@@ -1,9 +1,9 @@
 """Audio encoders: from waveforms to features averaged over the time of a segment.
 
-By name there are four: `mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicnn`
-(`sound.musicnn`), and `musicnn+cues`, which adds measured musical cues (`sound.cues`); and
-`hf:<model id or folder>` is any audio model of transformers (`sound.hugging_face`). Each module
-knows its network; here is what all of them have in common.
+`mert-v1-95m` and `mert-v1-330m` (`sound.mert`), `musicnn` (`sound.musicnn`), `musicnn+cues`, which
+adds measured musical cues (`sound.cues`), and `hf:<model id or folder>`, any audio model of
+transformers (`sound.hugging_face`), are registered by their modules; here is what all of them have
+in common.
 
 Conventions: waveforms are mono float32 in −1..1 at the encoder's sample rate, all of a batch of
 the same length; nothing is padded, but by `hf:` models that do so themselves. Features are (batch,
@@ -11,26 +11,60 @@ layers, dim) float32. On a CPU the result for a waveform does not depend on what
 batch.
 """
 
-import copyreg
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
+from joblib.externals import cloudpickle
 
-from mer_utils.data.types import Features, select
-from mer_utils.sound import cues, mert, musicnn
+from mer_utils.registry import Registry, add_entries, own_entries
 
-NAMES = (*mert.PUBLISHED, "musicnn", "musicnn+cues")
-"""The encoders that `load_encoder` knows."""
-HUB = "hf:"  # before the folder or Hub repository of any audio model of transformers
+ENCODERS = Registry("encoder")
+"""What makes a `Network`: a class of it, or a function, with any of the arguments name, checkpoint,
+layers, device (torch's) and precision; what an entry does not take cannot be asked of it."""
+
+HUB, ANY_MODEL = "hf:", "hf:<model id or folder>"
 PRECISIONS = ("float32", "bfloat16")
+
+
+class Network:
+    """What an encoder is made of: these attributes, and `frames`.
+
+    sample_rate: Hz; segment_seconds: how long a segment is meant to be.
+    layers: what the layers of the features are: numbers of states, or a name; dim: their width.
+    """
+
+    sample_rate: int
+    segment_seconds: float
+    layers: tuple
+    dim: int
+    device = torch.device("cpu")
+
+    @property
+    def minimum_samples(self) -> int:
+        """The shortest waveform that can be encoded: a tenth of a second."""
+        return self.sample_rate // 10
+
+    def settings(self) -> dict:
+        """What decides the numbers beside the code and the attributes above (JSON-able)."""
+        return {}
+
+    def frames(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(samples,) to the layers over time: (layers, frames, dim) float32."""
+        raise NotImplementedError
+
+    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) to each layer's mean over time: (batch, layers, dim) float32."""
+        # one at a time: a batch then gives bit for bit what its members give alone
+        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +80,7 @@ class Encoder:
 
     name: str
     segment_seconds: float
-    network: mert.Mert | musicnn.Musicnn | cues.MusicnnWithCues = field(repr=False)
+    network: Network = field(repr=False)
     spec: dict
 
     @property
@@ -83,6 +117,10 @@ class Encoder:
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         }
+
+    def __reduce__(self) -> tuple:
+        """A pickled encoder is its recipe, so that workers load it themselves."""
+        return load_cached, (self.spec, cloudpickle.dumps(own_entries()))
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """Encode waveforms of one length.
@@ -155,7 +193,7 @@ def load_encoder(
 ) -> Encoder:
     """Load an encoder by name.
 
-    name: one of `NAMES`, or "hf:" and the folder or Hub repository of any audio model that
+    name: in `ENCODERS`, or "hf:" and the folder or Hub repository of any audio model that
         transformers supports (`sound.hugging_face`).
     checkpoint: a folder with the weights; None for the published ones: MERT's from the Hugging
         Face Hub, musicnn's from the installed wheel.
@@ -169,26 +207,24 @@ def load_encoder(
         window, or 10 where it has none.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
     """
-    if name not in NAMES and not name.startswith(HUB):
-        there = ", ".join(NAMES)
-        raise ValueError(f"no encoder {name!r}; there is {there}, and {HUB}<model id or folder>")
+    make = ENCODERS[ANY_MODEL if name.startswith(HUB) else name]
     if precision not in PRECISIONS:
         raise ValueError(f"{name}: precision {precision!r}; there is {' and '.join(PRECISIONS)}")
     if isinstance(layers, str | int):
         raise ValueError(f"{name}: layers={layers!r}; write a sequence, such as ({layers!r},)")
     if layers is not None:  # plain numbers or names
         layers = tuple(np.asarray(layers).tolist())
-    on = _device(device)
-    if name in ("musicnn", "musicnn+cues"):
-        load = musicnn.load if name == "musicnn" else cues.load
-        network = load(checkpoint, layers, on, precision)
-    elif name.startswith(HUB):
-        from mer_utils.sound import hugging_face  # takes seconds, and no other encoder needs it
-
+    if name.startswith(HUB):
         checkpoint = checkpoint or name.removeprefix(HUB)
-        network = hugging_face.load(name, checkpoint, layers, on, precision)
-    else:
-        network = mert.load(name, checkpoint, layers, on, precision)
+    on = _device(device)
+    given = {"name": name, "checkpoint": checkpoint, "layers": layers, "device": on}
+    given["precision"] = precision
+    taken = signature(make).parameters
+    asked = {"checkpoint": checkpoint, "layers": layers, "precision": precision != PRECISIONS[0]}
+    for what, value in asked.items():
+        if what not in taken and value not in (None, False):
+            raise ValueError(f"{name}: takes no {what} ({given[what]!r}); leave it out")
+    network = make(**{key: value for key, value in given.items() if key in taken})
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
         raise ValueError(
@@ -208,19 +244,19 @@ def load_encoder(
     return Encoder(name, seconds, network, spec)
 
 
-def load_cached(spec: dict) -> Encoder:
-    """The encoder of a spec (`Encoder.spec`), loaded once a process: for workers."""
+def load_cached(spec: dict, entries: bytes = b"") -> Encoder:
+    """The encoder of a spec (`Encoder.spec`), loaded once a process: for workers.
+
+    entries: what the user registered in the process that sends it, pickled.
+    """
+    if entries:
+        add_entries(cloudpickle.loads(entries))
     return _load_cached(json.dumps(spec, sort_keys=True))
 
 
 @lru_cache(maxsize=2)
 def _load_cached(spec: str) -> Encoder:
     return load_encoder(**json.loads(spec))
-
-
-# A pickled encoder is its recipe, so that workers load it themselves. (Not a method of the class:
-# the code that it leads to is that of all encoders, and features pass through their own only.)
-copyreg.pickle(Encoder, lambda encoder: (load_cached, (encoder.spec,)))
 
 
 def _device(device: str | None) -> torch.device:
@@ -254,19 +290,3 @@ def _exact_convolutions(device: torch.device) -> Iterator[None]:
     exact = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
     with _CONVOLUTION_FLAGS, torch.backends.cudnn.flags(**exact):
         yield
-
-
-def projector_input(extracted: Features) -> Features:
-    """The part of the stored features that a projector takes.
-
-    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
-    (`sound.cues.input_parts`); of other encoders, everything.
-    """
-    name = extracted.encoder.get("name")
-    if name == "musicnn":
-        return select(extracted, columns=musicnn.PARTS["penultimate"])
-    if name == "musicnn+cues":
-        values, blocks = cues.input_parts(extracted.values)
-        encoder = extracted.encoder | {"columns": list(cues.INPUT), "blocks": blocks}
-        return replace(extracted, values=values, encoder=encoder)
-    return extracted

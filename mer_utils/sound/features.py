@@ -1,18 +1,12 @@
 """Audio features: the encoder's layers averaged over the time of each segment.
 
 `extract` turns a dataset's audio into one vector a segment and layer, once, and `load_features`
-reads them back. Three rules:
+reads them back. The unit of work is the shard, a fixed number of neighbouring tracks: what makes a
+shard or a batch follows from the dataset's order and the settings alone, so it does not matter who
+does a shard, when, or after how many interruptions. A store holds one dataset with one set of
+settings; it is a folder:
 
-- The unit of work is the shard: a fixed number of neighbouring tracks. Which tracks make a shard
-  and which segments make a batch follows from the dataset's order and the settings alone, so it
-  does not matter who does a shard, when, or after how many interruptions.
-- A file is there whole or not at all. A shard that is there is not done again.
-- A store holds the features of one dataset, made with one set of settings, which its manifest
-  records before the first shard. Anything else is refused.
-
-A store is a folder:
-
-    manifest.json                   every setting that decides the values
+    manifest.json                   every setting that decides the values; written first
     shards/00000.safetensors ...    while the extraction runs; removed once it is complete
     values.npy                      (layers, segments, dim) float16: one contiguous array a layer
     tracks.parquet                  a row a track: audio_bytes, segments, seconds, shard, error
@@ -29,13 +23,13 @@ import shutil
 import socket
 import uuid
 import warnings
-from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import count, groupby, islice, zip_longest
+from itertools import count, groupby, zip_longest
 from operator import itemgetter
 from pathlib import Path
 
@@ -50,7 +44,7 @@ from mer_utils.data.types import Dataset, Features, Layer
 from mer_utils.progress import progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
-from mer_utils.sound.encoders import Encoder
+from mer_utils.sound.encoders import ENCODERS, Encoder
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = ("batch_size", "tracks_per_shard", "versions.", "encoder.device", "encoder.torch")
@@ -68,43 +62,33 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     """
     store = Path(store)
     if not _is_complete(store):
-        there = len(list(store.glob("shards/*.safetensors")))
-        raise ValueError(
-            f"{store}: no complete features here ({there} shards and no index.parquet); run "
-            "extract on it to make or finish them"
-        )
+        raise ValueError(f"{store}: no complete features here; run extract to make or finish them")
     index = pd.read_parquet(store / "index.parquet")
     encoder = storage.read_json(store / "manifest.json")["encoder"]
     values = storage.read_array(store / "values.npy", memory_map=True)  # (layers, segments, dim)
     expected = (len(encoder["layers"]), len(index), encoder["dim"])
     if values.shape != expected:
         raise ValueError(
-            f"{store}: values.npy has the shape {values.shape} instead of {expected}; the store is "
-            "damaged, delete it and run extract again"
+            f"{store}: damaged: values.npy is {values.shape} instead of {expected}; delete the "
+            "store and run extract again"
         )
     if layers is not None:
-        values = values[_positions(layers, encoder["layers"], store)]
-        encoder |= {"layers": list(layers)}
-    return Features(
-        values.transpose(1, 0, 2),  # (segments, layers, dim)
-        index["track"].to_numpy(dtype=str),
-        index["start"].to_numpy(),
-        encoder,
-    )
+        there, layers = encoder["layers"], list(layers)
+        if not layers or not set(layers) <= set(there):
+            raise ValueError(f"{store}: no layers {layers} here; there are {there}")
+        values = values[_slice([there.index(layer) for layer in layers])]
+        encoder["layers"] = layers
+    tracks, starts = index["track"].to_numpy(dtype=str), index["start"].to_numpy()
+    return Features(values.transpose(1, 0, 2), tracks, starts, encoder)  # (segments, layers, dim)
 
 
-def _positions(wanted: Sequence[Layer], there: Sequence[Layer], store: Path) -> slice | list[int]:
-    """Where wanted layers stand; as a slice, which maps instead of copying, if evenly spaced."""
-    missing = [layer for layer in wanted if layer not in there]
-    if missing or not wanted:
-        raise ValueError(f"{store}: no layer {[*missing, None][0]!r} here; there are {there}")
-    at = [there.index(layer) for layer in wanted]
-    steps = set(np.diff(at).tolist()) or {1}
-    step = steps.pop()
-    if steps or step == 0:
-        return at
-    stop = at[-1] + step
-    return slice(at[0], stop if stop >= 0 else None, step)
+def _slice(places: list[int]) -> slice | list[int]:
+    """Places as a slice, which maps instead of copying, if they are evenly spaced."""
+    step = (places[1] - places[0] if len(places) > 1 else 0) or 1
+    stop = places[0] + step * len(places)
+    if places != list(range(places[0], stop, step)):
+        return places
+    return slice(places[0], stop if stop >= 0 else None, step)
 
 
 def code_hash(encoder: Encoder, module: str = "sound.features") -> str:
@@ -113,10 +97,11 @@ def code_hash(encoder: Encoder, module: str = "sound.features") -> str:
     module: where it begins, beside the encoder's own.
     """
     network = type(getattr(encoder, "network", encoder))
-    own = network.__module__.removeprefix("mer_utils.")
-    modules = (module,) if own == network.__module__ else (module, own)
+    home = network.__module__.removeprefix("mer_utils.")
+    modules = (module,) if home == network.__module__ else (module, home)
     package = code.modules_hash(*modules, leave_out=("data", "projector", "labels", "metrics"))
-    return storage.settings_hash({"package": package, "own": code.own_hash(network)})
+    own = [code.own_hash(thing) for thing in (network, ENCODERS.get(encoder.name)) if thing]
+    return storage.settings_hash({"package": package, "own": own})
 
 
 def extract(
@@ -148,12 +133,11 @@ def extract(
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f'on_error is "raise" or "skip", not {on_error!r}')
-    if min(len(dataset), tracks_per_shard, batch_size, decode_threads) < 1:
+    sizes = (len(dataset), tracks_per_shard, batch_size, decode_threads)
+    if on_error not in ("raise", "skip") or min(sizes) < 1:
         raise ValueError(
             f"{dataset.name}: {len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, "
-            f"{decode_threads=}; each has to be at least 1"
+            f"{decode_threads=}, each at least 1; {on_error=}, 'raise' or 'skip'"
         )
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
@@ -162,38 +146,32 @@ def extract(
             'ProcessPoolExecutor(..., mp_context=multiprocessing.get_context("spawn"))'
         )
     store, settings = Path(store), _settings(encoder)
-    manifest = {
-        "format": 1,
-        "dataset": dataset.name,
-        "dtype": "float16",
-        "tracks_per_shard": tracks_per_shard,
-        "batch_size": batch_size,
-        "tracks": dataset.tracks.index.tolist(),
-    } | settings
+    manifest = {"format": 1, "dataset": dataset.name, "dtype": "float16"}
+    manifest |= {"tracks_per_shard": tracks_per_shard, "batch_size": batch_size}
+    manifest |= {"tracks": dataset.tracks.index.tolist(), **settings}
+    sizes = map(_file_size, paths := dataset.tracks["audio"].fillna("no path"))
     tracks = [
-        _track(name, path, number // tracks_per_shard)
-        for number, (name, path) in enumerate(dataset.tracks["audio"].fillna("no path").items())
+        {"track": track, "audio": path, "audio_bytes": size, "shard": number // tracks_per_shard}
+        for number, (track, path, size) in enumerate(zip(paths.index, paths, sizes, strict=True))
     ]
-    if not _is_complete(store) or (store / "shards").exists():
+    if not _is_complete(store):
         with storage.locked(store):
-            if not _is_complete(store):
-                _claim(store, manifest)
+            _claim(store, manifest)
+            if not _is_complete(store):  # nobody else has made it meanwhile
                 if on_error == "raise":
-                    _refuse_bad(dataset.name, pd.DataFrame(tracks))
+                    missing = (t for t in tracks if t["audio_bytes"] is None)
+                    _refuse(dataset, {t["track"]: f"{t['audio']}: no such file" for t in missing})
                 job = (encoder, settings, batch_size, decode_threads)
                 shards = [
-                    _Shard(store / "shards" / f"{number:05d}.safetensors", list(part), *job)
+                    _Shard(store / f"shards/{number:05d}.safetensors", list(part), *job)
                     for number, part in groupby(tracks, itemgetter("shard"))
                 ]
                 _run(shards, executor, on_error, dataset.name)
-                _pack(shards, store, on_error, dataset.name)
-            shutil.rmtree(store / "shards", ignore_errors=True)
+                _pack(shards, store, on_error, dataset)
     _claim(store, manifest)
-    _check_tracks(dataset.name, tracks, store, on_error)
+    shutil.rmtree(store / "shards", ignore_errors=True)
+    _check_tracks(dataset, tracks, store, on_error)
     return load_features(store)
-
-
-# --- What a store holds ---------------------------------------------------------------------------
 
 
 def _is_complete(store: Path) -> bool:
@@ -214,10 +192,7 @@ def _claim(store: Path, manifest: dict) -> None:
     path = store / "manifest.json"
     if not path.is_file():
         if any(not inside.name.startswith(".") for inside in store.iterdir()):
-            raise ValueError(
-                f"{store}: not empty, and no feature store (it has no manifest.json); give a new "
-                "or empty folder"
-            )
+            raise ValueError(f"{store}: not empty, and no feature store; give another folder")
         storage.write_json(path, manifest)
     differences = _differences(storage.read_json(path), manifest)
     if _is_complete(store):  # nothing will be mixed into it any more
@@ -225,8 +200,7 @@ def _claim(store: Path, manifest: dict) -> None:
     if differences:
         raise ValueError(
             f"{store}: holds features made with other settings: {'; '.join(differences.values())}. "
-            "Go back to those settings, or give another folder (or delete this one) to make new "
-            "features"
+            "Go back to those settings, or give another folder (or delete this one)"
         )
 
 
@@ -235,23 +209,19 @@ def _differences(before: Mapping, now: Mapping) -> dict[str, str]:
     before, now = (pd.json_normalize(x).to_dict("records")[0] for x in (before, now))  # flat
     found = {}
     for name in before | now:
-        there, here, what = before.get(name), now.get(name), name
+        there, here = before.get(name), now.get(name)
         if there != here:
-            if name == "tracks":
-                what = "the first track that differs"
+            if isinstance(there, list) and isinstance(here, list):  # the first that differs
                 there, here = next(two for two in zip_longest(there, here) if two[0] != two[1])
-            found[name] = f"{what} is {there!r} there and {here!r} now"
+            found[name] = f"{name} is {there!r} there and {here!r} now"
     return found
-
-
-# --- The work -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Shard:
     """The unit of work: neighbouring tracks whose features go into one file.
 
-    tracks: of each what `_track` gives.
+    tracks: a row each: "track" (its name), "audio" (path), "audio_bytes" (None: no file), "shard".
     settings: what `_settings` has to give in the worker as well.
     """
 
@@ -262,22 +232,9 @@ class _Shard:
     batch_size: int
     decode_threads: int
 
-    def made_of(self) -> str:
-        """Hash of all that decides the values."""
-        tracks = [(row["track"], row["audio_bytes"]) for row in self.tracks]
-        return storage.settings_hash({"settings": self.settings, "tracks": tracks})
-
     def __dask_tokenize__(self) -> str:
         """Dask takes equal calls for one call: the same shard asked for again is another."""
         return uuid.uuid4().hex
-
-
-def _track(name: str, path: str, shard: int) -> dict:
-    """A track's row for the tables, before it is decoded."""
-    size = _file_size(path)
-    error = f"{path}: no audio file" if size is None else None
-    row = {"track": name, "audio": path, "audio_bytes": size, "shard": shard, "error": error}
-    return row | {"segments": 0, "seconds": 0.0, "segment_seconds": 0.0}
 
 
 def _file_size(path: str) -> int | None:
@@ -295,7 +252,7 @@ def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, nam
     bar = partial(progress_bar, total=len(missing), desc=name, unit="shard")
     if executor is None:
         for shard in bar(missing):
-            _do(shard)
+            _work(shard)
         return
     futures = {executor.submit(_work, shard): shard for shard in missing}
     try:
@@ -311,36 +268,27 @@ def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, nam
 
 
 def _work(shard: _Shard) -> None:
-    """What an executor runs: a shard, unless it is there (a cluster may ask twice)."""
-    differences = _differences(shard.settings, _settings(shard.encoder))
-    if differences:
+    """Encode the tracks of a shard and write its file, unless it is there (dask may ask twice)."""
+    if differences := _differences(shard.settings, _settings(shard.encoder)):
         raise RuntimeError(
             f"the worker on {socket.gethostname()} differs from the manifest ('there'): "
             f"{'; '.join(differences.values())}; give all machines the same environment and weights"
         )
     if _rows_of(shard) is None:
-        _do(shard)
-
-
-def _do(shard: _Shard) -> None:
-    """Encode the tracks of a shard and write its file."""
-    values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
-    tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
-    record = {"made_of": shard.made_of(), "rows": json.dumps(rows)}
-    storage.write_tensors(shard.path, tensors, record)
+        values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
+        tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
+        storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
 
 
 def _rows_of(shard: _Shard) -> list[dict] | None:
-    """The rows of the shard's tracks that `_decode` gave, as its file has them.
-
-    None if there is no file, or a damaged one, or one of other audio files or other settings.
-    """
+    """The rows of `_decode` in a shard's file; None if it is missing, damaged or of other audio."""
     try:
         with safe_open(shard.path, framework="np") as file:
-            record = file.metadata()
+            rows = json.loads(file.metadata()["rows"])
     except (FileNotFoundError, SafetensorError):
         return None
-    return json.loads(record["rows"]) if record["made_of"] == shard.made_of() else None
+    same = all(row | track == row for track, row in zip(shard.tracks, rows, strict=True))
+    return rows if same else None
 
 
 def _encode(
@@ -357,37 +305,24 @@ def _encode(
     waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # samples: {number: segment}
     numbers = count()
 
-    def encode(samples: int) -> None:
-        batch = waiting.pop(samples)
+    def encode(batch: dict[int, np.ndarray]) -> None:
         output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
         values.update(zip(batch, _to_half(output, encoder), strict=True))
 
-    for row, segments in _decode_ahead(tracks, encoder, decode_threads):
-        rows.append(row)
-        for segment in segments:
-            waiting[len(segment)][next(numbers)] = segment
-            if len(waiting[len(segment)]) == batch_size:
-                encode(len(segment))
-    for samples in list(waiting):
-        encode(samples)
+    with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
+        for row, segments in pool.map(partial(_decode, encoder), tracks):
+            rows.append(row)
+            for segment in segments:
+                waiting[len(segment)][next(numbers)] = segment
+                if len(waiting[len(segment)]) == batch_size:
+                    encode(waiting.pop(len(segment)))
+    for batch in waiting.values():
+        encode(batch)
     ordered = np.array([values[i] for i in range(len(values))], dtype=np.float16)
     return ordered.reshape(-1, len(encoder.layers), encoder.dim), rows
 
 
-def _decode_ahead(
-    tracks: Sequence[dict], encoder: Encoder, threads: int
-) -> Iterator[tuple[dict, np.ndarray]]:
-    """Decode tracks in order, the next ones in threads while the caller is busy with one."""
-    rest = iter(tracks)
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        ahead = deque(pool.submit(_decode, track, encoder) for track in islice(rest, 2 * threads))
-        while ahead:
-            done = ahead.popleft().result()
-            ahead.extend(pool.submit(_decode, track, encoder) for track in islice(rest, 1))
-            yield done
-
-
-def _decode(track: dict, encoder: Encoder) -> tuple[dict, np.ndarray]:
+def _decode(encoder: Encoder, track: dict) -> tuple[dict, np.ndarray]:
     """A track's row for the tables, and its segments (segments, samples): none of bad audio."""
     path, rate = track["audio"], encoder.sample_rate
     if (size := _file_size(path)) != track["audio_bytes"]:
@@ -395,36 +330,31 @@ def _decode(track: dict, encoder: Encoder) -> tuple[dict, np.ndarray]:
             f"{path}: {size} bytes on {socket.gethostname()} but {track['audio_bytes']} where the "
             "extraction was started; every worker has to see the same audio files"
         )
-    nothing = np.empty((0, 0), dtype=np.float32)
-    if track["error"]:
-        return track, nothing
-    shortest = max(audio.MINIMUM_SECONDS, encoder.minimum_samples / rate)
+    error, waveform, cut = None, (), np.empty((0, 0), dtype=np.float32)
     try:
+        shortest = max(audio.MINIMUM_SECONDS, encoder.minimum_samples / rate)
         waveform = audio.read(path, rate, minimum_seconds=shortest)
-    except AudioError as error:
-        return track | {"error": str(error)}, nothing
-    cut = audio.segments(waveform, rate, encoder.segment_seconds)
-    row = {"segments": len(cut), "seconds": len(waveform) / rate}
-    return track | row | {"segment_seconds": cut.shape[1] / rate}, cut
+        cut = audio.segments(waveform, rate, encoder.segment_seconds)
+    except AudioError as problem:
+        error = str(problem)
+    found = {"segments": len(cut), "seconds": len(waveform) / rate}
+    return track | found | {"segment_seconds": cut.shape[1] / rate, "error": error}, cut
 
 
 def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
     """The encoder's output (batch, layers, dim) as float16, if it fits."""
     with np.errstate(over="ignore"):  # reported below
         half = output.astype(np.float16)
-    for i, layer in enumerate(encoder.layers):
-        if not np.isfinite(half[:, i]).all():
+    for layer, values in zip(encoder.layers, half.swapaxes(0, 1), strict=True):
+        if not np.isfinite(values).all():
             raise ValueError(
-                f"{encoder.name}: layer {layer} has values up to {np.abs(output[:, i]).max():.3g}, "
-                "which float16 (up to 65504) cannot hold; leave this layer out"
+                f"{encoder.name}: layer {layer} has values beyond 65504, which float16 cannot "
+                "hold; leave this layer out"
             )
     return half
 
 
-# --- Completing -----------------------------------------------------------------------------------
-
-
-def _pack(shards: Sequence[_Shard], store: Path, on_error: str, name: str) -> None:
+def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset) -> None:
     """Put the shards together into the final files; the index comes last and makes it complete.
 
     If it is interrupted, the next run does it again from the shards.
@@ -432,10 +362,10 @@ def _pack(shards: Sequence[_Shard], store: Path, on_error: str, name: str) -> No
     rows = [row for shard in shards for row in _rows_of(shard)]
     tracks = pd.DataFrame(rows).astype({"audio_bytes": "Int64", "error": "string"})
     if on_error == "raise":
-        _refuse_bad(name, tracks)
+        _refuse(dataset, tracks.set_index("track")["error"].dropna())
     index = tracks.loc[tracks.index.repeat(tracks["segments"])]
     if index.empty:
-        raise AudioError(f"{name}: none of the {len(tracks)} tracks could be read")
+        raise AudioError(f"{dataset.name}: none of the {len(tracks)} tracks could be read")
     start = index.groupby(level=0).cumcount() * index["segment_seconds"]
     index = index.assign(start=start, seconds=index["segment_seconds"]).reset_index(drop=True)
     for leftover in store.rglob(".*.tmp"):  # of runs that were killed while writing
@@ -454,37 +384,35 @@ def _pack(shards: Sequence[_Shard], store: Path, on_error: str, name: str) -> No
     storage.write_table(store / "index.parquet", index[["track", "start", "seconds", "shard"]])
 
 
-def _check_tracks(name: str, tracks: Sequence[dict], store: Path, on_error: str) -> None:
+def _check_tracks(dataset: Dataset, tracks: Sequence[dict], store: Path, on_error: str) -> None:
     """Make sure that a complete store still fits the audio, and name the tracks that it lacks.
 
     Audio that has been deleted since does not matter: its features are there.
     """
-    table = pd.read_parquet(store / "tracks.parquet")
+    table = pd.read_parquet(store / "tracks.parquet").set_index("track")
     now = pd.array([track["audio_bytes"] for track in tracks], dtype="Int64")
-    changed = table[(table["audio_bytes"] != now).fillna(False).to_numpy(dtype=bool)]
+    changed = table.index[(table["audio_bytes"] != now).fillna(False)]
     if len(changed):
         raise ValueError(
-            f"{name}: the audio of {len(changed)} tracks is not what the features in {store} were "
-            f"made of, first: {changed['track'].iloc[0]} ({changed['audio_bytes'].iloc[0]} bytes "
-            "then); restore it, or give another folder (or delete this one) to make new features"
+            f"{store}: the audio of {len(changed)} tracks has changed since, first {changed[0]}; "
+            "restore it, or give another folder (or delete this one)"
         )
+    bad = table["error"].dropna()
     if on_error == "raise":
-        _refuse_bad(name, table)
-    elif table["error"].notna().any():
+        _refuse(dataset, bad)
+    elif len(bad):
         warnings.warn(
-            f"{name}: {table['error'].count()} of {len(table)} tracks could not be read and have "
-            f"no features; {store / 'tracks.parquet'} says which and why",
+            f"{dataset.name}: {len(bad)} of {len(table)} tracks could not be read and have no "
+            f"features; {store / 'tracks.parquet'} says which and why",
             stacklevel=3,
         )
 
 
-def _refuse_bad(name: str, tracks: pd.DataFrame) -> None:
+def _refuse(dataset: Dataset, errors: Mapping[str, str]) -> None:
     """One error for all tracks that could not be read, if there are any."""
-    bad = tracks[tracks["error"].notna()]
-    if len(bad):
-        listed = "\n".join(f"  {row.track}: {row.error}" for row in bad.itertuples())
+    if len(errors):
+        listed = "\n".join(f"  {track}: {error}" for track, error in errors.items())
         raise AudioError(
-            f"{name}: {len(bad)} of {len(tracks)} tracks could not be read:\n{listed}\nRepair or "
-            "replace these files and run again (what is done is kept), or pass on_error='skip' to "
-            "leave these tracks out"
+            f"{dataset.name}: {len(errors)} of {len(dataset)} tracks could not be read:\n{listed}\n"
+            "Repair these files and run again (what is done is kept), or pass on_error='skip'"
         )

@@ -10,6 +10,8 @@ frames, or patches of time and frequency. Some models pad what is shorter than t
 did in training; give them segments of its length (`segment_seconds` is that).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,9 @@ import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
-from transformers import AutoFeatureExtractor, AutoModel, PreTrainedModel
 
 from mer_utils.progress import quiet_transformers
+from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network
 from mer_utils.storage import file_hash
 
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
@@ -33,17 +35,16 @@ OUTPUT = "output"
 
 
 @dataclass(frozen=True, eq=False)
-class HuggingFace:
+class HuggingFace(Network):
     """An audio model that is ready to run.
 
-    model: of transformers, in evaluation mode; extractor: its feature extractor.
     layers: numbers of hidden states, or ("output",); dim: their width.
     segment_seconds: the window that the extractor brings every waveform to, or SEGMENT_SECONDS.
     window: its length in samples, None for a model that takes any length.
     made_of: what the checkpoint is (JSON-able), for `settings`.
     """
 
-    model: PreTrainedModel
+    model: transformers.PreTrainedModel
     extractor: transformers.SequenceFeatureExtractor
     layers: tuple
     dim: int
@@ -58,26 +59,13 @@ class HuggingFace:
         return self.extractor.sampling_rate
 
     @property
-    def minimum_samples(self) -> int:
-        """A tenth of a second: no model makes a frame of much less."""
-        return self.sample_rate // 10
-
-    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
-        return {
-            **self.made_of,
-            "precision": self.precision,
-        }
-
-    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) to each layer's mean: (batch, layers, dim) float32."""
-        # one at a time, it gives bit for bit what its members give alone
-        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
+        return {**self.made_of, "precision": self.precision}
 
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to the layers over frames or patches: (layers, frames, dim) float32."""
@@ -91,6 +79,7 @@ class HuggingFace:
         return torch.stack([states[layer].float() for layer in self.layers])
 
 
+@ENCODERS.register(ANY_MODEL)
 def load(
     name: str,
     checkpoint: str | Path,
@@ -98,59 +87,43 @@ def load(
     device: torch.device,
     precision: str = "float32",
 ) -> HuggingFace:
-    """Load an audio model of transformers.
+    """Load an audio model of transformers; arguments as in `sound.load_encoder`.
 
-    name: for messages; checkpoint: a folder, or a repository of the Hub.
-    layers: numbers of hidden states, or None for all.
     Raises FileNotFoundError without the model's files, ValueError for a model that is no audio
     model of transformers, lacks weights or has no such layer.
     """
     folder = find_model(str(checkpoint))
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
         with quiet_transformers():
-            model, found = AutoModel.from_pretrained(
+            model, found = transformers.AutoModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{name}: not an audio model of transformers: {error}") from error
     missing = sorted(k for k in found["missing_keys"] if k.rpartition(".")[2] not in UNUSED)
     if missing:
-        raise ValueError(
-            f"{name}: {len(missing)} weights of {type(model).__name__} are not in {folder}, first "
-            f"{missing[0]}; they would be random"
-        )
+        raise ValueError(f"{name}: {folder} lacks {len(missing)} weights, first {missing[0]}")
     model = model.eval().to(device)
     window = _window(extractor)
     with torch.inference_mode():
         silence = torch.zeros(window or extractor.sampling_rate)
         states = states_of(model, extractor, silence)
     chosen = tuple(states) if layers is None else tuple(layers)
-    strange = [layer for layer in chosen if layer not in states]
-    if strange or len(set(chosen)) < len(chosen) or not chosen:
-        there = ", ".join(map(str, states))
-        raise ValueError(f"{name}: layers {chosen}; it has {there}, each once")
-    return HuggingFace(
-        model=model,
-        extractor=extractor,
-        layers=chosen,
-        dim=states[chosen[0]].shape[-1],
-        segment_seconds=window / extractor.sampling_rate if window else SEGMENT_SECONDS,
-        window=window,
-        precision=precision,
-        made_of={
-            "weights_sha256": _weights_hash(folder),
-            "architecture": type(model).__name__,
-            "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
-        },
-    )
+    if not chosen or not set(chosen) <= set(states) or len(set(chosen)) < len(chosen):
+        raise ValueError(f"{name}: layers {chosen}; it has {list(states)}, each once")
+    dim = states[chosen[0]].shape[-1]
+    seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS
+    made_of = {
+        "weights_sha256": _weights_hash(folder),
+        "architecture": type(model).__name__,
+        "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
+    }
+    return HuggingFace(model, extractor, chosen, dim, seconds, window, precision, made_of)
 
 
 def find_model(where: str) -> Path:
-    """A folder of a model: the one given, or that of a Hub repository, downloaded if need be.
-
-    Raises FileNotFoundError that says how to get it.
-    """
+    """The folder given, or that of a Hub repository, downloaded if need be."""
     if Path(where).is_dir():
         return Path(where)
     try:
@@ -158,12 +131,13 @@ def find_model(where: str) -> Path:
     except (OSError, HTTPError, HFValidationError) as error:
         raise FileNotFoundError(
             f"{where}: no such folder, and no repository that can be had from here; download it "
-            f"where there is a network (`hf download {where} --local-dir <folder>`), mind its "
-            "licence, and give the folder as hf:<folder>"
+            f"(`hf download {where} --local-dir <folder>`) and give the folder as hf:<folder>"
         ) from error
 
 
-def states_of(model: PreTrainedModel, extractor: object, waveform: torch.Tensor) -> dict:
+def states_of(
+    model: transformers.PreTrainedModel, extractor: object, waveform: torch.Tensor
+) -> dict:
     """The layers of a waveform (samples,) at the extractor's rate: {layer: (frames, dim)}."""
     given = extractor(
         waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"

@@ -3,14 +3,13 @@
 Source: Li et al. 2024, "MERT: Acoustic Music Understanding Model with Large-Scale Self-supervised
 Training" (ICLR 2024, arXiv 2306.00107); the weights are under CC-BY-NC-4.0. The published way to
 load them runs Python code from the checkpoint. MERT v1 is a HuBERT in structure, so here only its
-configuration and its tensors are read, strictly, and a variant that HuBERT does not cover
-(constant-Q input, deepnorm) is an error.
+configuration and its tensors are read, strictly.
 
-Conventions: 24 kHz mono, 75 frames a second (240,000 samples give 749 frames). Hidden states are
-numbered as MERT's own code does: 0 is what enters the first transformer layer, n what leaves the
-n-th. The last one of the norm-before variant (v1-330M) is taken after the final layer norm; recent
-versions of transformers give it before. Means over time are taken in float32. Nothing is ever
-padded: the group norm over time would let the padding change every frame.
+Conventions: 24 kHz mono, 75 frames a second. Hidden states are numbered as MERT's own code does: 0
+is what enters the first transformer layer, n what leaves the n-th. The last one of the norm-before
+variant (v1-330M) is taken after the final layer norm; recent versions of transformers give it
+before. Means over time are taken in float32. Nothing is ever padded: the group norm over time would
+let the padding change every frame.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from typing import TYPE_CHECKING
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HTTPError, StrictDataclassError
+from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
+from mer_utils.sound.encoders import ENCODERS, Network
 from mer_utils.storage import file_hash, read_json
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
@@ -61,22 +61,19 @@ EXPECTED |= dict.fromkeys(OFF, False)
 """What a checkpoint must say: of anything else HubertModel has another network, or none."""
 
 PREFIX = "mert_model."  # of the network's tensors in some checkpoints; a head then has none
-UNUSED = ("masked_spec_embed", "final_proj", "label_embs_concat")
-"""First parts of the names of tensors that only training needs; they are left out knowingly."""
-
-_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError)
+UNUSED = ("masked_spec_embed", "final_proj", "label_embs_concat")  # tensors only training needs
+_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False)
-class Mert:
+class Mert(Network):
     """A MERT that is ready to run and stops after the last of its layers.
 
-    model: transformers' HubertModel without the layers beyond the last that is asked for.
+    model: without the transformer layers beyond the last that is asked for.
     layers: numbers of the hidden states to give, in this order.
     normalize: whether a waveform is brought to mean 0 and variance 1 first, which only very quiet
         music feels: the group norm after the first convolution does the same.
     precision: "float32", or "bfloat16" for the network (by autocast).
-    weights_sha256: hash of the file of the weights.
     """
 
     model: HubertModel
@@ -159,6 +156,8 @@ class Mert:
             yield encoder.layer_norm(state) if final else state
 
 
+@ENCODERS.register("mert-v1-95m")
+@ENCODERS.register("mert-v1-330m")
 def load(
     name: str,
     checkpoint: str | Path | None,
@@ -166,11 +165,8 @@ def load(
     device: torch.device,
     precision: str = "float32",
 ) -> Mert:
-    """Load a MERT.
+    """Load a MERT; arguments as in `sound.load_encoder`, `layers` from 0 to that of its last layer.
 
-    name, checkpoint: as in `find_checkpoint`.
-    layers: hidden states to give, 0 to the number of transformer layers; None for all.
-    precision: "float32" or "bfloat16".
     Raises FileNotFoundError without weights, ValueError for a checkpoint that is no such MERT and
     for layers that it does not have.
     """
@@ -180,8 +176,8 @@ def load(
     layers = tuple(range(count + 1)) if layers is None else layers
     if not layers or len(set(layers)) < len(layers) or not set(layers) <= set(range(count + 1)):
         raise ValueError(
-            f"{name}: layers={layers!r}; expected different whole numbers from 0 (what enters the "
-            f"first of its {count} transformer layers) to {count}, such as (3, 6, 9, 12)"
+            f"{name}: layers={layers!r}; expected different whole numbers from 0 (what enters its "
+            f"first transformer layer) to {count}, such as (3, 6, 9, 12)"
         )
     weights = next(folder / file for file in WEIGHTS if (folder / file).is_file())
     model = build_model(config, weights)
@@ -190,28 +186,22 @@ def load(
 
 
 def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
-    """The folder of a checkpoint, with the three files that are needed.
+    """The folder of a checkpoint; None for the published one, downloaded where it is not there.
 
-    name: a key of `PUBLISHED`.
-    checkpoint: the folder; None for the published one in the Hugging Face Hub's cache. What is not
-        there is downloaded, unless HF_HUB_OFFLINE=1.
     Raises FileNotFoundError that says where the weights are and under which licence.
     """
     repository, revision, _ = PUBLISHED[name]
+    wanted = [CONFIG, PREPROCESSOR, *WEIGHTS]
     where = (
-        f"The weights of {name} are in {repository} on the Hugging Face Hub (commit "
-        f"{revision}, licence CC-BY-NC-4.0: free to use, not for commercial purposes). "
-        f"With a network they are downloaded at first use; else copy {CONFIG}, {PREPROCESSOR} and "
-        f"{' or '.join(WEIGHTS)} into a folder and pass checkpoint= that folder"
+        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, licence "
+        f"CC-BY-NC-4.0); put {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)} into a folder and "
+        "pass checkpoint= that folder"
     )
     if checkpoint is None:
         try:
-            wanted = [CONFIG, PREPROCESSOR, *WEIGHTS]
             checkpoint = snapshot_download(repository, revision=revision, allow_patterns=wanted)
         except (OSError, HTTPError) as error:
-            raise FileNotFoundError(
-                f"{name}: no weights here, and none from the Hub ({error}). {where}"
-            ) from error
+            raise FileNotFoundError(f"{name}: none from the Hub ({error}). {where}") from error
     folder = Path(checkpoint)
     found = {path.name for path in folder.glob("*")}
     if not {CONFIG, PREPROCESSOR} <= found or not found & set(WEIGHTS):
@@ -222,19 +212,10 @@ def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
 def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     """HuBERT's configuration from MERT's, and whether waveforms are normalised.
 
-    Raises ValueError for a configuration that is no MERT v1 called `name` or that HuBERT does not
-    cover.
+    Raises ValueError for a configuration that is no MERT v1 called `name`.
     """
-    parts = [read_json(folder / file) for file in (PREPROCESSOR, CONFIG)]
-    if not all(isinstance(part, dict) for part in parts):
-        raise ValueError(f"{folder}: {PREPROCESSOR} and {CONFIG} have to hold one object each")
-    found = {
-        "do_normalize": True,
-        "sample_rate": SAMPLE_RATE,
-        **dict.fromkeys(OFF, False),
-        **parts[0],
-        **parts[1],
-    }
+    found = {"do_normalize": True, "sample_rate": SAMPLE_RATE, **dict.fromkeys(OFF, False)}
+    found |= read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
         if found.get(key) != value:
@@ -246,26 +227,19 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
         raise ValueError(f"{folder}: do_normalize is {found['do_normalize']!r}, neither yes nor no")
     for other, (_, _, count) in PUBLISHED.items():
         if other != name and found.get("num_hidden_layers") == count:
-            raise ValueError(
-                f"{folder}: has the {count} layers of {other}, but {name} was asked for; load it "
-                f"as {other!r}"
-            )
-    try:
-        hubert = transformers.HubertConfig(
-            **{key: found[key] for key in ARCHITECTURE if key in found},
-            mask_time_prob=0.0,  # no masking, hence no tensor for it
-            mask_feature_prob=0.0,
-            attn_implementation="sdpa",
-        )
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise ValueError(f"{folder}: {CONFIG} is none of HuBERT's: {error}") from error
+            raise ValueError(f"{folder}: has the {count} layers of {other!r}; load it as that")
+    hubert = transformers.HubertConfig(
+        **{key: found[key] for key in ARCHITECTURE if key in found},
+        mask_time_prob=0.0,  # no masking, hence no tensor for it
+        mask_feature_prob=0.0,
+        attn_implementation="sdpa",
+    )
     return hubert, found["do_normalize"]
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:
-    """HubertModel with the tensors of a file in float32: all that it has, and no others.
+    """HubertModel with the tensors of a safetensors or PyTorch file in float32.
 
-    weights: model.safetensors, or pytorch_model.bin.
     Raises ValueError for a file that holds more than tensors, and if tensors are missing, left over
     or of another shape.
     """
@@ -274,11 +248,11 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
             tensors = load_file(weights)
         else:
             tensors = torch.load(weights, map_location="cpu", weights_only=True)
-        if any(name.startswith(PREFIX) for name in tensors):
-            own = [name for name in tensors if name.startswith(PREFIX)]
-            tensors = {name.removeprefix(PREFIX): tensors[name] for name in own}
+        prefixed = [name for name in tensors if name.startswith(PREFIX)]
+        if prefixed:
+            tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
-    except (*_UNREADABLE, AttributeError) as error:  # what has no .float() is no tensor
+    except _UNREADABLE as error:  # AttributeError: what has no .float() is no tensor
         raise ValueError(
             f"{weights}: cannot be read as tensors only ({' '.join(str(error).split())[:200]}); it "
             "may be cut short, a Git LFS pointer, or hold more than tensors: download it again"

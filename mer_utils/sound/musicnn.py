@@ -1,9 +1,9 @@
 """musicnn: a small convolutional tagger for music, ported to PyTorch, with its trained weights.
 
 Source: Pons & Serra 2019, "musicnn: pre-trained convolutional neural networks for music audio
-tagging" (arXiv 1909.06654). The weights are `MSD_musicnn` (ISC licence, free to use), trained on
-the 50 most frequent tags of the Million Song Dataset. They are read from the files of the PyPI
-wheel `musicnn` 0.1.0; its code, which needs a TensorFlow of 2019, is never imported.
+tagging" (arXiv 1909.06654). The weights are `MSD_musicnn` (ISC licence), trained on the 50 most
+frequent tags of the Million Song Dataset. They are read from the files of the PyPI wheel `musicnn`
+0.1.0; its code, which needs a TensorFlow of 2019, is never imported.
 
 The way through the network, for one window of 3 s (187 frames of 96 mel bands):
 
@@ -14,11 +14,9 @@ The way through the network, for one window of 3 s (187 frames of 96 mel bands):
     batch norm ("penultimate", 200) ─► dense, sigmoid ("tags", 50)
 
 Conventions: 16 kHz mono. A segment is cut into windows that follow one another without overlap;
-frames after the last whole window are left out, as in the original. The default segment of 9 s is
-three windows, and 2 of its 563 frames are left out. A segment shorter than one window is one
-shorter window: the network averages over time, so nothing is padded. (The spectrogram mirrors 16 ms
-at either end of a segment, as the original does at either end of a file.) Features are the mean
-over the windows.
+frames after the last whole window are left out, as in the original. A segment shorter than one
+window is one shorter window. Nothing is padded, but the spectrogram mirrors 16 ms at either end of
+a segment, as the original does at either end of a file. Features are the mean over the windows.
 """
 
 from importlib import metadata
@@ -30,10 +28,11 @@ from torch import nn
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
+from mer_utils.sound.encoders import ENCODERS, Network
 from mer_utils.storage import file_hash
 
 # fmt: off
-TAGS = (
+TAGS = (  # in the order of the network's outputs
     "rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s",
     "alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists", "classic rock",
     "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill", "instrumental",
@@ -43,25 +42,18 @@ TAGS = (
     "sad", "House", "happy",
 )
 # fmt: on
-"""The 50 tags, in the order of the network's outputs."""
-
+# Which columns of the one layer "all" are what.
 PARTS = {"tags": slice(0, 50), "penultimate": slice(50, 250), "pooled": slice(250, 1756)}
-"""Which columns of the one layer "all" are what."""
-
 SAMPLE_RATE = 16_000
 FFT_SIZE, HOP, MEL_BANDS = 512, 256, 96
 WINDOW_FRAMES = 187
-
-DATA = ".data-00000-of-00001"
+DATA = ".data-00000-of-00001"  # the file of the weights, as in the wheel that no-deps.txt names
 DATA_SHA256 = "8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6"
-"""The file of the weights, as it is in the wheel whose hash no-deps.txt holds."""
 
 
-class Musicnn(nn.Module):
-    """The network with its trained weights.
-
-    checkpoint: as in `find_weights`.
-    """
+@ENCODERS.register("musicnn")
+class Musicnn(nn.Module, Network):
+    """The network with its trained weights; checkpoint as in `find_weights`."""
 
     sample_rate = SAMPLE_RATE
     segment_seconds = 9.0
@@ -69,8 +61,16 @@ class Musicnn(nn.Module):
     layers = ("all",)
     dim = PARTS["pooled"].stop
 
-    def __init__(self, checkpoint: str | Path | None = None):
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,
+        layers: tuple | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         super().__init__()
+        if layers not in (None, self.layers):
+            there = f"there is {self.layers}, whose columns sound.cues.PARTS names"
+            raise ValueError(f"musicnn: layers={layers!r}, but {there}")
         kernels = ((204, (7, 38)), (204, (7, 67)), (51, (128, 1)), (51, (64, 1)), (51, (32, 1)))
         widths = (204, 204, 51, 51, 51, 64, 64, 64, 1506, 200)
         with torch.random.fork_rng(devices=()):  # random starts must not use up the caller's draws
@@ -82,6 +82,7 @@ class Musicnn(nn.Module):
         self.register_buffer("mel", mel_bands())
         self.requires_grad_(False).eval()
         self._fill(torch.from_numpy(np.fromfile(find_weights(checkpoint), dtype="<f4")))
+        self.to(device)
 
     def _fill(self, numbers: torch.Tensor) -> None:
         """Set the weights from the data file of a TensorFlow checkpoint.
@@ -117,11 +118,6 @@ class Musicnn(nn.Module):
             "mel": {"fft": FFT_SIZE, "hop": HOP, "bands": MEL_BANDS},
             "window_frames": WINDOW_FRAMES,
         }
-
-    def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) to the mean over each segment's windows: (batch, 1, dim)."""
-        # One segment at a time: a batch then gives bit for bit what its members give alone.
-        return torch.stack([self.frames(waveform).mean(1) for waveform in waveforms])
 
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to the features of each window: (1, windows, dim)."""
@@ -160,29 +156,6 @@ class Musicnn(nn.Module):
         return self.norms[6 + number](self.middle[number](x).relu())
 
 
-def load(
-    checkpoint: str | Path | None,
-    layers: tuple | None,
-    device: torch.device,
-    precision: str = "float32",
-    kind: type[Musicnn] = Musicnn,
-) -> Musicnn:
-    """Load musicnn, or the `kind` of it that adds something.
-
-    checkpoint: as in `find_weights`.
-    layers: None or those of the kind; precision: "float32". There are no others.
-    Raises FileNotFoundError without the weights, ValueError for others.
-    """
-    if layers not in (None, kind.layers):
-        raise ValueError(
-            f"musicnn: layers={layers!r}, but there is one, {kind.layers}; pick its columns "
-            "afterwards (sound.cues.PARTS)"
-        )
-    if precision != "float32":
-        raise ValueError(f"musicnn: runs in float32 only, not in {precision!r}; leave it out")
-    return kind(checkpoint).to(device)
-
-
 def find_weights(checkpoint: str | Path | None = None) -> Path:
     """The file of the weights, hash-checked.
 
@@ -197,33 +170,23 @@ def find_weights(checkpoint: str | Path | None = None) -> Path:
     except (metadata.PackageNotFoundError, OSError) as error:
         raise FileNotFoundError(f"musicnn: its weights are not there ({error}): {mend}") from error
     if found != DATA_SHA256:
-        raise ValueError(
-            f"musicnn: {path} has the SHA-256 {found}, expected {DATA_SHA256}; install it again: "
-            f"{mend}"
-        )
+        raise ValueError(f"musicnn: {path} has another SHA-256, {found}; install it again: {mend}")
     return path
 
 
 def log_tags(tags: np.ndarray) -> np.ndarray:
-    """Natural logarithm of tag probabilities, the scale on which they are close to linear.
+    """Natural logarithm, float32, of tag probabilities (..., 50); those below 1e-6 count as that.
 
-    tags: (..., 50) probabilities in 0..1, such as the columns `PARTS["tags"]`; those below 1e-6
-    count as that. Returns float32 of the same shape.
+    On this scale they are close to linear.
     """
     return np.log(np.maximum(np.asarray(tags, dtype=np.float32), np.float32(1e-6)))
 
 
 def mel_bands() -> torch.Tensor:
     """Triangular mel filters (Slaney's scale and norm, 0–8000 Hz): (mel bands, FFT bins)."""
-    filters = mel_filter_bank(
-        num_frequency_bins=FFT_SIZE // 2 + 1,
-        num_mel_filters=MEL_BANDS,
-        min_frequency=0.0,
-        max_frequency=SAMPLE_RATE / 2,
-        sampling_rate=SAMPLE_RATE,
-        norm="slaney",
-        mel_scale="slaney",
-    )
+    shape = {"num_frequency_bins": FFT_SIZE // 2 + 1, "num_mel_filters": MEL_BANDS}
+    span = {"min_frequency": 0.0, "max_frequency": SAMPLE_RATE / 2, "sampling_rate": SAMPLE_RATE}
+    filters = mel_filter_bank(**shape, **span, norm="slaney", mel_scale="slaney")
     return torch.from_numpy(filters.T.astype(np.float32)).contiguous()
 
 
