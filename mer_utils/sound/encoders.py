@@ -20,10 +20,10 @@ from functools import lru_cache
 from inspect import signature
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import torch
 import transformers
-from joblib.externals import cloudpickle
 
 from mer_utils.registry import Registry, add_entries, own_entries
 
