@@ -27,13 +27,4 @@ from mer_utils.data.types import (
     select,
     usable_tracks,
 )
-from mer_utils.data.vocabulary import (
-    ANTONYMS,
-    AXES,
-    DEFINITIONS,
-    POLE_DEFINITIONS,
-    VOCABULARIES,
-    Antonym,
-    Label,
-    names,
-)
+from mer_utils.data.vocabulary import ANTONYMS, DEFINITIONS, VOCABULARIES, names

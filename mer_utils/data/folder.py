@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mer_utils.data import reading
+from mer_utils.data.checks import no_duplicates, refuse, refuse_lines
 from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 
@@ -37,18 +38,17 @@ def load_folder(
     rows = _read_table(path)
     separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
     given = rows["labels"].str.split(separator or ";", regex=False)
-    given = [{_clean_label(label) for label in row} - {""} for row in given]
-    found = set().union(*given)
-    vocabulary = tuple(sorted(found)) if labels is None else tuple(map(_clean_label, labels))
+    given = {line: {_clean_label(label) for label in row} - {""} for line, row in given.items()}
+    found = sorted(set().union(*given.values()))
+    vocabulary = tuple(found) if labels is None else tuple(map(_clean_label, labels))
     if not vocabulary:
         raise ValueError(f"{path}: no track has a label; fill the column or pass labels=[...]")
-    strange = sorted(found.difference(vocabulary))
-    reading.refuse(path, f"labels outside the given vocabulary of {len(vocabulary)}", strange)
+    candidates = [(file,) for file in rows["path"]]
     tracks = track_table(
         rows["path"],
-        [tuple(label for label in vocabulary if label in row) for row in given],
+        reading.labels_of_lists(path, given, dict(zip(vocabulary, vocabulary, strict=True))),
         group=rows["group"].where(rows["group"] != "", rows["path"]),
-        audio=reading.find_audio(name, path.parent, [(file,) for file in rows["path"]], audio),
+        audio=reading.find_audio(name, path.parent, candidates, audio),
         split=rows["split"].replace("", None),
     )
     options = {"separator": separator}
@@ -58,17 +58,14 @@ def load_folder(
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The CSV with all four columns, empty where not given."""
-    rows = reading.read_csv(path)
-    reading.need(path, "columns", _COLUMNS[:2], rows.columns)
+    rows = reading.read_csv(path, _COLUMNS[:2])
     unknown = [column for column in rows if column not in _COLUMNS]
-    reading.refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
+    refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
     rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
-    pathless = [f"line {line}" for line in rows.index[rows["path"] == ""]]
-    reading.refuse(path, "rows without a path", pathless, len(rows))
-    reading.no_duplicates(path, "paths", rows["path"])
-    strange = rows["split"][~rows["split"].isin([*SPLITS, ""])]
-    cases = [f"line {line}: {split}" for line, split in strange.items()]
-    reading.refuse(path, f"splits other than {', '.join(SPLITS)} or empty", cases, len(rows))
+    refuse_lines(path, "rows without a path", rows["path"], rows["path"] == "")
+    no_duplicates(path, "paths", rows["path"])
+    strange = ~rows["split"].isin([*SPLITS, ""])
+    refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
     return rows
 
 

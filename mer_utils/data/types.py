@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from mer_utils.data.reading import need, no_duplicates, refuse
+from mer_utils.data.checks import need, no_duplicates, refuse
 from mer_utils.storage import settings_hash
 
 SPLITS = ("train", "validation", "test")

@@ -10,31 +10,21 @@ model is read from this machine only, never from the network, and runs on the CP
 from mer_utils.labels.clustering import (
     DECIDING,
     LabelClusters,
-    NotConvergedError,
     choose_setting,
     cluster_labels,
-    load_clusters,
-    save_clusters,
     sweep_settings,
 )
 from mer_utils.labels.embeddings import (
     STYLES,
-    TEMPLATES,
     LabelEmbeddings,
     centre,
     clean_name,
     embed_labels,
     join,
     label_texts,
-    load_embeddings,
     nearest,
     read_vectors,
-    save_embeddings,
     similarity,
 )
-from mer_utils.labels.language_model import (
-    DEFAULT_MODEL,
-    language_model_folder,
-    load_language_model,
-)
-from mer_utils.labels.space import LabelSpace, antonym_directions
+from mer_utils.labels.language_model import DEFAULT_MODEL, load_language_model
+from mer_utils.labels.space import LabelSpace

@@ -64,7 +64,7 @@ class LabelSpace:
     file: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings against one another."""
+        """Refuse settings that do not go together."""
         if self.style not in STYLES:
             raise ValueError(f"no text style {self.style!r}; there are {', '.join(STYLES)}")
         if self.directions not in (None, *DIRECTIONS):
@@ -74,8 +74,8 @@ class LabelSpace:
         most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
             raise ValueError(
-                f"directions={self.directions!r} give 1 to {most} components with these "
-                f"{len(self.antonyms)} antonyms, not {self.components}"
+                f"{len(self.antonyms)} antonyms give directions={self.directions!r} 1 to {most} "
+                f"components, not {self.components}"
             )
 
     @property
