@@ -1,8 +1,8 @@
 """Emotion-labelled music: a table of tracks, a vocabulary, a loader a dataset; and its features.
 
 Each loader reads the files of a dataset as its authors publish them and gives a `Dataset`; its
-docstring has the source, licence, download and layout. What is wrong with a file is one error that
-names the file, counts the cases and shows the first.
+docstring has the source, licence, download and layout. What is wrong with a file is one ValueError
+or FileNotFoundError that names the file, counts the cases and shows the first.
 
 Conventions: labels are the clean names of `vocabulary`, a track's labels in the order of the
 vocabulary. Audio paths are absolute. `audio="require"` (the default) makes missing audio an error,

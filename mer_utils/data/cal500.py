@@ -30,7 +30,6 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "cal500": track ids are the song names; split None; group = artist (the song's name up
     to the first hyphen).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     root = Path(root).absolute()
     folder = root / "CAL500_noAudioFeatures"

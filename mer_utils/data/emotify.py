@@ -43,7 +43,6 @@ def load_emotify(
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     if rule != "top3" and (isinstance(rule, str) or not 0 < rule <= 1):
         raise ValueError(

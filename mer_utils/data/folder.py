@@ -1,6 +1,5 @@
 """A user's own music: a CSV with paths and labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +12,8 @@ from mer_utils.data.types import SPLITS, Dataset, track_table
 _COLUMNS = ("path", "labels", "split", "group")
 
 
-def load_folder(
-    csv: str | Path,
-    labels: Sequence[str] | None = None,
-    name: str | None = None,
-    audio: AudioRule = "require",
-) -> Dataset:
-    """Read any dataset from a CSV with the columns path, labels and perhaps split, group.
+def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "require") -> Dataset:
+    """Read any dataset from a CSV; its vocabulary is all labels that occur, sorted.
 
     csv: the CSV file: UTF-8, comma-separated, with a header line. Its columns:
         path: the audio file, absolute or relative to the CSV's folder; it is also the track's id.
@@ -28,25 +22,22 @@ def load_folder(
             Upper and lower case are the same.
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
-    labels: the vocabulary, in order; by default all labels that occur, sorted.
     name: the dataset's name; by default the CSV's name without its ending.
     audio: "require" or "skip"; see `mer_utils.data`.
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name
     rows = _read_table(path)
     separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
     given = rows["labels"].str.split(separator or ";", regex=False)
-    given = {line: {_clean_label(label) for label in row} - {""} for line, row in given.items()}
-    found = sorted(set().union(*given.values()))
-    vocabulary = tuple(found) if labels is None else tuple(map(_clean_label, labels))
+    labels = [tuple(sorted({_clean_label(label) for label in row} - {""})) for row in given]
+    vocabulary = tuple(sorted(set().union(*labels)))
     if not vocabulary:
-        raise ValueError(f"{path}: no track has a label; fill the column or pass labels=[...]")
+        raise ValueError(f"{path}: no track has a label; fill the column")
     candidates = [(file,) for file in rows["path"]]
     tracks = track_table(
         rows["path"],
-        reading.labels_of_lists(path, given, dict(zip(vocabulary, vocabulary, strict=True))),
+        labels,
         group=rows["group"].where(rows["group"] != "", rows["path"]),
         audio=reading.find_audio(name, path.parent, candidates, audio),
         split=rows["split"].replace("", None),

@@ -36,7 +36,6 @@ def load_mtg_jamendo(
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     if split_number not in range(5):
         raise ValueError(f"mtg-jamendo: there are splits 0 to 4, not {split_number!r}")

@@ -39,7 +39,6 @@ def load_mulan(path: str | Path) -> tuple[Dataset, Features]:
     path: the ARFF file. Which of the two it is, is seen by its label columns.
     Returns the dataset ("cal500" or "emotions"; tracks "cal500-001" ... in the order of the file,
     audio None, split None, every track its own group) and its features (tracks, 1 layer, 64).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     path = Path(path)
     table = _read_arff(path)

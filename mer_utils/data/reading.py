@@ -1,9 +1,4 @@
-"""What the loaders share: text, tables and numbers, labels out of them, finding audio.
-
-A loader reads its files with `read_list`, `read_csv`, `table_of` or `numbers`, finds each track's
-labels with `labels_of_columns` (a column of 0 and 1 a label) or `labels_of_lists` (lists of
-labels), and its audio with `find_audio`.
-"""
+"""What the loaders share: reading text and tables, labels out of them, finding audio."""
 
 import csv
 import io
@@ -61,10 +56,9 @@ def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def table_of(
     path: Path, rows: Sequence[tuple[int, list[str]]], columns: Sequence[str]
 ) -> pd.DataFrame:
-    """The rows of a file as text without surrounding spaces, indexed by the number of the line.
+    """A table of text from numbered rows, the first of them a header with at least these columns.
 
-    rows: number of the line and fields; the first are the names of the columns.
-    columns: those that have to be among them.
+    Returns it indexed by the numbers of the lines, fields without surrounding spaces.
     """
     if len(rows) < 2:
         raise ValueError(f"{path}: {len(rows)} lines; a header and a row at least are needed")
@@ -88,10 +82,7 @@ def spelled(vocabulary: str) -> list[str]:
 
 
 def labels_of_columns(where: object, vocabulary: str, table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Each row's labels, from columns of 0 and 1 that are found by the letters of their names.
-
-    where: what errors name. vocabulary: of VOCABULARIES. table: numbers, perhaps more columns.
-    """
+    """Each row's labels, from columns of 0 and 1 that are found by the letters of their names."""
     wanted, there = spelled(vocabulary), [letters(column) for column in table]
     need(where, f"labels of {vocabulary}", wanted, there)
     no_duplicates(where, "labels", [x for x in there if x in wanted])
@@ -104,10 +95,9 @@ def labels_of_columns(where: object, vocabulary: str, table: pd.DataFrame) -> li
 def labels_of_lists(
     path: Path, given: Mapping[int, Collection[str]], vocabulary: Mapping[str, str]
 ) -> list[tuple[str, ...]]:
-    """Each list of labels in the order of the vocabulary, without repetitions.
+    """The labels given on each line, in the order of the vocabulary.
 
-    given: by line, the labels as the file spells them.
-    vocabulary: from the file's spelling to the label's name, in order.
+    vocabulary: from the file's spelling to the label's name.
     """
     words = ((line, word) for line, own in given.items() for word in sorted(own))
     strange = [f"line {line}: {word}" for line, word in words if word not in vocabulary]

@@ -121,10 +121,10 @@ def sweep_settings(
     values: what to try; for the method's first setting in DECIDING, a grid if None.
     setting: which setting to vary; the first in DECIDING if None.
     fixed: other settings of the method, the same for every value.
-    Returns a table, one row a value: method, setting, value; labels; clusters; singletons (clusters
-    of one label); largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability,
-    the mean adjusted Rand index of the clusters with those found without a share DROP of the
-    labels, RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
+    Returns a row a value: method, setting, value; labels, clusters, singletons (clusters of one
+    label), largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability, the
+    mean adjusted Rand index of the clusters with those found without a share DROP of the labels,
+    RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
     stability are NaN where all labels are in one cluster or each is alone.
     """
     fixed = _checked(method, fixed)
@@ -132,8 +132,7 @@ def sweep_settings(
     vectors, n = embeddings.vectors, len(embeddings)
     if n < 4:
         raise ValueError(
-            f"{n} labels are too few to choose a setting of {method} by a sweep; give one of "
-            f"{', '.join(DECIDING[method])}"
+            f"{n} labels are too few for a sweep of {method}; give {' or '.join(DECIDING[method])}"
         )
     if values is None and setting != DECIDING[method][0]:
         raise ValueError(f"give the values of {setting!r} to try; there is no grid for it")
@@ -157,8 +156,7 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     highest silhouette (at least 0) times stability; the one with fewer clusters if two are equal.
     If every value gives a cluster with more than half, that ban is dropped, with a warning.
 
-    sweep: from `sweep_settings`, of one method and one setting.
-    Returns the setting, for cluster_labels(embeddings, method, **choose_setting(…)).
+    Returns the setting, for cluster_labels(embeddings, method, **choose_setting(sweep)).
     Raises ValueError if every value gives one cluster or leaves each label alone.
     """
     if sweep.groupby(["method", "setting"]).ngroups != 1:
@@ -167,8 +165,8 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     split = sweep[sweep["silhouette"].notna()]
     if split.empty:
         raise ValueError(
-            f"{method}: every {setting} from {sweep['value'].min():g} to {sweep['value'].max():g} "
-            f"puts all labels in one cluster or each in its own; sweep other values"
+            f"{method}: every {setting} puts all labels in one cluster or each in its own; sweep "
+            f"other values than {sweep['value'].tolist()}"
         )
     usable = split[split["largest"] <= split["labels"] / 2]
     if usable.empty:

@@ -7,7 +7,6 @@ five styles, and centring on a vocabulary is a step of its own.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mer_utils.data.checks import no_duplicates, refuse
 from mer_utils.data.vocabulary import DEFINITIONS, POLE_DEFINITIONS
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
@@ -57,24 +57,18 @@ class LabelEmbeddings:
 
     def __post_init__(self) -> None:
         """Refuse what clustering and training cannot rely on."""
-        n = len(self.labels)
-        owners = ("",) * n if self.datasets is None else self.datasets
-        if n == 0 or len(owners) != n or self.vectors.shape[:-1] != (n,):
+        owners = self.datasets or ("",) * len(self)
+        if not self.labels or self.vectors.shape[:-1] != (len(self),) or len(owners) != len(self):
             raise ValueError(
-                f"{n} labels, {len(owners)} datasets and vectors {self.vectors.shape}: labels, at "
-                f"least one, need a vector each, (labels, d), and a dataset each or None at all"
+                f"{len(self)} labels, {len(owners)} datasets and vectors {self.vectors.shape}: "
+                f"labels, at least one, need a vector each, (labels, d), and a dataset each or None"
             )
-        label, times = Counter(zip(self.labels, owners, strict=True)).most_common(1)[0]
-        if times > 1:
-            raise ValueError(
-                f"label {' of '.join(filter(None, label))!r} occurs {times} times; give each once, "
-                f"or say with datasets=… that they come from different ones"
-            )
-        for label, length in zip(self.labels, np.linalg.norm(self.vectors, axis=1), strict=True):
-            if not abs(length - 1) < 1e-3:  # a NaN is wrong too
-                raise ValueError(
-                    f"the vector of label {label!r} has the length {length:.4g}, not 1"
-                )
+        named = zip(self.labels, owners, strict=True)
+        labels = [f"{label} of {owner}" if owner else label for label, owner in named]
+        no_duplicates("label embeddings", "labels", labels)
+        lengths = zip(labels, np.linalg.norm(self.vectors, axis=1), strict=True)
+        wrong = [f"{label}: {x:.4g}" for label, x in lengths if not abs(x - 1) < 1e-3]  # NaN too
+        refuse("label embeddings", "vectors are not of length 1", wrong, len(self))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,12 +85,10 @@ def embed_labels(
 
     labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
-        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation),
-        the last two brought back to unit length.
+        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
     datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
-    Equal texts have equal vectors.
     Raises ValueError for no labels, an empty or repeated one, one without a definition, an unknown
     style; FileNotFoundError for a model that is not on this machine.
     """
