@@ -126,42 +126,6 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def write_pair(folder: str | Path, name: str, values: Mapping[str, object]) -> None:
-    """Write values as `name`.safetensors (the arrays) and `name`.json (all others).
-
-    The JSON holds the other file's SHA-256 under "tensors_sha256".
-    """
-    tensors = Path(folder) / f"{name}.safetensors"
-    arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
-    write_tensors(tensors, {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()})
-    others = {k: v for k, v in values.items() if k not in arrays}
-    write_json(tensors.with_suffix(".json"), {**others, "tensors_sha256": file_hash(tensors)})
-
-
-def read_pair(folder: str | Path, name: str) -> dict[str, object]:
-    """Read what `write_pair` wrote; lists come back as tuples.
-
-    Raises FileNotFoundError if a file is missing, ValueError if the two do not belong together.
-    """
-    paths = [Path(folder) / f"{name}{ending}" for ending in (".json", ".safetensors")]
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; run the step that saves {name} first")
-    values = read_json(paths[0])
-    if values.pop("tensors_sha256", None) != file_hash(paths[1]):
-        raise ValueError(
-            f"{paths[1]} is not the file that {paths[0].name} describes (other SHA-256); "
-            f"delete both and make them again"
-        )
-    arrays = {name: tensor.numpy() for name, tensor in read_tensors(paths[1]).items()}
-    return {k: _tuples(v) for k, v in values.items()} | arrays
-
-
-def _tuples(value: object) -> object:
-    """The same value, its lists as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
 def slug(name: str) -> str:
     """A name fit for a folder: lower case, letters, digits and dashes."""
     ascii_name = name.replace("λ", "lambda").lower()

@@ -18,7 +18,6 @@ from mer_utils.labels import (
     DECIDING,
     LabelEmbeddings,
     LabelSpace,
-    NotConvergedError,
     choose_setting,
     cluster_labels,
     clustering,
@@ -37,20 +36,19 @@ METHODS = sorted(DECIDING)
 GROUPS = [0, 1, 0, 1, 2, 0, 1, 0]
 
 
-def by_hand(rows, names=None, datasets=None) -> LabelEmbeddings:
+def by_hand(rows) -> LabelEmbeddings:
     """Embeddings with given vectors, brought to unit length."""
     vectors = np.array(rows, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    names = tuple(names or (f"label {i}" for i in range(len(vectors))))
-    return LabelEmbeddings(names, tuple((n,) for n in names), vectors, "m", "name", datasets)
+    names = tuple(f"label {i}" for i in range(len(vectors)))
+    return LabelEmbeddings(names, tuple((n,) for n in names), vectors, "m", "name")
 
 
 @pytest.fixture(scope="module")
 def eight_labels() -> LabelEmbeddings:
     """Three labels near the first axis, four near the second, one on the third alone."""
     rows = [[0.1, 1, 0], [1, 0, 0], [0, 1, 0.05], [1, 0.1, 0], [0, 0, 1], [0, 1, 0]]
-    rows += [[1, 0, 0.12], [-0.08, 1, 0]]
-    return by_hand(rows, ["glad", "sad", "happy", "tearful", "odd", "joyful", "gloomy", "merry"])
+    return by_hand([*rows, [1, 0, 0.12], [-0.08, 1, 0]])
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +69,9 @@ def test_groups_of_a_hand_sized_case(eight_labels, method):
         warnings.simplefilter("error")
         found = cluster_labels(eight_labels, method, **FITTING[method])
     assert found.assignment.tolist() == GROUPS
-    assert found.names == ("joyful", "sad", "odd")
+    assert found.names == ("label 5", "label 1", "label 4")
     assert found.labels == eight_labels.labels
     assert (found.method, found.settings) == (method, FITTING[method])
-    assert (found.membership is not None) == (method == "hdbscan")
 
 
 def test_centres_by_hand():
@@ -156,34 +153,12 @@ def test_published_vectors_give_the_published_map(paper_root, name, datasets, qu
             assert len(cluster_labels(embeddings, quantile=quantile)) == len(theirs)
 
 
-# --- HDBSCAN
-
-
-def test_noise_becomes_clusters_of_its_own_and_membership_is_kept(eight_labels):
+@pytest.mark.parametrize("size", [3, 8])
+def test_noise_of_hdbscan_becomes_clusters_of_its_own(eight_labels, size):
     found = cluster_labels(eight_labels, "hdbscan", min_cluster_size=3)
     assert found.assignment.tolist() == GROUPS
-    soft = found.membership
-    assert (soft.shape, soft.dtype) == ((8, 3), np.float32)
-    assert (soft >= 0).all()
-    assert (soft.sum(axis=1) <= 1 + 1e-5).all()
-    assert soft[4].sum() == pytest.approx(1, abs=1e-5)  # noise: what is left is its own
-    assert soft[4].argmax() == 2
-    np.testing.assert_array_equal(np.delete(soft[:, 2], 4), np.zeros(7))
-    assert (np.delete(soft, 4, axis=0).argmax(axis=1) == np.delete(found.assignment, 4)).all()
-
-
-def test_all_noise_is_every_label_alone():
     with pytest.warns(UserWarning, match="4 clusters of 4"):
-        found = cluster_labels(by_hand(np.eye(4)), "hdbscan", min_cluster_size=3)
-    np.testing.assert_array_equal(found.membership, np.eye(4))
-
-
-def test_hdbscan_of_two_datasets_has_finite_membership(all_labels):
-    found = cluster_labels(all_labels, "hdbscan", min_cluster_size=2)
-    assert np.isfinite(found.membership).all()
-    assert found.membership.shape == (82, len(found))
-    for word in ("happy", "sad"):
-        assert len(set(found.assignment[np.array(found.labels) == word])) == 1
+        cluster_labels(by_hand(np.eye(4)), "hdbscan", min_cluster_size=size)
 
 
 # --- Warnings and errors
@@ -200,25 +175,30 @@ def test_degenerate_clusterings_warn(bandwidth, warning):
 
 
 @pytest.mark.parametrize(
-    ("method", "given_settings", "message"),
+    ("method", "given_settings", "named"),
     [
         ("kmeans", {}, "'kmeans'.* mean_shift, hdbscan"),
         ("mean_shift", {"n_clusters": 3}, "'n_clusters'.* bandwidth, quantile"),
         ("mean_shift", {"bandwidth": 1, "quantile": 0.1}, "bandwidth and quantile"),
         ("mean_shift", {"bandwidth": 0}, "bandwidth .* 0"),
+        ("mean_shift", {"bandwidth": float("nan")}, "bandwidth.* nan"),
         ("mean_shift", {"quantile": 1.5}, "quantile.* 1.5"),
         ("mean_shift", {"quantile": "0.1"}, "quantile.* '0.1'"),
-        ("mean_shift", {"quantile": float("nan")}, "quantile.* nan"),
-        ("hdbscan", {"min_cluster_size": 1}, "min_cluster_size"),
-        ("hdbscan", {"min_cluster_size": 2.5}, "min_cluster_size"),
+        ("hdbscan", {"min_cluster_size": 1}, "cluster size"),
+        ("hdbscan", {"min_cluster_size": 2.5}, "cluster size"),
+        ("hdbscan", {"min_cluster_size": 2, "min_samples": 0}, "Min samples"),
         ("hdbscan", {"min_cluster_size": 2, "cluster_selection_method": "best"}, "eom"),
-        ("affinity_propagation", {"damping": 0.2}, "damping.* 0.2"),
+        ("affinity_propagation", {"preference": -0.5, "damping": 0.2}, "damping.* 0.2"),
+        ("affinity_propagation", {"preference": "low"}, "preference.* 'low'"),
         ("agglomerative", {"n_clusters": 9}, "9 .* 8"),
+        ("agglomerative", {"n_clusters": 2.5}, "n_clusters.* 2.5"),
+        ("agglomerative", {"distance_threshold": -1}, "distance_threshold.* -1"),
+        ("agglomerative", {"n_clusters": 2, "linkage": "best"}, "linkage.* 'best'"),
         ("agglomerative", {"n_clusters": 2, "linkage": "ward"}, "(?i)ward"),
     ],
 )
-def test_bad_settings_are_named(eight_labels, method, given_settings, message):
-    with pytest.raises(ValueError, match=message):
+def test_impossible_settings_are_named(eight_labels, method, given_settings, named):
+    with pytest.raises(ValueError, match=named):
         cluster_labels(eight_labels, method, **given_settings)
 
 
@@ -227,7 +207,7 @@ def test_affinity_propagation_that_does_not_converge_says_so(monkeypatch, eight_
     monkeypatch.setattr(
         clustering, "AffinityPropagation", lambda **changes: real(**changes | {"max_iter": 2})
     )
-    with pytest.raises(NotConvergedError, match="damping"):
+    with pytest.raises(ValueError, match=r"preference=-0\.5, damping"):
         cluster_labels(eight_labels, "affinity_propagation", preference=-0.5)
     with pytest.warns(UserWarning, match="does not converge"):
         sweep = sweep_settings(eight_labels, "affinity_propagation", [-0.5])
@@ -242,13 +222,11 @@ def test_affinity_propagation_that_does_not_converge_says_so(monkeypatch, eight_
 def test_sweep_of_a_hand_sized_case(eight_labels):
     sweep = sweep_settings(eight_labels, values=[0.001, 0.6, 2.0])
     assert set(sweep["method"] + " " + sweep["setting"]) == {"mean_shift bandwidth"}
-    assert sweep["value"].tolist() == [0.001, 0.6, 2.0]
-    assert sweep["labels"].tolist() == [8, 8, 8]
-    assert sweep["clusters"].tolist() == [8, 3, 1]
-    assert sweep["singletons"].tolist() == [8, 1, 0]
-    assert sweep["largest"].tolist() == [1, 4, 8]
-    assert sweep["stability"].isna().tolist() == [True, False, True]
-    assert sweep["silhouette"].isna().tolist() == [True, False, True]
+    expected = {"value": [0.001, 0.6, 2.0], "labels": [8, 8, 8], "clusters": [8, 3, 1]}
+    expected |= {"singletons": [8, 1, 0], "largest": [1, 4, 8]}
+    assert sweep[list(expected)].to_dict("list") == expected
+    for column in ("silhouette", "stability", "stability_low"):
+        assert sweep[column].isna().tolist() == [True, False, True]
     assert sweep["stability"][1] == sweep["stability_low"][1] == 1
     assert choose_setting(sweep) == {"bandwidth": 0.6}
 
@@ -277,7 +255,7 @@ def test_sweep_of_another_setting_is_the_same_every_time(eight_labels):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
         ({"method": "kmeans"}, "'kmeans'"),
         ({"setting": "quantile"}, "'quantile'"),
@@ -286,8 +264,8 @@ def test_sweep_of_another_setting_is_the_same_every_time(eight_labels):
         ({"values": [0.5], "quantile": 0.5}, "bandwidth and quantile"),
     ],
 )
-def test_bad_sweeps_are_named(eight_labels, arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_sweeps_are_named(eight_labels, arguments, named):
+    with pytest.raises(ValueError, match=named):
         sweep_settings(eight_labels, **arguments)
 
 
@@ -319,7 +297,7 @@ def test_the_rule_by_hand(sweep):
 def test_the_rule_without_a_good_setting():
     with pytest.warns(UserWarning, match="bandwidth"):
         assert choose_setting(rows((0.1, 2, 8, 0.1, 1))) == {"bandwidth": 0.1}
-    with pytest.raises(ValueError, match=r"0\.1 to 0\.2"):
+    with pytest.raises(ValueError, match=r"0\.1, 0\.2"):
         choose_setting(rows((0.1, 1, 10, None, None), (0.2, 1, 10, None, None)))
     two = pd.concat([rows((0.1, 5, 3, 0.4, 0.5)), rows((3, 5, 3, 0.4, 0.5)).assign(method="x")])
     with pytest.raises(ValueError, match="one method and one setting"):
@@ -328,12 +306,10 @@ def test_the_rule_without_a_good_setting():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_setting_the_rule_chooses(eight_labels, method):
-    """The default is the rule on the sweep, and it finds the groups that are there."""
+    """It finds the groups that are there."""
     found = cluster_labels(eight_labels, method)
     assert list(found.settings) == [DECIDING[method][0]]
     assert found.assignment.tolist() == GROUPS
-    if method in ("hdbscan", "agglomerative"):  # the others take seconds
-        assert found.settings == choose_setting(sweep_settings(eight_labels, method))
 
 
 def test_the_choice_is_remembered(eight_labels, monkeypatch):
@@ -346,10 +322,10 @@ def test_the_choice_is_remembered(eight_labels, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("vectors", "message"), [(np.eye(3), "3 labels .* quantile"), ([[1, 0]] * 5, "same vector")]
+    ("vectors", "named"), [(np.eye(3), "3 labels .* quantile"), ([[1, 0]] * 5, "same vector")]
 )
-def test_labels_without_a_sweep(vectors, message):
-    with pytest.raises(ValueError, match=message):
+def test_labels_without_a_sweep(vectors, named):
+    with pytest.raises(ValueError, match=named):
         cluster_labels(by_hand(vectors))
 
 
@@ -365,18 +341,15 @@ def test_the_rule_on_real_labels_groups_without_one_big_cluster(all_labels, meth
     assert members["powerful / strong"] == members["power"]
 
 
-@pytest.mark.parametrize("method", ["mean_shift", "affinity_propagation"])
-def test_the_rule_keeps_off_the_cliff(method):
+def test_the_rule_keeps_off_the_cliff():
     """On the six emotions and CAL500's eighteen, the setting gives neither one cluster nor none."""
     owners = ["cal500"] * 18 + ["emotions"] * 6
     embeddings = embed_labels([*names("cal500"), *names("emotions")], datasets=owners)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = cluster_labels(embeddings, method)
+        found = cluster_labels(embeddings)
     assert 2 < len(found) < 24
     assert np.bincount(found.assignment).max() <= 12
-    one, other = np.flatnonzero(np.array(found.labels) == "angry / aggressive")
-    assert found.assignment[one] == found.assignment[other]
 
 
 def test_labels_cluster_in_an_affective_space_too():
@@ -387,18 +360,3 @@ def test_labels_cluster_in_an_affective_space_too():
     found = cluster_labels(replace(embeddings, vectors=vectors), "agglomerative", n_clusters=6)
     members = dict(zip(found.labels, found.assignment, strict=True))
     assert members["sad"] == members["melancholic"] != members["happy"] == members["upbeat"]
-
-
-# --- Files
-
-
-@pytest.mark.parametrize("method", ["hdbscan", "mean_shift"])
-def test_save_and_load(tmp_path, eight_labels, method):
-    numpy_settings = {name: np.array(value)[()] for name, value in FITTING[method].items()}
-    original = cluster_labels(eight_labels, method, **numpy_settings)
-    labels.save_clusters(original, tmp_path)
-    found = labels.load_clusters(tmp_path)
-    for name in ("labels", "names", "method", "settings", "datasets"):
-        assert getattr(found, name) == getattr(original, name)
-    for name in ("assignment", "centres", "membership"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(original, name))

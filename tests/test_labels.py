@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,19 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy.io import arff
 
 from mer_utils import labels, storage
-from mer_utils.data import ANTONYMS, AXES, DEFINITIONS, Antonym, names
+from mer_utils.data import ANTONYMS, DEFINITIONS, names
+from mer_utils.data.vocabulary import AXES, Antonym
 from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
     STYLES,
     LabelEmbeddings,
     LabelSpace,
-    antonym_directions,
     centre,
     clean_name,
     embed_labels,
@@ -32,19 +30,20 @@ from mer_utils.labels import (
     nearest,
     similarity,
 )
+from mer_utils.labels.language_model import language_model_folder
+from mer_utils.labels.space import antonym_directions
 
 EMOTIFY = names("emotify")
 COORDINATES = ("antonym-pca", "axes")  # label spaces that consist of coordinates only
 HALF = 0.5**0.5
 
 
-def by_hand(*rows, names=None, **changes) -> LabelEmbeddings:
-    """Embeddings with given vectors, brought to unit length."""
+def by_hand(*rows, model="m") -> LabelEmbeddings:
+    """Embeddings a, b, c … with given vectors, brought to unit length."""
     vectors = np.array(rows, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    names = tuple(names or "abcdefghijklmnopqrstuvwxyz"[: len(rows)])
-    texts = tuple((name,) for name in names)
-    return LabelEmbeddings(names, texts, vectors, **{"model": "m", "style": "name", **changes})
+    names = tuple("abcdefghijklmnopqrstuvwxyz"[: len(rows)])
+    return LabelEmbeddings(names, tuple((name,) for name in names), vectors, model, "name")
 
 
 # --- Texts
@@ -57,33 +56,31 @@ def test_clean_name():
 
 
 def test_texts_of_each_style():
-    own = {"sad": "Music in tears.", "doom": "Music without hope."}
+    own = {"sad": "Music in tears."}
     assert label_texts("light / playful") == ("light, playful",)
     assert label_texts("sad", "prompt") == ("music that sounds sad",)
     assert len(set(label_texts("sad", "ensemble"))) == 6
     assert label_texts("sad", "definition") == (DEFINITIONS["sad"],)
     assert label_texts("sad", "definition", own) == ("Music in tears.",)
-    assert label_texts("doom", "definition", own) == ("Music without hope.",)
     assert label_texts("happy", "definition", own) == (DEFINITIONS["happy"],)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
         ({"labels": []}, "at least one"),
         ({"labels": "happy"}, "'happy'"),
-        ({"labels": ["sad", "  "]}, "'  '"),
         ({"labels": ["sad", 3]}, "3"),
         ({"labels": ["_/_"]}, "'_/_'"),
-        ({"labels": ["sad", "sad"]}, "'sad'.* 2 times"),
+        ({"labels": ["sad", "sad"]}, "'sad'"),
         ({"labels": ["sad", "sad"], "datasets": ["a", "a"]}, "'sad of a'"),
         ({"labels": ["sad", "glad"], "datasets": ["a"]}, "1 datasets"),
         ({"labels": ["sad"], "style": "poem"}, "'poem'"),
-        ({"labels": ["doomy"], "style": "definition"}, "'doomy' has no definition"),
+        ({"labels": ["doomy"], "style": "definition"}, "'doomy'"),
     ],
 )
-def test_bad_labels_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_labels_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
         embed_labels(**arguments)
 
 
@@ -104,7 +101,7 @@ def test_embedding_is_the_mean_over_tokens():
     """By hand with transformers: mean of the last hidden states, brought to unit length."""
     from transformers import AutoModel, AutoTokenizer
 
-    folder = labels.language_model_folder()
+    folder = language_model_folder()
     text = "music that sounds angry, aggressive"
     tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
     with torch.inference_mode():
@@ -151,31 +148,29 @@ def test_a_text_that_the_model_cuts_is_named():
 
 
 def test_default_model_is_the_official_one(monkeypatch):
-    folder = labels.language_model_folder()
+    folder = language_model_folder()
     weights = storage.file_hash(folder / "model.safetensors")
     assert weights == language_model.DEFAULT_MODEL_SHA256
     assert weights.startswith("53aa51172d142c89")
-    assert labels.language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == folder
+    assert language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == folder
     by_folder = embed_labels(["happy"], model=str(folder))
     np.testing.assert_allclose(by_folder.vectors, embed_labels(["happy"]).vectors, atol=1e-6)
     monkeypatch.setattr(language_model, "DEFAULT_MODEL_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="pip install"):
-        labels.language_model_folder()
+        language_model_folder()
     monkeypatch.setattr(language_model, "DEFAULT_MODEL_PACKAGE", "no-such-package-here")
     with pytest.raises(FileNotFoundError, match="pip install"):
-        labels.language_model_folder()
+        language_model_folder()
 
 
-def test_missing_model_says_how_to_get_it(tmp_path, monkeypatch):
+def test_missing_and_broken_models_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for model in ("no-one/no-such-model", "sentence-transformers/none", "not a name!"):
+    for model in ("no-one/no-such-model", "not a name!"):
         with pytest.raises(FileNotFoundError, match=f"hf download .*{model}"):
             embed_labels(["sad"], model=model)
-    for broken in ({}, {"config.json": "{}"}):
-        for name, text in broken.items():
-            (tmp_path / name).write_text(text)
-        with pytest.raises(ValueError, match=tmp_path.name):
-            embed_labels(["sad"], model=str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=tmp_path.name):
+        embed_labels(["sad"], model=str(tmp_path))
 
 
 def test_works_without_a_network_and_says_nothing(tmp_path):
@@ -202,7 +197,7 @@ storage.write_array("vectors.npy", embed_labels(["happy", "sad"]).vectors)
     np.testing.assert_allclose(found, embed_labels(["happy", "sad"]).vectors, atol=1e-6)
 
 
-# --- Centring, similarity, nearest, join, files
+# --- Centring, similarity, nearest, join
 
 
 def test_centre_by_hand():
@@ -210,9 +205,9 @@ def test_centre_by_hand():
     found = centre(one)
     np.testing.assert_allclose(found.mean, [0.5, 0.5])
     np.testing.assert_allclose(found.vectors, [[HALF, -HALF], [-HALF, HALF]], atol=1e-6)
-    found = centre(by_hand([0, 1], [-1, 0]), by_hand([1, 0], names="x"))
+    found = centre(by_hand([0, 1], [-1, 0]), by_hand([1, 0]))
     np.testing.assert_allclose(found.vectors, [[-HALF, HALF], [-1, 0]], atol=1e-6)
-    with pytest.raises(ValueError, match="centred already"):
+    with pytest.raises(ValueError, match="once"):
         centre(found)
     with pytest.raises(ValueError, match="other"):
         centre(one, by_hand([1, 0], model="other"))
@@ -244,33 +239,6 @@ def test_nearest_to_a_label_itself_is_that_label(style):
         assert first["similarity"][0] == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("vectors", "message"),
-    [(np.diag([1, 2]), "'b' .* 2"), (np.full((2, 2), np.nan), "'a' .* nan"), (np.eye(3), "3, 3")],
-)
-def test_embeddings_check_themselves(vectors, message):
-    with pytest.raises(ValueError, match=message):
-        LabelEmbeddings(("a", "b"), (("a",), ("b",)), vectors, "m", "name")
-
-
-def test_save_and_load(tmp_path):
-    with pytest.raises(FileNotFoundError, match="label_embeddings"):
-        labels.load_embeddings(tmp_path)
-    first = centre(by_hand([1, 0, 0], [0, 1, 0], [0, 1, 1], datasets=("x", "y", "y")))
-    second = by_hand([0, 1], names=["z"])
-    labels.save_embeddings(second, tmp_path, "two")
-    labels.save_embeddings(first, tmp_path)
-    for original, name in ((first, "label_embeddings"), (second, "two")):
-        found = labels.load_embeddings(tmp_path, name)
-        for field in ("labels", "texts", "model", "style", "datasets"):
-            assert getattr(found, field) == getattr(original, field)
-        np.testing.assert_array_equal(found.vectors, original.vectors)
-        np.testing.assert_array_equal(found.mean, original.mean)
-    shutil.copy(tmp_path / "two.safetensors", tmp_path / "label_embeddings.safetensors")
-    with pytest.raises(ValueError, match="label_embeddings"):
-        labels.load_embeddings(tmp_path)
-
-
 ARRAYS = {
     "jamendo_labels": np.array(["calm", "deep"]),
     "jamendo_vectors": np.eye(3, dtype=np.float32)[:2],
@@ -288,18 +256,18 @@ def test_vectors_of_somebody_else_are_read_and_joined(tmp_path):
     assert both.labels == ("calm", "deep", "happy")
     assert both.datasets == ("mtg-jamendo", "mtg-jamendo", "own")
     np.testing.assert_array_equal(both.vectors, np.eye(3))
-    with pytest.raises(ValueError, match="by-hand"):
-        labels.join([found["own"], by_hand([1, 0, 0], model="by-hand")])
+    with pytest.raises(ValueError, match="other"):
+        labels.join([found["own"], by_hand([1, 0, 0], model="other")])
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"own_vectors": None}, "own_vectors"),
-        ({"own_vectors": np.eye(3)}, "own: .* 1 label"),
-        ({"own_labels": np.array([], str), "own_vectors": np.zeros((0, 3))}, "own: .* 0 label"),
-        ({"jamendo_vectors": np.array([[1, 0], [0, 2]])}, "jamendo: .*'deep'"),
-        ({"own_labels": np.array(["happy"], dtype=object)}, "Object arrays"),
+        ({"own_vectors": np.eye(3)}, "own: 1 labels"),
+        ({"jamendo_vectors": np.array([[1, 0], [0, 2]])}, "jamendo: .*deep.* 2"),
+        ({"jamendo_vectors": np.full((2, 2), np.nan)}, "jamendo: .*calm.* nan"),
+        ({"own_labels": np.array(["happy"], dtype=object)}, "Object"),  # a pickle
     ],
 )
 def test_bad_vectors_of_somebody_else_are_named(tmp_path, change, message):
@@ -360,22 +328,16 @@ def test_an_axis_of_one_pair_by_hand(directions):
 
 
 def test_principal_directions_are_orthonormal_sorted_and_lean_to_positive_poles():
-    found = antonym_directions(LabelSpace(directions="antonym-pca", components=24))
-    np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(24), atol=1e-5)
-    positive, negative = (
-        embed_labels([getattr(pair, side) for pair in ANTONYMS]).vectors
-        for side in ("positive", "negative")
-    )
-    differences = positive - negative
+    poles, found = antonym_directions(LabelSpace(directions="antonym-pca", components=24))
+    np.testing.assert_allclose(found @ found.T, np.eye(24), atol=1e-5)
+    differences = poles[::2] - poles[1::2]
     differences /= np.linalg.norm(differences, axis=1, keepdims=True)
-    leaning = differences @ found.vectors.T  # (pairs, components)
+    leaning = differences @ found.T  # (pairs, components)
     squares = (leaning**2).sum(axis=0)
     assert (np.diff(squares) <= 1e-6).all()
     assert squares.sum() == pytest.approx(24, abs=1e-3)  # together they explain everything
     strongest = np.abs(leaning[:, :6]).argmax(axis=0)
     assert (leaning[strongest, np.arange(6)] > 0).all()
-    pairs = [ANTONYMS[i] for i in strongest]
-    assert found.names[:6] == tuple(f"{pair.positive} – {pair.negative}" for pair in pairs)
 
 
 @pytest.mark.parametrize("directions", COORDINATES)
@@ -422,17 +384,16 @@ def test_the_space_describes_itself(changes):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
         ({"style": "poem"}, "'poem'"),
         ({"directions": "pca"}, "'pca'"),
         ({"directions": "axes", "components": 5}, "1 to 4 .* 5"),
         ({"directions": "antonym-pca", "components": 0}, "1 to 24 .* 0"),
-        ({"directions": "axes", "antonyms": (), "components": 1}, "0 antonyms"),
     ],
 )
-def test_bad_spaces_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_spaces_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
         LabelSpace(**arguments)
 
 
@@ -457,33 +418,21 @@ def test_affect_correlation_leaves_out_labels_without_contrast():
     assert found == affect_correlation(vectors[:3], targets[:, :3])
 
 
-@pytest.mark.filterwarnings("ignore:.*columns")
 @pytest.mark.parametrize(
     ("targets", "message"),
-    [
-        ([[1, 0, 1], [0, 1, 1]], "2 labels"),
-        ([[1, 0], [0, 1]], "3 label vectors"),
-        (np.eye(4)[:, :3], "nothing"),
-    ],
+    [([[1, 0], [0, 1]], "3 label vectors"), (np.eye(4)[:, :3], "nothing")],
 )
 def test_affect_correlation_refuses_too_little(targets, message):
     with pytest.raises(ValueError, match=message):
         affect_correlation(np.eye(3), np.array(targets) > 0)
 
 
-@given(
-    hnp.arrays(bool, (6, 4)).filter(
-        lambda m: (
-            (np.ptp(m.astype(int), axis=0) > 0).all()
-            and np.ptp(co_occurrence(m)[np.triu_indices(4, 1)]) > 1e-6
-        )
-    ),
-    st.integers(0, 2**32 - 1),
-)
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-def test_affect_correlation_is_a_correlation_that_ignores_order_and_length(targets, seed):
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_affect_correlation_is_a_correlation_that_ignores_order_and_length(seed):
     generator = np.random.default_rng(seed)
-    vectors = generator.normal(size=(4, 5))
+    targets, vectors = generator.random((12, 4)) < 0.5, generator.normal(size=(4, 5))
+    targets[:2] = [[True], [False]]  # every label on some tracks and not on others
     found = affect_correlation(vectors, targets)
     assert -1 - 1e-9 <= found <= 1 + 1e-9
     order = generator.permutation(4)

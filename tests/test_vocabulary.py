@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from mer_utils.data import ANTONYMS, AXES, DEFINITIONS, POLE_DEFINITIONS, VOCABULARIES, names
+from mer_utils.data import ANTONYMS, DEFINITIONS, VOCABULARIES, names
+from mer_utils.data.vocabulary import AXES, POLE_DEFINITIONS
 
 SIZES = {"mtg-jamendo": 56, "cal500": 18, "emotify": 9, "emotions": 6}
 ALL_NAMES = {name for key in VOCABULARIES for name in names(key)}

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.reading import AudioRule
-from mer_utils.data.types import Dataset, label_tuples, track_table
-from mer_utils.data.vocabulary import VOCABULARIES, names
+from mer_utils.data.reading import LOADERS, AudioRule
+from mer_utils.data.types import Dataset, track_table
+from mer_utils.data.vocabulary import names
 
 
+@LOADERS.register("cal500")
 def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
     """Read CAL500 with its 18 emotion words.
 
@@ -30,31 +31,24 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "cal500": track ids are the song names; split None; group = artist (the song's name up
     to the first hyphen).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     root = Path(root).absolute()
     folder = root / "CAL500_noAudioFeatures"
     files = [folder / f"{name}.txt" for name in ("songNames", "vocab", "hardAnnotations")]
-    songs, words = reading.read_list(files[0], "songs"), reading.read_list(files[1], "words")
-    column = {reading.letters(x): i for i, x in enumerate(words) if x.startswith("Emotion-")}
-    officials = [reading.letters(label.official) for label in VOCABULARIES["cal500"]]
-    reading.need(files[1], "emotion words", officials, column)
-    matrix = reading.numbers(files[2], reading.read_text(files[2]))  # (songs, words)
-    if matrix.shape != (len(songs), len(words)):
+    songs, words = reading.read_list(files[0]), reading.read_list(files[1])
+    votes = reading.numbers(files[2], reading.read_text(files[2]))  # (songs, words)
+    if votes.shape != (len(songs), len(words)):
         raise ValueError(
-            f"{files[2]}: {matrix.shape} songs and words, but songNames.txt and vocab.txt have "
+            f"{files[2]}: {votes.shape} songs and words, but songNames.txt and vocab.txt have "
             f"{len(songs), len(words)}; take all files from one download"
         )
-    strange = matrix[~np.isin(matrix, (0, 1))].tolist()
-    reading.refuse(files[2], "numbers other than 0 and 1", strange, matrix.size)
-    targets = matrix[:, [column[official] for official in officials]] == 1  # (songs, 18)
-    labels = names("cal500")
+    table = pd.DataFrame(votes, columns=words)
     candidates = [(f"{song}.mp3",) for song in songs]
     tracks = track_table(
         songs,
-        label_tuples(targets, labels),
+        reading.labels_of_columns(f"{files[2]} and vocab.txt", "cal500", table),
         group=[song.split("-", 1)[0] for song in songs],
         audio=reading.find_audio("cal500", root / "CAL500_32kps", candidates, audio),
     )
-    source = reading.source_of("load_cal500", root, files, "none stated", annotations="hard")
-    return Dataset("cal500", labels, tracks, source, top_k=4)
+    source = reading.source_of("load_cal500", root, files, annotations="hard")
+    return Dataset("cal500", names("cal500"), tracks, source, top_k=4)

@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.reading import AudioRule
+from mer_utils.data.checks import refuse_lines
+from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import Dataset, label_tuples, track_table
 from mer_utils.data.vocabulary import VOCABULARIES, names
 
 _GENRES = ("classical", "rock", "electronic", "pop")  # track ids 1-100, 101-200, ...
+_TRACKS = {number: _GENRES[(number - 1) // 100] for number in range(1, 401)}
 _OFFICIALS = [label.official for label in VOCABULARIES["emotify"]]
 
 
+@LOADERS.register("emotify")
 def load_emotify(
     root: str | Path,
     rule: Literal["top3"] | float = "top3",
@@ -41,7 +44,6 @@ def load_emotify(
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     if rule != "top3" and (isinstance(rule, str) or not 0 < rule <= 1):
         raise ValueError(
@@ -53,8 +55,8 @@ def load_emotify(
     path = root / "data.csv"
     by_track = _read_votes(path).groupby("track id", sort=True)
     counts = by_track[_OFFICIALS].sum().to_numpy()  # (tracks, 9)
-    listeners = by_track.size().to_numpy()[:, None]  # (tracks, 1)
-    shares = counts / listeners  # (tracks, 9)
+    listeners = by_track.size().to_numpy()  # (tracks,)
+    shares = counts / listeners[:, None]  # (tracks, 9)
     genres = by_track["genre"].first()
     places = np.argsort(np.argsort(-counts, axis=1, kind="stable"), axis=1)  # 0: most votes
     targets = (places < 3) & (counts > 0) if rule == "top3" else shares >= rule
@@ -67,29 +69,20 @@ def load_emotify(
         group=track_ids if group == "track" else genres,
         audio=reading.find_audio("emotify", root / "emotifymusic", files, audio),
         genre=genres,
-        listeners=listeners[:, 0],
+        listeners=listeners,
         share=[tuple(row) for row in shares.tolist()],
     )
-    source = reading.source_of("load_emotify", root, [path], "none stated", rule=rule, group=group)
+    source = reading.source_of("load_emotify", root, [path], rule=rule, group=group)
     return Dataset("emotify", labels, tracks, source, top_k=3)
 
 
 def _read_votes(path: Path) -> pd.DataFrame:
     """data.csv: one row a listener; track id and votes as integers."""
-    table = reading.read_csv(path)
-    columns = ["track id", "genre", *_OFFICIALS]
-    reading.need(path, "columns", columns, table.columns)
-    rows = [(line, row) for line, *row in table[columns].itertuples(name=None)]
-    return pd.DataFrame(reading.parsed(path, rows, _read_vote), columns=columns)
-
-
-def _read_vote(row: list[str]) -> tuple[int | str, ...]:
-    """One row of data.csv: track id, genre, nine votes."""
-    track, genre, *votes = row
-    if not track.isdecimal() or not 1 <= int(track) <= 400:
-        raise ValueError(f"track id {track!r} is not 1 to 400")
-    if genre != _GENRES[(int(track) - 1) // 100]:
-        raise ValueError(f"track {track} with the genre {genre!r}")
-    if not {"0", "1"}.issuperset(votes):
-        raise ValueError("a vote that is not 0 or 1")
-    return int(track), genre, *map(int, votes)
+    table = reading.read_csv(path, ["track id", "genre", *_OFFICIALS])
+    tracks, votes = pd.to_numeric(table["track id"], errors="coerce"), table[_OFFICIALS]
+    refuse_lines(path, "track ids other than 1 to 400", table["track id"], ~tracks.isin(_TRACKS))
+    genres = tracks.map(_TRACKS)
+    refuse_lines(path, "genres of other tracks", table["genre"], table["genre"] != genres)
+    strange = ~votes.isin(["0", "1"]).all(axis=1)
+    refuse_lines(path, "rows with votes other than 0 and 1", votes.sum(axis=1), strange)
+    return votes.astype(int).assign(**{"track id": tracks.astype(int), "genre": genres})

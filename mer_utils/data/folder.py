@@ -1,24 +1,19 @@
 """A user's own music: a CSV with paths and labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mer_utils.data import reading
+from mer_utils.data.checks import no_duplicates, refuse, refuse_lines
 from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 
 _COLUMNS = ("path", "labels", "split", "group")
 
 
-def load_folder(
-    csv: str | Path,
-    labels: Sequence[str] | None = None,
-    name: str | None = None,
-    audio: AudioRule = "require",
-) -> Dataset:
-    """Read any dataset from a CSV with the columns path, labels and perhaps split, group.
+def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "require") -> Dataset:
+    """Read any dataset from a CSV; its vocabulary is all labels that occur, sorted.
 
     csv: the CSV file: UTF-8, comma-separated, with a header line. Its columns:
         path: the audio file, absolute or relative to the CSV's folder; it is also the track's id.
@@ -27,28 +22,24 @@ def load_folder(
             Upper and lower case are the same.
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
-    labels: the vocabulary, in order; by default all labels that occur, sorted.
     name: the dataset's name; by default the CSV's name without its ending.
     audio: "require" or "skip"; see `mer_utils.data`.
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name
     rows = _read_table(path)
     separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
     given = rows["labels"].str.split(separator or ";", regex=False)
-    given = [{_clean_label(label) for label in row} - {""} for row in given]
-    found = set().union(*given)
-    vocabulary = tuple(sorted(found)) if labels is None else tuple(map(_clean_label, labels))
+    labels = [tuple(sorted({_clean_label(label) for label in row} - {""})) for row in given]
+    vocabulary = tuple(sorted(set().union(*labels)))
     if not vocabulary:
-        raise ValueError(f"{path}: no track has a label; fill the column or pass labels=[...]")
-    strange = sorted(found.difference(vocabulary))
-    reading.refuse(path, f"labels outside the given vocabulary of {len(vocabulary)}", strange)
+        raise ValueError(f"{path}: no track has a label; fill the column")
+    candidates = [(file,) for file in rows["path"]]
     tracks = track_table(
         rows["path"],
-        [tuple(label for label in vocabulary if label in row) for row in given],
+        labels,
         group=rows["group"].where(rows["group"] != "", rows["path"]),
-        audio=reading.find_audio(name, path.parent, [(file,) for file in rows["path"]], audio),
+        audio=reading.find_audio(name, path.parent, candidates, audio),
         split=rows["split"].replace("", None),
     )
     options = {"separator": separator}
@@ -58,17 +49,14 @@ def load_folder(
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The CSV with all four columns, empty where not given."""
-    rows = reading.read_csv(path)
-    reading.need(path, "columns", _COLUMNS[:2], rows.columns)
+    rows = reading.read_csv(path, _COLUMNS[:2])
     unknown = [column for column in rows if column not in _COLUMNS]
-    reading.refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
+    refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
     rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
-    pathless = [f"line {line}" for line in rows.index[rows["path"] == ""]]
-    reading.refuse(path, "rows without a path", pathless, len(rows))
-    reading.no_duplicates(path, "paths", rows["path"])
-    strange = rows["split"][~rows["split"].isin([*SPLITS, ""])]
-    cases = [f"line {line}: {split}" for line, split in strange.items()]
-    reading.refuse(path, f"splits other than {', '.join(SPLITS)} or empty", cases, len(rows))
+    refuse_lines(path, "rows without a path", rows["path"], rows["path"] == "")
+    no_duplicates(path, "paths", rows["path"])
+    strange = ~rows["split"].isin([*SPLITS, ""])
+    refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
     return rows
 
 

@@ -1,20 +1,22 @@
 """MTG-Jamendo's mood and theme tags."""
 
-from math import isfinite
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.reading import AudioRule
+from mer_utils.data.checks import refuse_lines
+from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 from mer_utils.data.vocabulary import VOCABULARIES, names
 
-_HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"
+_COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 _LICENCE = "metadata CC BY-NC-SA 4.0, audio CC by track"
 _NAMES = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
 
 
+@LOADERS.register("mtg-jamendo")
 def load_mtg_jamendo(
     root: str | Path, split_number: int = 0, audio: AudioRule = "require"
 ) -> Dataset:
@@ -35,7 +37,6 @@ def load_mtg_jamendo(
     audio: "require" or "skip"; see `mer_utils.data`.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     if split_number not in range(5):
         raise ValueError(f"mtg-jamendo: there are splits 0 to 4, not {split_number!r}")
@@ -43,16 +44,15 @@ def load_mtg_jamendo(
     folder = root / "data" / "splits" / f"split-{split_number}"
     files = {part: folder / f"autotagging_moodtheme-{part}.tsv" for part in SPLITS}
     table = pd.concat([_read_split(path).assign(split=part) for part, path in files.items()])
-    reading.no_duplicates(folder, "track ids", table["track"])
-    candidates = [(path, path.removesuffix(".mp3") + ".low.mp3") for path in table["path"]]
+    candidates = [(path, path.removesuffix(".mp3") + ".low.mp3") for path in table["PATH"]]
     tracks = track_table(
-        table["track"],
+        table["TRACK_ID"],
         table["labels"],
-        group=table["artist"],
+        group=table["ARTIST_ID"],
         audio=reading.find_audio("mtg-jamendo", root / "audio", candidates, audio),
         split=table["split"],
-        album=table["album"],
-        duration=table["duration"],
+        album=table["ALBUM_ID"],
+        duration=table["DURATION"],
     )
     options = {"split_number": split_number}
     source = reading.source_of("load_mtg_jamendo", root, files.values(), _LICENCE, **options)
@@ -60,24 +60,11 @@ def load_mtg_jamendo(
 
 
 def _read_split(path: Path) -> pd.DataFrame:
-    """One split file: columns track, artist, album, path, duration, labels."""
-    header, *lines = reading.read_text(path).splitlines() or [""]
-    if header != _HEADER:
-        raise ValueError(f"{path}: the first line has to be {_HEADER!r}, not {header[:80]!r}")
-    numbered = [(number, line) for number, line in enumerate(lines, start=2) if line.strip()]
-    columns = ["track", "artist", "album", "path", "duration", "labels"]
-    return pd.DataFrame(reading.parsed(path, numbered, _read_track), columns=columns)
-
-
-def _read_track(line: str) -> tuple[str, str, str, str, float, tuple[str, ...]]:
-    """A line, in the order of the header; labels in the order of the vocabulary."""
-    *fields, duration, tags = line.split("\t", maxsplit=5)
-    tags = set(tags.split())
-    if len(fields) != 4 or not tags:
-        raise ValueError("fewer than 6 fields")
-    seconds = float(duration)
-    if not isfinite(seconds):
-        raise ValueError(f"duration {duration!r}")
-    if not _NAMES.keys() >= tags:
-        raise ValueError(f"unknown tags {sorted(tags - _NAMES.keys())}")
-    return *fields, seconds, tuple(name for tag, name in _NAMES.items() if tag in tags)
+    """One split file: its columns, durations as numbers, and labels."""
+    lines = enumerate(reading.read_text(path).splitlines(), start=1)
+    rows = [(number, line.split("\t", maxsplit=5)) for number, line in lines if line.strip()]
+    table = reading.table_of(path, rows, _COLUMNS)
+    seconds = pd.to_numeric(table["DURATION"], errors="coerce")
+    refuse_lines(path, "durations that are no numbers", table["DURATION"], ~np.isfinite(seconds))
+    labels = reading.labels_of_lists(path, table["TAGS"].str.split().to_dict(), _NAMES)
+    return table.assign(DURATION=seconds, labels=labels)

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.types import Dataset, Features, label_tuples, track_table
-from mer_utils.data.vocabulary import VOCABULARIES, names
+from mer_utils.data.checks import need, no_duplicates
+from mer_utils.data.types import Dataset, Features, track_table
+from mer_utils.data.vocabulary import names
 
 _TOP_K = {"cal500": 4, "emotions": 2}  # the paper's, and the mean labels a track
 _COLUMN = re.compile(
@@ -38,24 +39,21 @@ def load_mulan(path: str | Path) -> tuple[Dataset, Features]:
     path: the ARFF file. Which of the two it is, is seen by its label columns.
     Returns the dataset ("cal500" or "emotions"; tracks "cal500-001" ... in the order of the file,
     audio None, split None, every track its own group) and its features (tracks, 1 layer, 64).
-    Raises ValueError or FileNotFoundError, naming the file.
     """
     path = Path(path)
-    table = _read_arff(path).rename(columns=_meaning)
-    spelled = {n: [reading.letters(label.official) for label in VOCABULARIES[n]] for n in _TOP_K}
-    name = max(spelled, key=lambda name: len({*spelled[name]} & {*table}))
-    wanted = [*spelled[name], *MULAN_COLUMNS]
-    reading.need(path, f"columns of Mulan's {name}", wanted, table)
-    reading.no_duplicates(path, "columns", [column for column in table if column in wanted])
-    present = table[spelled[name]]
+    table = _read_arff(path)
+    columns = {reading.letters(column) for column in table}
+    name = max(_TOP_K, key=lambda x: sum(letters in columns for letters in reading.spelled(x)))
+    labels = reading.labels_of_columns(path, name, table)
+    table = table.rename(columns=_meaning)
+    need(path, "timbre columns", MULAN_COLUMNS, table)
+    no_duplicates(path, "timbre columns", [column for column in table if column in MULAN_COLUMNS])
     values = table[list(MULAN_COLUMNS)].to_numpy(dtype=np.float32)  # (tracks, 64)
-    if not present.isin([0, 1]).all(axis=None) or not np.isfinite(values).all():
-        raise ValueError(f"{path}: labels have to be 0 or 1, and features finite numbers")
-    labels = names(name)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: features have to be finite numbers")
     track_ids = [f"{name}-{row:03d}" for row in range(1, len(table) + 1)]
-    targets = present.to_numpy(dtype=bool)  # (tracks, labels)
-    tracks = track_table(track_ids, label_tuples(targets, labels), group=track_ids)
-    source = reading.source_of("load_mulan", path.parent, [path], "none stated")
+    tracks = track_table(track_ids, labels, group=track_ids)
+    source = reading.source_of("load_mulan", path.parent, [path])
     encoder = {"name": "mulan-marsyas-64", "layers": [0], "columns": list(MULAN_COLUMNS)}
     features = Features(
         values[:, None],  # (tracks, 1, 64)
@@ -63,7 +61,7 @@ def load_mulan(path: str | Path) -> tuple[Dataset, Features]:
         np.zeros(len(track_ids)),
         encoder | {"files": source["files"]},
     )
-    return Dataset(name, labels, tracks, source, _TOP_K[name]), features
+    return Dataset(name, names(name), tracks, source, _TOP_K[name]), features
 
 
 def _read_arff(path: Path) -> pd.DataFrame:
@@ -80,6 +78,6 @@ def _read_arff(path: Path) -> pd.DataFrame:
 
 
 def _meaning(column: str) -> str:
-    """A timbre column as in MULAN_COLUMNS, any other by its letters."""
+    """A timbre column as in MULAN_COLUMNS, any other as it is."""
     match = _COLUMN.fullmatch(column.lower())
-    return "-".join(match.groups()).replace("_", "") if match else reading.letters(column)
+    return "-".join(match.groups()).replace("_", "") if match else column

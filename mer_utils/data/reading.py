@@ -1,43 +1,26 @@
-"""What the loaders share: reading text and tables, refusing what is wrong, finding audio."""
+"""What the loaders share: reading text and tables, labels out of them, finding audio."""
 
 import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from mer_utils.data.checks import need, no_duplicates, refuse, refuse_lines
+from mer_utils.data.types import label_tuples
+from mer_utils.data.vocabulary import VOCABULARIES, names
+from mer_utils.registry import Registry
 from mer_utils.storage import file_hash
 
 AudioRule = Literal["require", "skip"]
-
-
-def refuse(where: object, what: str, cases: Sequence[object], of: int | None = None) -> None:
-    """Raise one error if there are cases: where, of what kind, how many of how many, the first."""
-    if len(cases):
-        count = f"{len(cases)}" if of is None else f"{len(cases)} of {of}"
-        raise ValueError(f"{where}: {count} {what}, first: {list(cases[:3])}")
-
-
-def need(where: object, what: str, wanted: Sequence[str], there: Collection[str]) -> None:
-    """Raise one error if not all that is wanted is there."""
-    refuse(where, f"{what} missing", [x for x in wanted if x not in there], len(wanted))
-
-
-def no_duplicates(where: object, what: str, values: Iterable[str]) -> None:
-    """Raise one error if a value occurs twice."""
-    values = pd.Series(list(values), dtype=object)
-    refuse(where, f"{what} occur more than once", values[values.duplicated()].unique())
-
-
-def letters(spelling: str) -> str:
-    """A label's letters in lower case, without the prefix "Emotion-" that Mulan once forgets."""
-    return re.sub(r"[^a-z]", "", spelling.removeprefix("Emotion-").lower())
+LOADERS = Registry("dataset")
+"""Loaders by the name of their dataset, called with its folder and `audio`."""
 
 
 def read_text(path: Path) -> str:
@@ -51,11 +34,9 @@ def read_text(path: Path) -> str:
         return data.decode("latin-1")
 
 
-def read_list(path: Path, what: str) -> list[str]:
-    """A file with one of `what` a line, none of them twice."""
-    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    no_duplicates(path, what, lines)
-    return lines
+def read_list(path: Path) -> list[str]:
+    """The lines of a file that are not empty."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def numbers(path: Path, text: str) -> np.ndarray:
@@ -66,36 +47,72 @@ def numbers(path: Path, text: str) -> np.ndarray:
         raise ValueError(f"{path}: {error}; use the file as its authors publish it") from error
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """A CSV, every field as text without surrounding spaces, indexed by the number of the line."""
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV that has at least these columns, as `table_of` gives it."""
     reader = csv.reader(io.StringIO(read_text(path)), strict=True)
     try:
-        numbered = [(reader.line_num, [x.strip() for x in row]) for row in reader if row]
+        return table_of(path, [(reader.line_num, row) for row in reader if row], columns)
     except csv.Error as error:
         raise ValueError(f"{path}: line {reader.line_num} is not readable ({error})") from error
-    if len(numbered) < 2:
-        raise ValueError(f"{path}: {len(numbered)} lines; a header and a row at least are needed")
-    (_, header), *numbered = numbered
+
+
+def table_of(
+    path: Path, rows: Sequence[tuple[int, list[str]]], columns: Sequence[str]
+) -> pd.DataFrame:
+    """A table of text from numbered rows, the first of them a header with at least these columns.
+
+    Returns it indexed by the numbers of the lines, fields without surrounding spaces.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"{path}: {len(rows)} lines; a header and a row at least are needed")
+    lines, (header, *fields) = zip(*((n, [x.strip() for x in row]) for n, row in rows), strict=True)
+    need(path, "columns", columns, header)
     no_duplicates(path, "columns", header)
-    uneven = [f"line {n}: {len(row)}" for n, row in numbered if len(row) != len(header)]
-    refuse(path, f"rows with another number of fields than {len(header)}", uneven, len(numbered))
-    lines, rows = zip(*numbered, strict=True)
-    return pd.DataFrame(rows, index=lines, columns=header, dtype=object)
+    sizes = pd.Series([len(row) for row in fields], index=lines[1:])
+    what = f"rows with another number of fields than {len(header)}"
+    refuse_lines(path, what, sizes, sizes != len(header))
+    return pd.DataFrame(fields, index=lines[1:], columns=header, dtype=object)
 
 
-def parsed(path: Path, rows: Sequence[tuple[int, Any]], parse: Callable[[Any], tuple]) -> list:
-    """Parse the numbered lines of a file; all that raise ValueError are one error."""
-    found, problems = [], []
-    for number, row in rows:
-        try:
-            found.append(parse(row))
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
-    refuse(path, "lines not as the dataset's authors publish them", problems, len(rows))
-    return found
+def letters(spelling: str) -> str:
+    """A label's letters in lower case, without the prefix "Emotion-" that Mulan once forgets."""
+    return re.sub(r"[^a-z]", "", spelling.removeprefix("Emotion-").lower())
 
 
-def source_of(loader: str, root: Path, files: Iterable[Path], licence: str, **options) -> dict:
+def spelled(vocabulary: str) -> list[str]:
+    """The letters of a vocabulary's labels as the dataset's files spell them."""
+    return [letters(label.official) for label in VOCABULARIES[vocabulary]]
+
+
+def labels_of_columns(where: object, vocabulary: str, table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Each row's labels, from columns of 0 and 1 that are found by the letters of their names."""
+    wanted, there = spelled(vocabulary), [letters(column) for column in table]
+    need(where, f"labels of {vocabulary}", wanted, there)
+    no_duplicates(where, "labels", [x for x in there if x in wanted])
+    values = table.set_axis(there, axis=1)[wanted].to_numpy()  # (tracks, labels)
+    strange = values[~np.isin(values, (0, 1))].tolist()
+    refuse(where, "numbers other than 0 and 1", strange, values.size)
+    return label_tuples(values == 1, names(vocabulary))
+
+
+def labels_of_lists(
+    path: Path, given: Mapping[int, Collection[str]], vocabulary: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    """The labels given on each line, in the order of the vocabulary.
+
+    vocabulary: from the file's spelling to the label's name.
+    """
+    words = ((line, word) for line, own in given.items() for word in sorted(own))
+    strange = [f"line {line}: {word}" for line, word in words if word not in vocabulary]
+    refuse(path, f"labels outside the vocabulary of {len(vocabulary)}", strange)
+    return [
+        tuple(name for word, name in vocabulary.items() if word in own) for own in given.values()
+    ]
+
+
+def source_of(
+    loader: str, root: Path, files: Iterable[Path], licence: str = "none stated", **options: object
+) -> dict:
     """What Dataset.source records; the files by their paths below the root."""
     hashes = {path.relative_to(root).as_posix(): file_hash(path) for path in files}
     return {"loader": loader, "options": options, "files": hashes, "licence": licence}
@@ -116,8 +133,8 @@ def find_audio(
         return {file.name for file in parent.iterdir()} if parent.is_dir() else set()
 
     found = []
-    for names in candidates:
-        paths = [folder / name for name in names]
+    for files in candidates:
+        paths = [folder / file for file in files]
         found.append(next((str(path) for path in paths if path.name in inside(path.parent)), None))
     missing = [" or ".join(c) for c, path in zip(candidates, found, strict=True) if path is None]
     if missing:

@@ -1,8 +1,7 @@
-"""What a music dataset is: tracks with labels; and the features of their audio.
+"""What a music dataset is: tracks with labels, the features of their audio, both together.
 
-For every module that works with datasets but does not read them: `Dataset`, `Features` and both
-together, `Labelled`, with their splits and parts. Conventions: shapes are (tracks, labels) and
-(segments, layers, dim); starts and durations in seconds; segments of a track stand together.
+Conventions: shapes are (tracks, labels) and (segments, layers, dim); starts and durations in
+seconds; segments of a track stand together.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from mer_utils.data.reading import need, no_duplicates, refuse
+from mer_utils.data.checks import need, no_duplicates, refuse
 from mer_utils.storage import settings_hash
 
 SPLITS = ("train", "validation", "test")
@@ -40,7 +39,7 @@ class Dataset:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        """Check what every other module relies on."""
+        """Refuse what no other module can rely on."""
         need(self.name, "columns of tracks", ("audio", "labels", "split", "group"), self.tracks)
         no_duplicates(self.name, "labels", self.labels)
         no_duplicates(self.name, "track ids", self.tracks.index)
@@ -93,7 +92,6 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
     fractions: the share of the tracks for each part (of SPLITS), above 0, together 1.
     seed: decides the order of the groups, in whatever order the tracks stand.
     Returns a new Dataset, its own splits replaced; `source["split"]` records fractions and seed.
-    Raises ValueError for other parts, fractions that do not add up, or a part that gets no track.
     """
     parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
     if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
@@ -106,37 +104,36 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
     middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
     ends = shares.cumsum()[:-1] * len(dataset)  # (parts - 1,)
     part = np.array(parts, dtype=object)[np.searchsorted(ends, middle, side="right")]  # (groups,)
-    empty = sorted(set(parts) - set(part))
     where = f"{dataset.name}: {len(sizes)} groups of tracks for {dict(fractions)}"
-    refuse(where, "parts without a track", empty, len(parts))
+    refuse(where, "parts without a track", sorted(set(parts) - set(part)), len(parts))
     split = dataset.tracks["group"].map(dict(zip(sizes.index, part, strict=True))).astype(object)
     source = {**dataset.source, "split": {"fractions": dict(fractions), "seed": seed}}
     return replace(dataset, tracks=dataset.tracks.assign(split=split), source=source)
 
 
 def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
-    """Size up datasets side by side.
+    """Size up datasets side by side: a row each, indexed by name.
 
-    Returns one row a dataset, indexed by name: tracks, labels (in the vocabulary), labels used (by
-    at least one track), labels a track (mean), without label (tracks), groups, with audio
-    (tracks), hours (of all tracks, where the dataset has a column duration; else missing), licence.
+    Labels used are those that a track has; hours are of all tracks, where the dataset has a column
+    duration, else missing.
     """
     rows = []
     for dataset in datasets:
-        targets = dataset.targets()  # (tracks, labels)
-        row = {
-            "dataset": dataset.name,
-            "tracks": len(dataset),
-            "labels": len(dataset.labels),
-            "labels used": int(targets.any(axis=0).sum()),
-            "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
-            "without label": int((~targets.any(axis=1)).sum()),
-            "groups": dataset.tracks["group"].nunique(),
-            "with audio": int(dataset.tracks["audio"].notna().sum()),
-            "hours": dataset.tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
-            "licence": dataset.source.get("licence", "unknown"),
-        }
-        rows.append(row)
+        tracks, targets = dataset.tracks, dataset.targets()  # targets: (tracks, labels)
+        rows.append(
+            {
+                "dataset": dataset.name,
+                "tracks": len(dataset),
+                "labels": len(dataset.labels),
+                "labels used": int(targets.any(axis=0).sum()),
+                "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
+                "without label": int((~targets.any(axis=1)).sum()),
+                "groups": tracks["group"].nunique(),
+                "with audio": int(tracks["audio"].notna().sum()),
+                "hours": tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
+                "licence": dataset.source.get("licence", "unknown"),
+            }
+        )
     return pd.DataFrame(rows).set_index("dataset")
 
 
@@ -157,22 +154,18 @@ class Features:
     encoder: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the shapes against one another."""
+        """Refuse shapes that do not go together."""
         shapes = np.shape(self.values), np.shape(self.track), np.shape(self.start)
         if len(shapes[0]) != 3 or not shapes[0][:1] == shapes[1] == shapes[2]:
             raise ValueError(
-                "features have the shape (segments, layers, dim), track and start (segments,), not "
-                f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
+                f"features are (segments, layers, dim), track and start (segments,), not {shapes}"
             )
 
     def __len__(self) -> int:
         return len(self.values)
 
     def track_index(self, dataset: Dataset) -> np.ndarray:
-        """Row of each segment's track in `dataset.tracks`: (segments,) int.
-
-        Raises ValueError if a segment's track is not in the dataset.
-        """
+        """Row of each segment's track in `dataset.tracks`: (segments,) int."""
         rows = dataset.tracks.index.get_indexer(self.track)
         strange = sorted(set(self.track[rows < 0].tolist()))
         refuse(dataset.name, "tracks with features that the dataset does not have", strange)
@@ -202,9 +195,7 @@ def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
     refuse(dataset.name, "tracks have no features", without, len(dataset))
     first_segments = np.flatnonzero(np.diff(rows, prepend=-1))  # (tracks,) where each track begins
     if len(first_segments) != len(dataset):
-        raise ValueError(
-            f"{dataset.name}: segments of a track do not stand together; sort them by track"
-        )
+        raise ValueError(f"{dataset.name}: segments of a track have to stand together; sort them")
     counts = np.diff(first_segments, append=len(rows))[:, None]  # (tracks, 1)
     means = np.empty((len(dataset), *features.values.shape[1:]), dtype=np.float32)
     for layer in range(means.shape[1]):  # one at a time, so that mapped features stay on disk
@@ -270,16 +261,15 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
         names = np.unique(groups[usable])
         if len(names) == 1:
             raise ValueError(
-                f"{dataset.name}: all {usable.sum()} tracks outside of its test part are of one "
-                f"group, {names[0]!r}: none is left to validate; give the tracks groups or a split"
+                f"{dataset.name}: all tracks to train on are of one group, {names[0]!r}: none is "
+                f"left to validate; give the tracks groups or a split"
             )
         count = min(max(1, round(share * len(names))), len(names) - 1)
         drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
         validation = np.isin(groups, drawn) & usable
     if not (usable & ~validation).any():
         raise ValueError(
-            f"{dataset.name}: no track to train on: of {len(dataset)}, {(~usable).sum()} are for "
-            f"the test and {validation.sum()} for validation; give some of them the split train"
+            f"{dataset.name}: no track to train on, of {len(dataset)}; give some the split train"
         )
     return usable & ~validation, validation
 

@@ -5,37 +5,35 @@ labels (Liu, Roy, Herremans, arXiv 2410.11522), and a `LabelSpace` is what a pro
 
 Conventions: vectors are float32 rows, (labels, d); label embeddings have unit length. The language
 model is read from this machine only, never from the network, and runs on the CPU.
+
+A text model of your own takes one decorator on a function from texts to vectors
+(`mer_utils.registry`):
+
+    @labels.TEXT_MODELS.register("mine")
+    def mine(texts):  # a tuple of texts -> (texts, d), of any length but zero
+        return model.encode(list(texts))
+
+    labels.embed_labels(["calm", "wild"], model="mine")
 """
 
 from mer_utils.labels.clustering import (
     DECIDING,
     LabelClusters,
-    NotConvergedError,
     choose_setting,
     cluster_labels,
-    load_clusters,
-    save_clusters,
     sweep_settings,
 )
 from mer_utils.labels.embeddings import (
     STYLES,
-    TEMPLATES,
     LabelEmbeddings,
     centre,
     clean_name,
     embed_labels,
     join,
     label_texts,
-    load_embeddings,
     nearest,
     read_vectors,
-    save_embeddings,
     similarity,
 )
-from mer_utils.labels.language_model import (
-    DEFAULT_MODEL,
-    TEXT_MODELS,
-    language_model_folder,
-    load_language_model,
-)
-from mer_utils.labels.space import LabelSpace, antonym_directions
+from mer_utils.labels.language_model import DEFAULT_MODEL, TEXT_MODELS, load_language_model
+from mer_utils.labels.space import LabelSpace

@@ -9,8 +9,8 @@ bandwidth a few per cent larger, and all labels are one. So a setting is never a
 `sweep_settings` shows what each value gives, and `choose_setting` picks one by a written rule.
 
 Conventions: clusters are numbered in the order in which the labels meet them; a label that a method
-calls noise is a cluster of its own. Distances are those of unit vectors (Euclidean, which orders
-pairs as the cosine does). Labels with equal vectors always share a cluster.
+calls noise is a cluster of its own; labels with equal vectors share one. Distances are those of
+unit vectors (Euclidean, which orders pairs as the cosine does).
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from pathlib import Path
 
 import hdbscan
 import joblib
 import numpy as np
 import pandas as pd
 import sklearn
-from hdbscan.prediction import all_points_membership_vectors
 from sklearn.cluster import (
     AffinityPropagation,
     AgglomerativeClustering,
@@ -37,7 +35,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 
-from mer_utils import storage
 from mer_utils.labels.embeddings import LabelEmbeddings
 from mer_utils.progress import progress_bar
 
@@ -53,14 +50,10 @@ class NotConvergedError(ValueError):
 class LabelClusters:
     """Labels in clusters.
 
-    labels: the label names, in the order of the embeddings.
     assignment: (labels,) int, the cluster of each label, 0 to clusters − 1.
     centres: (clusters, d) float32, the mean of each cluster's vectors at unit length.
     names: each cluster's medoid, the label nearest to its centre.
     method, settings: what made them; the settings include those chosen by the rule.
-    datasets: for each label the dataset it came from, or None.
-    membership: (labels, clusters) from 0 to 1 by HDBSCAN, else None. What a row lacks to 1 is the
-        method's doubt that the label belongs anywhere.
     """
 
     labels: tuple[str, ...]
@@ -69,16 +62,6 @@ class LabelClusters:
     names: tuple[str, ...]
     method: str
     settings: dict = field(default_factory=dict)
-    datasets: tuple[str, ...] | None = None
-    membership: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse parts that do not belong together."""
-        if len(self.assignment) != len(self.labels) or len(self.names) != len(self.centres):
-            raise ValueError(
-                f"{len(self.labels)} labels and {len(self.centres)} centres, but an assignment of "
-                f"{len(self.assignment)} labels and {len(self.names)} names of clusters"
-            )
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -90,27 +73,26 @@ def cluster_labels(
     """Cluster labels by their vectors.
 
     embeddings: the labels, usually of all training datasets together.
-    method and its settings:
-    - "mean_shift": `bandwidth` (distance, above 0 to 2) or `quantile` (0 to 1; bandwidth = mean
-      distance to the nearest quantile · labels neighbours, the label itself among them).
-    - "hdbscan": `min_cluster_size` (2 or more), `min_samples` (default 1: little is called noise),
+    method and its settings, as in scikit-learn and hdbscan:
+    - "mean_shift": `bandwidth` (distance, up to 2) or `quantile` (bandwidth = mean distance to the
+      nearest quantile · labels neighbours, the label itself among them).
+    - "hdbscan": `min_cluster_size`, `min_samples` (default 1: little is called noise),
       `cluster_selection_method` ("eom" or "leaf").
     - "affinity_propagation": `preference` (a negative squared distance, −4 to 0; lower gives fewer
-      clusters), `damping` (0.5 to below 1, default 0.95). Among tied exemplars, the order of the
-      labels can decide.
+      clusters), `damping` (default 0.95). Among tied exemplars, the order of the labels can decide.
     - "agglomerative": `n_clusters` or `distance_threshold` (cosine distance, 0 to 2), `linkage`
       ("average" by default).
     Without one of DECIDING, `choose_setting` on `sweep_settings` decides, once a process.
     Warns if one cluster holds more than half of the labels, or if no two labels share one.
-    Raises ValueError for an unknown method or setting, one out of range, and if affinity
+    Raises ValueError for an unknown method or setting, an impossible value, and if affinity
     propagation does not converge.
     """
     settings = _checked(method, settings)
-    if not any(name in settings for name in DECIDING[method]):
+    if not settings.keys() & set(DECIDING[method]):
         settings |= _chosen_setting(embeddings, method, settings)
+    vectors = embeddings.vectors
     with threadpool_limits(1), sklearn.config_context(assume_finite=True):
-        found, soft = _FITS[method](embeddings.vectors, **settings)
-    assignment, order = pd.factorize(found)
+        assignment = pd.factorize(_FITS[method](vectors, **settings))[0]
     n, sizes = len(assignment), np.bincount(assignment)
     if n > 1 and (len(sizes) in (1, n) or (n > 3 and sizes.max() > n / 2)):
         warnings.warn(
@@ -118,19 +100,11 @@ def cluster_labels(
             f"{sizes.max()}; sweep_settings shows what other values give",
             stacklevel=2,
         )
-    centres = _centres(embeddings.vectors, assignment)  # (clusters, d)
-    cosines = embeddings.vectors @ centres.T  # (labels, clusters)
+    centres = _centres(vectors, assignment)  # (clusters, d)
+    cosines = vectors @ centres.T  # (labels, clusters)
     cosines[assignment[:, None] != np.arange(len(centres))] = -np.inf
-    return LabelClusters(
-        labels=embeddings.labels,
-        assignment=assignment,
-        centres=centres,
-        names=tuple(embeddings.labels[i] for i in cosines.argmax(axis=0)),
-        method=method,
-        settings=settings,
-        datasets=embeddings.datasets,
-        membership=None if soft is None else soft[:, order].astype(np.float32),
-    )
+    medoids = tuple(embeddings.labels[i] for i in cosines.argmax(axis=0))
+    return LabelClusters(embeddings.labels, assignment, centres, medoids, method, settings)
 
 
 def sweep_settings(
@@ -146,20 +120,18 @@ def sweep_settings(
     values: what to try; for the method's first setting in DECIDING, a grid if None.
     setting: which setting to vary; the first in DECIDING if None.
     fixed: other settings of the method, the same for every value.
-    Returns a table, one row a value: method, setting, value; labels; clusters; singletons (clusters
-    of one label); largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability,
-    the mean adjusted Rand index of the clusters with those found without a share DROP of the
-    labels, RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
+    Returns a row a value: method, setting, value; labels, clusters, singletons (clusters of one
+    label), largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability, the
+    mean adjusted Rand index of the clusters with those found without a share DROP of the labels,
+    RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
     stability are NaN where all labels are in one cluster or each is alone.
-    Raises ValueError as `cluster_labels`, and for fewer than four labels.
     """
     fixed = _checked(method, fixed)
     setting = setting or DECIDING[method][0]
     vectors, n = embeddings.vectors, len(embeddings)
     if n < 4:
         raise ValueError(
-            f"{n} labels are too few to choose a setting of {method} by a sweep; give one of "
-            f"{', '.join(DECIDING[method])}"
+            f"{n} labels are too few for a sweep of {method}; give {' or '.join(DECIDING[method])}"
         )
     if values is None and setting != DECIDING[method][0]:
         raise ValueError(f"give the values of {setting!r} to try; there is no grid for it")
@@ -183,8 +155,7 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     highest silhouette (at least 0) times stability; the one with fewer clusters if two are equal.
     If every value gives a cluster with more than half, that ban is dropped, with a warning.
 
-    sweep: from `sweep_settings`, of one method and one setting.
-    Returns the setting, for cluster_labels(embeddings, method, **choose_setting(…)).
+    Returns the setting, for cluster_labels(embeddings, method, **choose_setting(sweep)).
     Raises ValueError if every value gives one cluster or leaves each label alone.
     """
     if sweep.groupby(["method", "setting"]).ngroups != 1:
@@ -193,8 +164,8 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     split = sweep[sweep["silhouette"].notna()]
     if split.empty:
         raise ValueError(
-            f"{method}: every {setting} from {sweep['value'].min():g} to {sweep['value'].max():g} "
-            f"puts all labels in one cluster or each in its own; sweep other values"
+            f"{method}: every {setting} puts all labels in one cluster or each in its own; sweep "
+            f"other values than {sweep['value'].tolist()}"
         )
     usable = split[split["largest"] <= split["labels"] / 2]
     if usable.empty:
@@ -205,26 +176,12 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     return {setting: best["value"].iloc[0].item()}
 
 
-def save_clusters(
-    clusters: LabelClusters, folder: str | Path, name: str = "label_clusters"
-) -> None:
-    """Write clusters into a folder (`storage.write_pair`)."""
-    storage.write_pair(folder, name, vars(clusters))
-
-
-def load_clusters(folder: str | Path, name: str = "label_clusters") -> LabelClusters:
-    """Read clusters that `save_clusters` wrote; errors as in `storage.read_pair`."""
-    return LabelClusters(**storage.read_pair(folder, name))
-
-
-# --- The methods: vectors (labels, d) -> cluster of each label, soft membership or None -----------
-
-Fit = tuple[np.ndarray, np.ndarray | None]
+# --- The methods: vectors (labels, d) -> the cluster of each label --------------------------------
 
 
 def _mean_shift(
     vectors: np.ndarray, bandwidth: float | None = None, quantile: float | None = None
-) -> Fit:
+) -> np.ndarray:
     """Flat-kernel mean shift."""
     # In the space that the points span, distances are the same; it is faster and rounds less.
     points = vectors.astype(np.float64)
@@ -232,10 +189,10 @@ def _mean_shift(
     points = left * lengths  # (labels, at most labels)
     if bandwidth is None:
         bandwidth = estimate_bandwidth(points, quantile=quantile)
-    elif not 0 < bandwidth <= 2:
-        raise ValueError(f"mean_shift: bandwidth must be above 0 and at most 2, not {bandwidth!r}")
+    elif bandwidth <= 0:
+        raise ValueError(f"mean_shift: bandwidth must be above 0, not {bandwidth!r}")
     # A quantile below two labels sees only the label itself: then only equal vectors join.
-    return MeanShift(bandwidth=max(bandwidth, 1e-3)).fit(points).labels_, None
+    return MeanShift(bandwidth=max(bandwidth, 1e-3)).fit(points).labels_
 
 
 def _hdbscan(
@@ -243,30 +200,26 @@ def _hdbscan(
     min_cluster_size: int,
     min_samples: int = 1,
     cluster_selection_method: str = "eom",
-) -> Fit:
+) -> np.ndarray:
     """HDBSCAN over distinct vectors (zero distances make its densities infinite)."""
-    points, row = _distinct(vectors)  # (distinct, d), (labels,)
+    points, row = _distinct(vectors)
     if len(points) <= min_cluster_size:
-        return row, np.eye(len(points))[row]
+        return row
     model = hdbscan.HDBSCAN(
         min_cluster_size=min_cluster_size,
         min_samples=min_samples,
         cluster_selection_method=cluster_selection_method,
-        prediction_data=True,
         core_dist_n_jobs=1,
-    ).fit(points)
-    found = model.labels_.copy()  # (distinct,), −1 is noise
-    noise = np.flatnonzero(found < 0)
-    grouped = found.max() + 1
-    found[noise] = grouped + np.arange(len(noise))
-    soft = np.zeros((len(points), grouped + len(noise)))  # (distinct, clusters)
-    if grouped:
-        soft[:, :grouped] = all_points_membership_vectors(model).reshape(len(points), grouped)
-    soft[noise, found[noise]] = 1 - soft[noise].sum(axis=1)
-    return found[row], soft[row].clip(0, 1)
+    )
+    found = model.fit(points).labels_.copy()  # (distinct,), −1 is noise
+    noise = found < 0
+    found[noise] = found.max() + 1 + np.arange(noise.sum())
+    return found[row]
 
 
-def _affinity_propagation(vectors: np.ndarray, preference: float, damping: float = 0.95) -> Fit:
+def _affinity_propagation(
+    vectors: np.ndarray, preference: float, damping: float = 0.95
+) -> np.ndarray:
     """Affinity propagation over distinct vectors (equal ones make it oscillate)."""
     points, row = _distinct(vectors)
     # Damped messages move slowly: 15 quiet iterations, the library's default, come too early.
@@ -276,11 +229,11 @@ def _affinity_propagation(vectors: np.ndarray, preference: float, damping: float
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            return model.fit(points).labels_[row], None
+            return model.fit(points).labels_[row]
         except ConvergenceWarning:
             raise NotConvergedError(
-                f"affinity_propagation does not converge with preference={preference:g}, "
-                f"damping={damping:g}; raise the damping or change the preference"
+                f"affinity_propagation does not converge with {preference=}, {damping=}; raise the "
+                f"damping or change the preference"
             ) from None
 
 
@@ -289,15 +242,15 @@ def _agglomerative(
     n_clusters: int | None = None,
     distance_threshold: float | None = None,
     linkage: str = "average",
-) -> Fit:
+) -> np.ndarray:
     """Agglomerative clustering by cosine distance, over distinct vectors."""
     points, row = _distinct(vectors)
     if len(points) == 1 and n_clusters in (None, 1):
-        return row, None
+        return row
     model = AgglomerativeClustering(
         n_clusters, distance_threshold=distance_threshold, linkage=linkage, metric="cosine"
     )
-    return model.fit(points).labels_[row], None
+    return model.fit(points).labels_[row]
 
 
 def _distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -339,49 +292,28 @@ def _grid(method: str, vectors: np.ndarray) -> list[float]:
     return np.unique(grids[method]).tolist()
 
 
-_RANGES: dict[str, tuple[Callable[[float], bool] | tuple[str, ...], str]] = {
-    "bandwidth": (lambda x: 0 < x <= 2, "above 0 and at most 2"),
-    "quantile": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
-    "min_cluster_size": (lambda x: x >= 2 and x == int(x), "a whole number, 2 or more"),
-    "min_samples": (lambda x: x >= 1 and x == int(x), "a whole number, 1 or more"),
-    "cluster_selection_method": (("eom", "leaf"), "eom or leaf"),
-    "preference": (lambda x: x <= 0, "at most 0"),
-    "damping": (lambda x: 0.5 <= x < 1, "0.5 or more and below 1"),
-    "n_clusters": (lambda x: x >= 1 and x == int(x), "a whole number, 1 or more"),
-    "distance_threshold": (lambda x: 0 <= x <= 2, "from 0 to 2"),
-    "linkage": (("average", "complete", "single"), "average, complete or single"),
-}
-
-
 def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that are not None, as JSON-able values; impossible ones are refused."""
+    """The settings that are not None; unknown ones, or two that decide, are refused."""
     if method not in _FITS:
         raise ValueError(f"no clustering method {method!r}; there are {', '.join(_FITS)}")
+    given = {name: value for name, value in settings.items() if value is not None}
     known = list(signature(_FITS[method]).parameters)[1:]
-    given = {k: np.asarray(v).item() for k, v in settings.items() if v is not None}
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"{method} has no setting {name!r}; it has {', '.join(known)}")
-        possible, wanted = _RANGES[name]
-        if isinstance(possible, tuple):
-            fits = value in possible
-        else:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            fits = number and possible(value)
-        if not fits:
-            raise ValueError(f"{method}: {name} is {wanted}, not {value!r}")
-        given[name] = int(value) if wanted.startswith("a whole number") else value
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"{method} has no setting {unknown[0]!r}; it has {', '.join(known)}")
     if len(given.keys() & set(DECIDING[method])) > 1:
         raise ValueError(f"{method}: give one of {' and '.join(DECIDING[method])}, not both")
     return given
 
 
-def _measured(fit: Callable[..., Fit], vectors: np.ndarray, settings: dict, kept: list) -> dict:
+def _measured(
+    fit: Callable[..., np.ndarray], vectors: np.ndarray, settings: dict, kept: list[np.ndarray]
+) -> dict:
     """One row of a sweep: the clusters of all labels, and how they change with those kept only."""
     row = {"labels": len(vectors), "clusters": 0, "singletons": 0, "largest": 0}
-    row |= {"silhouette": np.nan, "stability": np.nan, "stability_low": np.nan}
+    row |= dict.fromkeys(("silhouette", "stability", "stability_low"), np.nan)
     try:
-        found = fit(vectors, **settings)[0]
+        found = fit(vectors, **settings)
     except NotConvergedError as error:
         warnings.warn(str(error), stacklevel=3)
         return row
@@ -395,14 +327,14 @@ def _measured(fit: Callable[..., Fit], vectors: np.ndarray, settings: dict, kept
 
 
 def _agreement(
-    fit: Callable[..., Fit], vectors: np.ndarray, settings: dict, clusters: np.ndarray
+    fit: Callable[..., np.ndarray], vectors: np.ndarray, settings: dict, clusters: np.ndarray
 ) -> float:
     """Adjusted Rand index of given clusters with those that are found of these vectors alone."""
     if "n_clusters" in settings:
         most = len(np.unique(vectors, axis=0))
         settings = settings | {"n_clusters": min(settings["n_clusters"], most)}
     try:
-        return adjusted_rand_score(clusters, fit(vectors, **settings)[0])
+        return adjusted_rand_score(clusters, fit(vectors, **settings))
     except NotConvergedError:
         return 0.0
 

@@ -7,7 +7,6 @@ five styles, and centring on a vocabulary is a step of its own.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mer_utils import storage
+from mer_utils.data.checks import no_duplicates, refuse
 from mer_utils.data.vocabulary import DEFINITIONS, POLE_DEFINITIONS
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
@@ -57,27 +56,19 @@ class LabelEmbeddings:
     mean: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        """Check what clustering and training rely on."""
-        n = len(self.labels)
-        owners = ("",) * n if self.datasets is None else self.datasets
-        if n == 0 or len(owners) != n or self.vectors.ndim != 2 or len(self.vectors) != n:
+        """Refuse what clustering and training cannot rely on."""
+        owners = self.datasets or ("",) * len(self)
+        if not self.labels or self.vectors.shape[:-1] != (len(self),) or len(owners) != len(self):
             raise ValueError(
-                f"n labels (n > 0) need vectors of the shape (n, d) and n datasets (or None); "
-                f"found {n} labels, {self.vectors.shape} and {len(owners)} datasets"
+                f"{len(self)} labels, {len(owners)} datasets and vectors {self.vectors.shape}: "
+                f"labels, at least one, need a vector each, (labels, d), and a dataset each or None"
             )
-        label, times = Counter(zip(self.labels, owners, strict=True)).most_common(1)[0]
-        if times > 1:
-            raise ValueError(
-                f"label {' of '.join(filter(None, label))!r} occurs {times} times; give each once, "
-                f"or say with datasets=… that they come from different ones"
-            )
-        lengths = np.linalg.norm(self.vectors, axis=1)  # (labels,)
-        wrong = np.flatnonzero(~(np.abs(lengths - 1) < 1e-3))  # a NaN is wrong too
-        if len(wrong):
-            raise ValueError(
-                f"the vector of label {self.labels[wrong[0]]!r} has the length "
-                f"{lengths[wrong[0]]:.4g}, not 1"
-            )
+        named = zip(self.labels, owners, strict=True)
+        labels = [f"{label} of {owner}" if owner else label for label, owner in named]
+        no_duplicates("label embeddings", "labels", labels)
+        lengths = zip(labels, np.linalg.norm(self.vectors, axis=1), strict=True)
+        wrong = [f"{label}: {x:.4g}" for label, x in lengths if not abs(x - 1) < 1e-3]  # NaN too
+        refuse("label embeddings", "vectors are not of length 1", wrong, len(self))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,28 +85,23 @@ def embed_labels(
 
     labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
-        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation),
-        the last two brought back to unit length.
+        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
     datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
-    Returns the embeddings; equal texts have equal vectors.
     Raises ValueError for no labels, an empty or repeated one, one without a definition, an unknown
     style; FileNotFoundError for a model that is not on this machine.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
-    labels = tuple(labels)
     datasets = None if datasets is None else tuple(datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
-    return LabelEmbeddings(labels, texts, embed_texts(texts, model, style), model, style, datasets)
+    vectors = embed_texts(texts, model, style)
+    return LabelEmbeddings(tuple(labels), texts, vectors, model, style, datasets)
 
 
 def clean_name(label: str) -> str:
-    """A label as words: underscores become spaces, slashes commas.
-
-    "angry / aggressive" gives "angry, aggressive", "joyful_activation" "joyful activation".
-    """
+    """A label as words: "angry / aggressive" gives "angry, aggressive", underscores are spaces."""
     words = re.sub(r"\s*/\s*", ", ", label.replace("_", " "))
     return re.sub(r"\s+", " ", words).strip(" ,")
 
@@ -123,10 +109,7 @@ def clean_name(label: str) -> str:
 def label_texts(
     label: str, style: str = "name", definitions: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """The texts that stand for a label: one a template of the style, or its definition.
-
-    Arguments and errors as in `embed_labels`.
-    """
+    """The texts that stand for a label, one a template or its definition; see `embed_labels`."""
     if style not in STYLES:
         raise ValueError(f"no text style {style!r}; there are {', '.join(STYLES)}")
     name = clean_name(label) if isinstance(label, str) else ""
@@ -137,8 +120,8 @@ def label_texts(
     text = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}.get(label, "").strip()
     if not text:
         raise ValueError(
-            f"label {label!r} has no definition; pass one: "
-            f"definitions={{{label!r}: 'Music that …'}}, or use another style than 'definition'"
+            f"label {label!r} has no definition; pass definitions={{{label!r}: 'Music that …'}}, "
+            f"or use another style than 'definition'"
         )
     return (text,)
 
@@ -148,20 +131,16 @@ def centre(
 ) -> LabelEmbeddings:
     """Subtract the mean vector of a vocabulary and bring the rows back to unit length.
 
-    The vectors of labels share most of their direction (all are about mood, or music); without it,
-    cosines tell labels apart.
-
     reference: the vocabulary whose mean is subtracted; the labels themselves if None.
-    Raises ValueError for embeddings that are centred already or of different models or styles, and
-    for a label on the mean.
+    Raises ValueError for a label on the mean, and if one of both is centred already or they are of
+    different models or styles.
     """
     reference = embeddings if reference is None else reference
-    if embeddings.mean is not None or reference.mean is not None:
-        raise ValueError("these label embeddings are centred already; centre the original ones")
-    if (embeddings.model, embeddings.style) != (reference.model, reference.style):
+    made_by = {(part.model, part.style, part.mean is None) for part in (embeddings, reference)}
+    if made_by != {(embeddings.model, embeddings.style, True)}:
         raise ValueError(
-            f"labels by {embeddings.model}, style {embeddings.style}, cannot be centred on labels "
-            f"by {reference.model}, style {reference.style}"
+            f"labels are centred once, on labels of the same model and style, not with (model, "
+            f"style, not centred yet) {' and '.join(map(str, made_by))}"
         )
     mean = reference.vectors.mean(axis=0)  # (d,)
     vectors = unit_rows(embeddings.vectors - mean, embeddings.labels)  # (labels, d)
@@ -181,8 +160,8 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
     n: how many labels at most.
     Returns a table with the columns label, dataset (if known) and similarity (cosine), best first.
     """
-    if not text.strip() or n < 1:
-        raise ValueError(f"nearest to {text!r}, {n} labels: expected words, and 1 or more")
+    if not text.strip():
+        raise ValueError(f"nearest to {text!r}: that is no text")
     style = embeddings.style
     texts = (text.strip(),) if style == "definition" else label_texts(text, style)
     vector = embed_texts((texts,), embeddings.model, style)  # (1, d)
@@ -197,10 +176,7 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
 
 
 def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
-    """The labels of several datasets as one, in the order given; each part names its datasets.
-
-    Raises ValueError for parts by different models, or centred ones.
-    """
+    """The labels of several datasets as one, in the order given; each part names its datasets."""
     models = {part.model + ("" if part.mean is None else ", centred") for part in parts}
     if models != {parts[0].model}:
         raise ValueError(f"only labels by one model, not centred, can be joined, not {models}")
@@ -213,25 +189,12 @@ def join(parts: Sequence[LabelEmbeddings]) -> LabelEmbeddings:
     )
 
 
-def save_embeddings(
-    embeddings: LabelEmbeddings, folder: str | Path, name: str = "label_embeddings"
-) -> None:
-    """Write label embeddings into a folder (`storage.write_pair`)."""
-    storage.write_pair(folder, name, vars(embeddings))
-
-
-def load_embeddings(folder: str | Path, name: str = "label_embeddings") -> LabelEmbeddings:
-    """Read label embeddings that `save_embeddings` wrote; errors as in `storage.read_pair`."""
-    return LabelEmbeddings(**storage.read_pair(folder, name))
-
-
 def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
     """Label vectors that somebody else made, such as those published with arXiv 2410.11522.
 
     path: an .npz file with two arrays a dataset, `<dataset>_labels` (labels,) of text and
         `<dataset>_vectors` (labels, d) of unit length. The authors' names jamendo and CAL500 become
         mtg-jamendo and cal500.
-    Returns the embeddings of each dataset, in the file's order.
     Raises FileNotFoundError for a missing file, ValueError for arrays that lack or do not fit.
     """
     with np.load(path, allow_pickle=False) as file:

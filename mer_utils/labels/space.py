@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -64,7 +63,7 @@ class LabelSpace:
     file: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the settings against one another."""
+        """Refuse settings that do not go together."""
         if self.style not in STYLES:
             raise ValueError(f"no text style {self.style!r}; there are {', '.join(STYLES)}")
         if self.directions not in (None, *DIRECTIONS):
@@ -74,8 +73,8 @@ class LabelSpace:
         most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
             raise ValueError(
-                f"directions={self.directions!r} give 1 to {most} components with these "
-                f"{len(self.antonyms)} antonyms, not {self.components}"
+                f"{len(self.antonyms)} antonyms give directions={self.directions!r} 1 to {most} "
+                f"components, not {self.components}"
             )
 
     @property
@@ -101,8 +100,7 @@ class LabelSpace:
         width = len(next(iter(published.values())))
         if width != embeddings.vectors.shape[1]:
             raise ValueError(
-                f"{self.file}: label vectors of {width} numbers, but {self.model} gives "
-                f"{embeddings.vectors.shape[1]}; use the language model that made the file"
+                f"{self.file}: vectors of {width} numbers are not by the model {self.model}"
             )
         missing = [label for label in embeddings.labels if clean_name(label) not in published]
         if missing:
@@ -111,8 +109,8 @@ class LabelSpace:
                 f"({', '.join(missing)}); they are embedded from their texts",
                 stacklevel=2,
             )
-        rows = zip(embeddings.labels, embeddings.vectors, strict=True)
-        vectors = np.stack([published.get(clean_name(label), own) for label, own in rows])
+        labelled = zip(embeddings.labels, embeddings.vectors, strict=True)
+        vectors = np.stack([published.get(clean_name(label), own) for label, own in labelled])
         return replace(embeddings, vectors=vectors, style=f"{self.style}, published")
 
     def vectors(self, labels: Sequence[str], reference: Sequence[str] | None = None) -> np.ndarray:
@@ -130,10 +128,15 @@ class LabelSpace:
             text = centre(embeddings, others).vectors
         if self.directions is None:
             return text
-        directions = antonym_directions(self)
-        coordinates = directions.coordinates(embeddings.vectors)  # (labels, components)
+        poles, directions = antonym_directions(self)  # (poles, d), (components, d)
+        origin = poles.mean(axis=0)  # (d,)
+        units = np.sqrt((((poles - origin) @ directions.T) ** 2).mean(axis=0))  # (components,)
+        coordinates, all_coordinates = (
+            ((part.vectors - origin) @ directions.T / units).astype(np.float32)
+            for part in (embeddings, others)
+        )  # (labels, components)
         if self.centre:
-            coordinates = coordinates - directions.coordinates(others.vectors).mean(axis=0)
+            coordinates = coordinates - all_coordinates.mean(axis=0)
         if self.directions != "text+antonyms":
             return coordinates
         both = [text, unit_rows(coordinates, embeddings.labels)]
@@ -157,8 +160,8 @@ class LabelSpace:
         expected = settings.pop("file_sha256")
         if expected is not None and storage.file_hash(settings["file"]) != expected:
             raise ValueError(
-                f"{settings['file']}: not the label vectors that the label space was made with "
-                f"(SHA-256 {expected[:12]}…); put that file back"
+                f"{settings['file']}: not the label vectors that the label space was made with; "
+                f"put that file back (SHA-256 {expected[:12]}…)"
             )
         if settings["directions"] is None:
             del settings["components"], settings["antonyms"]
@@ -167,21 +170,11 @@ class LabelSpace:
         return cls(**settings)
 
 
-class AntonymDirections(NamedTuple):
-    """Directions between antonyms in a language model."""
+def antonym_directions(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
+    """The poles' text vectors, (2 · pairs, d), and unit directions, (components, d), between them.
 
-    names: tuple[str, ...]  # of each the axis, or the pair of antonyms that leans most on it
-    vectors: np.ndarray  # (components, d), unit length; orthogonal for "antonym-pca" only
-    origin: np.ndarray  # (d,), the middle of all poles
-    units: np.ndarray  # (components,), root mean square of the poles' coordinates
-
-    def coordinates(self, vectors: np.ndarray) -> np.ndarray:
-        """Coordinates of text vectors (n, d) on the directions: (n, components) float32."""
-        return ((vectors - self.origin) @ self.vectors.T / self.units).astype(np.float32)
-
-
-def antonym_directions(space: LabelSpace) -> AntonymDirections:
-    """The directions of a label space that has them; opposite poles must differ in their text."""
+    Opposite poles must differ in their text.
+    """
     pairs = space.antonyms
     poles = [word for pair in pairs for word in (pair.positive, pair.negative)]
     texts = tuple(label_texts(word, space.style, space.definitions) for word in poles)
@@ -197,10 +190,7 @@ def antonym_directions(space: LabelSpace) -> AntonymDirections:
         leaning = differences @ directions.T  # (pairs, components)
         strongest = np.abs(leaning).argmax(axis=0)  # (components,)
         directions *= np.sign(leaning[strongest, np.arange(space.components)])[:, None]
-        names = [names[i] for i in strongest]
-    origin = vectors.mean(axis=0)  # (d,)
-    units = np.sqrt((((vectors - origin) @ directions.T) ** 2).mean(axis=0))  # (components,)
-    return AntonymDirections(tuple(names), directions, origin, units)
+    return vectors, directions
 
 
 def _axes(antonyms: Sequence[Antonym]) -> tuple[str, ...]:
