@@ -63,6 +63,9 @@ def test_texts_of_each_style():
     assert label_texts("sad", "definition") == (DEFINITIONS["sad"],)
     assert label_texts("sad", "definition", own) == ("Music in tears.",)
     assert label_texts("happy", "definition", own) == (DEFINITIONS["happy"],)
+    with pytest.warns(UserWarning, match="doomy_hard"):
+        doomy = embed_labels(["sad", "doomy_hard"], "definition", definitions=own)
+    assert doomy.texts == (("Music in tears.",), ("Music that is doomy hard.",))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,6 @@ def test_texts_of_each_style():
         ({"labels": ["sad", "sad"], "datasets": ["a", "a"]}, "'sad of a'"),
         ({"labels": ["sad", "glad"], "datasets": ["a"]}, "1 datasets"),
         ({"labels": ["sad"], "style": "poem"}, "'poem'"),
-        ({"labels": ["doomy"], "style": "definition"}, "'doomy'"),
     ],
 )
 def test_bad_labels_are_named(arguments, named):

@@ -7,6 +7,7 @@ five styles, and centring on a vocabulary is a step of its own.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,17 +86,26 @@ def embed_labels(
 
     labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
-        sentence), "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
+        sentence; a warning names labels that have none, which are put as "Music that is …"),
+        "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
     datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
-    Raises ValueError for no labels, an empty or repeated one, one without a definition, an unknown
-    style; FileNotFoundError for a model that is not on this machine.
+    Raises ValueError for no labels, an empty or repeated one, an unknown style; FileNotFoundError
+    for a model that is not on this machine.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
     datasets = None if datasets is None else tuple(datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
+    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    undefined = [label for label in labels if label not in known]
+    if style == "definition" and undefined:
+        warnings.warn(
+            f"{len(undefined)} labels have no definition and are put as 'Music that is …': "
+            f"{', '.join(undefined)}; definitions= gives them sentences of your own",
+            stacklevel=2,
+        )
     vectors = embed_texts(texts, model, style)
     return LabelEmbeddings(tuple(labels), texts, vectors, model, style, datasets)
 
@@ -117,13 +127,8 @@ def label_texts(
         raise ValueError(f"label {label!r} is no text with words in it")
     if style != "definition":
         return tuple(template.format(name) for template in TEMPLATES[style])
-    text = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}.get(label, "").strip()
-    if not text:
-        raise ValueError(
-            f"label {label!r} has no definition; pass definitions={{{label!r}: 'Music that …'}}, "
-            f"or use another style than 'definition'"
-        )
-    return (text,)
+    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    return (known.get(label, "").strip() or f"Music that is {name}.",)
 
 
 def centre(
