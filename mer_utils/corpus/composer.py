@@ -77,15 +77,13 @@ def compose(point: Point, style: Style, artist: Artist, random: Random) -> Score
     """Compose a piece of 20 to 30 seconds; the artist was drawn from the same style."""
     frame = _frame(_draw_cues(point, artist, random), style, random)
     cues = frame.cues
+    tense = cues["dissonance"] + cues["irregularity"]
     drafts = {  # level against the melody in dB, notes
         "melody": (0.0, _melody(frame, random)),
         "chords": (-5.0, _chords(frame, random)),
         "bass": (-4.0, _bass(frame, random)),
         "pad": (-8.0, _pad(frame) if random.random() < 0.6 - 0.35 * cues["attack"] else []),
-        "unrest": (
-            -18.0 + 4.5 * (cues["dissonance"] + cues["irregularity"]),
-            _unrest(frame, random),
-        ),
+        "unrest": (-18.0 + 4.5 * tense, _unrest(frame, random) if tense >= 0.4 else []),
         "drums": (-6.0 + 3.0 * cues["loudness"], _drums(frame, random)),
     }
     parts = []
@@ -291,9 +289,7 @@ def _bass(frame: Score, random: Random) -> list[Note]:
 
 
 def _unrest(frame: Score, random: Random) -> list[Note]:
-    """A low tonic held together with a second, tritone or ninth above it, if it is tense."""
-    if frame.cues["dissonance"] + frame.cues["irregularity"] < 0.4:
-        return []
+    """A low tonic held together with a second, tritone or ninth above it."""
     interval = int(random.choice([1, 6, 13]))
     pitch = 45 + (frame.tonic - 45) % 12
     span = frame.metre * 2

@@ -112,14 +112,12 @@ def dissonance(score: Score) -> float:
     """
     notes = [note for part in score.parts if part.role != "drums" for note in part.notes]
     start, duration, pitch, _ = np.array(notes).T  # (notes,) each
-    rough = total = 0
-    for time in np.arange(0, score.seconds, 0.25):
-        sounding = np.unique(pitch[(start <= time) & (time < start + duration)])
-        intervals = np.abs(sounding[:, None] - sounding[None, :])  # (notes, notes)
-        intervals = intervals[np.triu_indices(len(sounding), 1)] % 12  # (pairs,)
-        rough += int(np.isin(intervals, (1, 6, 11)).sum())
-        total += len(intervals)
-    return rough / max(total, 1)
+    time = np.arange(0, score.seconds, 0.25)[:, None]
+    sounding = (start <= time) & (time < start + duration)  # (times, notes)
+    roll = sounding @ np.eye(128, dtype=bool)[pitch.astype(int)]  # (times, pitches)
+    interval = np.arange(1, 128)
+    pairs = np.array([np.sum(roll[:, k:] & roll[:, :-k]) for k in interval])
+    return float(pairs[np.isin(interval % 12, (1, 6, 11))].sum() / max(pairs.sum(), 1))
 
 
 def _detachment(melody: tuple[Note, ...]) -> float:

@@ -29,7 +29,7 @@ from mer_utils.corpus.notation import Part, Random, Score
 from mer_utils.corpus.styles import Style
 
 SAMPLE_RATE = 24_000
-PEAK = 0.97
+PEAK, KNEE = 0.97, 0.6  # what is louder than the knee is bent so that nothing passes the peak
 MELODY_LEVEL = 0.1  # root mean square of the melody before mastering
 SOUND_FONT = "TimGM6mb.sf2"
 
@@ -206,7 +206,7 @@ def _shelf(samples: np.ndarray, gain: float) -> np.ndarray:
 
 
 def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
-    """Cut rumble, saturate, fade the end, bring to the target loudness, keep peaks below 1."""
+    """Cut rumble, saturate, fade the end, bring to the target loudness, bend peaks."""
     high_pass = signal.butter(1, 30, "highpass", fs=SAMPLE_RATE, output="sos")
     samples = signal.sosfilt(high_pass, samples)
     if drive > 0:
@@ -216,11 +216,6 @@ def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
     samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
     loudness = float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
     samples = samples * 10 ** ((target - loudness) / 20)
-    return _limited(samples).astype(np.float32)
-
-
-def _limited(samples: np.ndarray, knee: float = 0.6) -> np.ndarray:
-    """Bend what is louder than the knee so that nothing passes PEAK."""
-    size, room = np.abs(samples), PEAK - knee
-    bent = knee + room * np.tanh((size - knee) / room)
-    return np.where(size > knee, np.sign(samples) * bent, samples)
+    size, room = np.abs(samples), PEAK - KNEE
+    bent = KNEE + room * np.tanh((size - KNEE) / room)
+    return np.where(size > KNEE, np.sign(samples) * bent, samples).astype(np.float32)
