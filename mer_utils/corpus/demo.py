@@ -35,7 +35,7 @@ from mer_utils.corpus.notation import Random
 from mer_utils.corpus.styles import STYLES, Style
 from mer_utils.corpus.synthesizer import Production
 from mer_utils.data import vocabulary
-from mer_utils.data.types import Dataset, label_tuples
+from mer_utils.data.types import Dataset, label_tuples, track_table
 from mer_utils.progress import progress_bar
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
@@ -119,28 +119,27 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
     pieces, spec = plan(name, size, seed), DEMO_DATASETS[name]
     settings = _settings(spec, pieces, size, seed)
     home = Path(folder) / f"{name}-{storage.settings_hash(settings)}"
-    audio = {piece.track: home / "audio" / f"{piece.track}.flac" for piece in pieces}
+    audio = [home / "audio" / f"{piece.track}.flac" for piece in pieces]
     with storage.locked(home):  # two notebooks may ask for it at the same time
-        missing = [piece for piece in pieces if not audio[piece.track].exists()]
-        for piece, (sound, facts) in zip(missing, _played(spec, missing), strict=True):
-            storage.write_json(audio[piece.track].with_suffix(".json"), facts)
-            with storage.replacing(audio[piece.track]) as temporary:
+        missing = [(p, path) for p, path in zip(pieces, audio, strict=True) if not path.exists()]
+        played = _played(spec, [piece for piece, _ in missing])
+        for (_, path), (sound, facts) in zip(missing, played, strict=True):
+            storage.write_json(path.with_suffix(".json"), facts)
+            with storage.replacing(path) as temporary:
                 temporary.write_bytes(sound)
-    rows = [
-        {
-            "track": piece.track,
-            "audio": str(audio[piece.track]),
-            "labels": piece.labels,
-            "split": piece.split,
-            "group": piece.group,
-            **asdict(piece.point),
-            **storage.read_json(audio[piece.track].with_suffix(".json")),
-        }
-        for piece in pieces
-    ]
+    facts = [storage.read_json(path.with_suffix(".json")) for path in audio]
+    tracks = track_table(
+        [piece.track for piece in pieces],
+        labels=[piece.labels for piece in pieces],
+        group=[piece.group for piece in pieces],
+        audio=list(map(str, audio)),
+        split=[piece.split for piece in pieces],
+        **pd.DataFrame([piece.point for piece in pieces]),
+        **pd.DataFrame(facts),
+    )
     source = {"kind": "composed and rendered by mer_utils.corpus, synthetic", **settings}
     storage.write_json(home / "corpus.json", source)
-    return Dataset(name, spec.labels, pd.DataFrame(rows).set_index("track"), source, spec.top_k)
+    return Dataset(name, spec.labels, tracks, source, spec.top_k)
 
 
 def plan(name: str, size: int, seed: int) -> list[Piece]:

@@ -81,10 +81,9 @@ class Score:
 def facts(score: Score) -> dict[str, object]:
     """What can be read off a score (JSON-able), for tables and tests.
 
-    Returns seconds, tempo, metre, key ("A minor" …), mode ("major" if the third of the scale is,
-    else "minor"), notes_a_second (all pitched parts), pitch (mean of the pitched parts but the
-    bass, weighted by duration), dissonance (see `dissonance`), detachment (1 - median of sounding
-    over available time in the melody), and each cue as "cue_…".
+    Among them: mode ("major" if the third of the scale is), notes_a_second of all pitched parts,
+    pitch (mean weighted by duration, without the bass), detachment (1 - median of sounding over
+    available time in the melody), and each cue as "cue_…".
     """
     notes = {part.role: part.notes for part in score.parts if part.role != "drums"}
     upper = [own for role, own in notes.items() if role in ("melody", "chords", "pad")]
