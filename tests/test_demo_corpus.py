@@ -24,7 +24,7 @@ from mer_utils.corpus.styles import SCALES, STYLES
 from mer_utils.sound import audio
 
 NAMES = tuple(demo.DEMO_DATASETS)
-SIZE = 10
+SIZE = 8
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +228,6 @@ def test_palettes_are_ordered_as_the_sound_font_sounds():
         assert (np.diff(brightness) > -0.05).all(), f"{key}: {brightness}"
         if key.endswith(("struck", "held")):
             assert ((middle > 0.34) == key.endswith("held")).all(), f"{key}: {middle}"
-
-
-def test_shelf_raises_the_treble_only():
-    noise = np.random.default_rng(0).standard_normal(240_000)
-    frequency, before = signal.welch(noise, 24_000, nperseg=4096)
-    _, after = signal.welch(synthesizer._shelf(noise, 6.0), 24_000, nperseg=4096)
-    gain = 10 * np.log10(after / before)
-    assert gain[(frequency > 20) & (frequency < 150)].mean() == pytest.approx(0, abs=0.3)
-    assert gain[frequency > 9000].mean() == pytest.approx(6, abs=0.3)
 
 
 # --- labels and the oracle

@@ -32,10 +32,10 @@ from mer_utils import code, storage
 from mer_utils.corpus import composer, synthesizer
 from mer_utils.corpus.composer import Artist, Point
 from mer_utils.corpus.notation import Random
-from mer_utils.corpus.styles import STYLES, Style
+from mer_utils.corpus.styles import DATASETS, STYLES, Style
 from mer_utils.corpus.synthesizer import Production
-from mer_utils.data import vocabulary
 from mer_utils.data.types import Dataset, label_tuples, track_table
+from mer_utils.data.vocabulary import names
 from mer_utils.progress import progress_bar
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
@@ -48,16 +48,13 @@ PASSES = ("corpus.synthesizer.play",)
 
 LABEL_POSITIONS = pd.read_csv(Path(__file__).with_name("positions.csv"), index_col="label")
 """A row a label, its valence, arousal and tension; one row for a label of two vocabularies."""
-# The 29 of MTG-Jamendo's 56 mood/theme tags that name an emotion or a mood. Left out: uses
-# (advertising, background, film, game …), occasions and places (christmas, party, summer,
-# space …), plain musical properties (ballad, fast, melodic, retro, slow, soundscape).
-MTG_AFFECTIVE = tuple(x for x in vocabulary.names("mtg-jamendo") if x in LABEL_POSITIONS.index)
 
 
 @dataclass(frozen=True)
 class DemoDataset:
     """What one dataset of the corpus is made of.
 
+    labels: those of a vocabulary that have a position.
     label_shares: share of the tracks with 1, 2, 3 … labels.
     top_k: how many labels the paper's vote gives a song of the real dataset.
     """
@@ -69,25 +66,14 @@ class DemoDataset:
     top_k: int
 
 
-_DATASETS = (
-    # Label counts: the official split-0 test part of MTG-Jamendo mood/theme, mean 1.79.
-    DemoDataset(
-        "demo-mtg", MTG_AFFECTIVE, (0.531, 0.272, 0.116, 0.051, 0.022, 0.007, 0.001),
-        STYLES["electronic"], top_k=2,
-    ),
-    # Label counts: the shape of CAL500's 18 emotion words in Mulan's copy, tracks with at least
-    # one, tilted to a mean of 4.9.
-    DemoDataset(
-        "demo-cal500", vocabulary.names("cal500"),
-        (0.108, 0.113, 0.132, 0.159, 0.108, 0.085, 0.108, 0.065, 0.063, 0.021, 0.020, 0.018),
-        STYLES["band"], top_k=4,
-    ),
-    # Label counts: three, as the paper takes from Emotify's votes.
-    DemoDataset(
-        "demo-emotify", vocabulary.names("emotify"), (0.0, 0.0, 1.0), STYLES["chamber"], top_k=3
-    ),
-)  # fmt: skip
-DEMO_DATASETS = {dataset.name: dataset for dataset in _DATASETS}
+def _dataset(
+    name: str, vocabulary: str, label_shares: Sequence[float], style: str, top_k: int
+) -> DemoDataset:
+    labels = tuple(label for label in names(vocabulary) if label in LABEL_POSITIONS.index)
+    return DemoDataset(name, labels, tuple(label_shares), STYLES[style], top_k)
+
+
+DEMO_DATASETS = {name: _dataset(name, **settings) for name, settings in DATASETS.items()}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The built-in music's material, from styles.yml: scales, progressions, figures, styles of them."""
+"""The built-in music's material, from styles.yml: scales, figures, styles; what a dataset uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,4 +40,5 @@ _MATERIAL = yaml.safe_load(Path(__file__).with_name("styles.yml").read_text(enco
 SCALES: dict[str, tuple[float, float, list[int]]] = _MATERIAL["scales"]
 PROGRESSIONS: dict[str, list[list[int]]] = _MATERIAL["progressions"]
 FIGURES: dict[str, list[str]] = _MATERIAL["figures"]
+DATASETS: dict[str, dict] = _MATERIAL["datasets"]
 STYLES = {name: Style(name, **style) for name, style in _MATERIAL["styles"].items()}
