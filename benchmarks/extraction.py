@@ -2,7 +2,6 @@
 
     python benchmarks/extraction.py                      a minute or two on two cores
     python benchmarks/extraction.py --audio FOLDER       with your own mp3s instead of noise
-    python benchmarks/extraction.py --json table.json --markdown table.md
 
 MERT is timed at full size with random weights, which cost the same time as the published ones.
 Costs on a CPU are CPU seconds of all threads, and PyTorch has one thread unless told otherwise
@@ -14,12 +13,10 @@ import argparse
 import multiprocessing
 import os
 import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +26,28 @@ import torch
 
 from mer_utils import sound, storage
 from mer_utils.data import Dataset
+from mer_utils.evaluation.tables import markdown
 from mer_utils.sound import Encoder, audio, load_encoder, random_mert
 
 PARTS = ("decode", "encoders", "throughput", "memory")
+Row = tuple[str, float, str]  # what, value, unit
 
 
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
-    rows: list[dict] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(arguments, Path(folder))
         for part in arguments.parts:
-            for row in getattr(bench, part)():
-                rows.append({"part": part} | row)
-                print(f"{row['what']}: {row['value']:.4g} {row['unit']}", flush=True)
-    table = pd.DataFrame(rows)
-    print(f"\n{machine(arguments.device)}\n\n{markdown(table)}")
-    if arguments.json:
-        storage.write_json(arguments.json, {"machine": machine(arguments.device), "rows": rows})
+            for what, value, unit in getattr(bench, part)():
+                print(f"{what}: {value:.4g} {unit}", flush=True)
+                rows.append((what, f"{value:.3g}", unit))
+    table = pd.DataFrame(rows, columns=["what", "value", "unit"]).set_index("what")
+    text = f"{machine(arguments.device)}\n\n{markdown(table)}\n"
+    print(f"\n{text}")
     if arguments.markdown:
-        storage.write_text(arguments.markdown, f"{machine(arguments.device)}\n\n{markdown(table)}")
+        storage.write_text(arguments.markdown, text)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,7 +61,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="default: 8, on a GPU 32")
     parser.add_argument("--decode-threads", type=int, help="default: 2, with a GPU one a core")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     on_gpu = arguments.device != "cpu"
@@ -73,133 +70,95 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Bench:
-    """The four measurements; each gives rows of what, value and unit."""
+    """The four measurements; each gives rows."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self.arguments, self.folder = arguments, folder
         self.device, self.repeats = arguments.device, arguments.repeats
         self.mert = f"mert-v1-{arguments.size}"
+        self.depths = {"95m": (12, 6), "330m": (24, 12)}[arguments.size]  # last layers
         self.checkpoint = random_mert.write_mert_checkpoint(folder / "mert", arguments.size)
         self.files = audio_files(arguments.audio, folder, arguments.tracks)
-        self.options = {
-            "batch_size": arguments.batch_size,
-            "decode_threads": arguments.decode_threads,
-        }
+        self.options = {key: vars(arguments)[key] for key in ("batch_size", "decode_threads")}
 
-    def decode(self) -> Iterator[dict]:
+    def decode(self) -> Iterator[Row]:
         """CPU seconds a second of audio of reading a file."""
         path = self.files[0]
         for rate in (24_000, 16_000):
             waveform = audio.read(path, rate)
-            cost = median_cost(lambda rate=rate: audio.read(path, rate), self.repeats)
-            yield {
-                "what": f"decode {path.suffix[1:]} to {rate // 1000} kHz mono",
-                "value": cost / (len(waveform) / rate),
-                "unit": "CPU s per s of audio",
-            }
+            _, cost = median_cost(lambda rate=rate: audio.read(path, rate), self.repeats)
+            what = f"decode {path.suffix[1:]} to {rate // 1000} kHz mono"
+            yield what, cost / (len(waveform) / rate), "CPU s per s of audio"
 
-    def encoders(self) -> Iterator[dict]:
+    def encoders(self) -> Iterator[Row]:
         """Seconds a second of audio of each encoder, precision and last layer."""
         on_cpu = self.device == "cpu"
-        depths = {"95m": (12, 6), "330m": (24, 12)}[self.arguments.size]
-        chosen = [("musicnn", {"layers": ("all",)})]
+        chosen = [("musicnn", "float32", "all")]
         for precision in ("float32", "bfloat16"):
-            for last in depths:
-                settings = {"layers": (last,), "precision": precision}
-                chosen.append((self.mert, settings))
-        for name, settings in chosen:
-            encoder = self.load(name, **settings)
-            batch = noise(1 if on_cpu else self.arguments.batch_size, encoder)
-            clock = time.process_time if on_cpu else time.perf_counter
-            cost = median_cost(lambda e=encoder, b=batch: e(b), self.repeats, clock)
-            stop = f", up to layer {settings['layers'][0]}" if name == self.mert else ""
-            yield {
-                "what": f"{name}, {settings.get('precision', 'float32')}{stop}",
-                "value": cost / (batch.size / encoder.sample_rate),
-                "unit": f"{'CPU' if on_cpu else 'GPU'} s per s of audio",
-            }
+            chosen += [(self.mert, precision, last) for last in self.depths]
+        for name, precision, last in chosen:
+            settings = {"precision": precision} if name == self.mert else {}
+            encoder = self.load(name, layers=(last,), **settings)
+            samples = round(encoder.segment_seconds * encoder.sample_rate)
+            shape = (1 if on_cpu else self.arguments.batch_size, samples)
+            batch = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+            wall, cpu = median_cost(lambda e=encoder, b=batch: e(b), self.repeats)
+            cost = (cpu if on_cpu else wall) / (batch.size / encoder.sample_rate)
+            what = f"{name}, {precision}" + (f", up to layer {last}" if settings else "")
+            yield what, cost, f"{'CPU' if on_cpu else 'GPU'} s per s of audio"
 
-    def throughput(self) -> Iterator[dict]:
+    def throughput(self) -> Iterator[Row]:
         """Extraction against the bare forward pass over the same segments, in wall time."""
-        last = {"95m": 6, "330m": 12}[self.arguments.size]
-        dataset = as_dataset(self.files)
-        for name, settings in [
-            ("musicnn", {}),
-            (self.mert, {"layers": (last,), "precision": "bfloat16"}),
-        ]:
+        dataset, last = as_dataset(self.files), self.depths[1]
+        mert = {"layers": (last,), "precision": "bfloat16"}
+        for name, settings in (("musicnn", {}), (self.mert, mert)):
             encoder = self.load(name, **settings)
             batches, seconds = all_batches(self.files, encoder, self.arguments.batch_size)
             encoder(batches[0])  # warm
-            bare, whole, bare_cpu, whole_cpu = [], [], [], []
+            turns = []
             for turn in range(self.repeats):
                 store = self.folder / f"throughput-{name}-{turn}"
-                wall, cpu = timed(lambda b=batches, e=encoder: [e(batch) for batch in b])
-                bare.append(wall), bare_cpu.append(cpu)
-                wall, cpu = timed(
+                bare = timed(lambda b=batches, e=encoder: [e(batch) for batch in b])
+                whole = timed(
                     lambda e=encoder, s=store: sound.extract(dataset, e, s, **self.options)
                 )
-                whole.append(wall), whole_cpu.append(cpu)
-            kind = f"{name}, {settings.get('precision', 'float32')}"
-            kind += f", up to layer {last}" if settings else ""
-            yield {
-                "what": f"{kind}: bare forward pass",
-                "value": seconds / statistics.median(bare),
-                "unit": "s of audio per s",
-            }
-            yield {
-                "what": f"{kind}: extraction",
-                "value": seconds / statistics.median(whole),
-                "unit": "s of audio per s",
-            }
-            ratios = [b / w for b, w in zip(bare, whole, strict=True)]
-            yield {
-                "what": f"{kind}: extraction / bare, speed",
-                "value": 100 * statistics.median(ratios),
-                "unit": "%",
-            }
+                turns.append((*bare, *whole))
+            bare, bare_cpu, whole, whole_cpu = np.array(turns).T  # (turns,) each
+            kind = f"{name}, bfloat16, up to layer {last}" if settings else f"{name}, float32"
+            yield f"{kind}: bare forward pass", seconds / np.median(bare), "s of audio per s"
+            yield f"{kind}: extraction", seconds / np.median(whole), "s of audio per s"
+            yield f"{kind}: extraction / bare, speed", 100 * np.median(bare / whole), "%"
             if self.device == "cpu":
-                ratios = [b / w for b, w in zip(bare_cpu, whole_cpu, strict=True)]
-                yield {
-                    "what": f"{kind}: bare / extraction, CPU time",
-                    "value": 100 * statistics.median(ratios),
-                    "unit": "%",
-                }
+                share = 100 * np.median(bare_cpu / whole_cpu)
+                yield f"{kind}: bare / extraction, CPU time", share, "%"
             else:
                 yield self.decode_limit(encoder)
 
-    def decode_limit(self, encoder: Encoder) -> dict:
+    def decode_limit(self, encoder: Encoder) -> Row:
         """How fast all decoding threads together can go: the limit of a fast GPU."""
         threads, rate = self.arguments.decode_threads, encoder.sample_rate
         start = time.perf_counter()
         with ThreadPoolExecutor(threads) as pool:
             lengths = pool.map(lambda file: len(audio.read(file, rate)), self.files * 4)
-        seconds = sum(lengths) / rate
-        return {
-            "what": f"{encoder.name}: decoding alone, {threads} threads",
-            "value": seconds / (time.perf_counter() - start),
-            "unit": "s of audio per s",
-        }
+        speed = sum(lengths) / rate / (time.perf_counter() - start)
+        return f"{encoder.name}: decoding alone, {threads} threads", speed, "s of audio per s"
 
-    def memory(self) -> Iterator[dict]:
+    def memory(self) -> Iterator[Row]:
         """Peak resident memory of a process that extracts few and four times as many tracks."""
         context = multiprocessing.get_context("spawn")
         if not Path("/proc/self/status").is_file():
             print("memory: measured on Linux only")
             return
-        for name, few in [("musicnn", 8), (self.mert, 2)]:
-            checkpoint = str(self.checkpoint) if name == self.mert else None
-            for count in (few, 4 * few) if name == "musicnn" else (few,):
-                files = list(islice(cycle_links(self.files, self.folder / f"{name}{count}"), count))
-                with context.Pool(1) as pool:
-                    store = self.folder / f"memory-{name}-{count}"
-                    call = (name, checkpoint, self.device, files, store, self.options)
-                    peak = pool.apply(peak_memory, call)
-                seconds = sum(soundfile.info(file).duration for file in files)
-                yield {
-                    "what": f"{name}: peak memory, {count} tracks ({seconds / 60:.0f} min)",
-                    "value": peak / 2**30,
-                    "unit": "GiB",
-                }
+        for name, count in (("musicnn", 8), ("musicnn", 32), (self.mert, 2)):
+            checkpoint = self.checkpoint if name == self.mert else None
+            files = links(self.files, self.folder / f"{name}{count}", count)
+            with context.Pool(1) as pool:
+                store = self.folder / f"memory-{name}-{count}"
+                call = (name, checkpoint, self.device, files, store, self.options)
+                peak = pool.apply(peak_memory, call)
+            minutes = sum(soundfile.info(file).duration for file in files) / 60
+            what = f"{name}: peak memory, {count} tracks ({minutes:.0f} min)"
+            yield what, peak / 2**30, "GiB"
 
     def load(self, name: str, **settings: object) -> Encoder:
         """One of the two encoders."""
@@ -236,16 +195,13 @@ def audio_files(given: Path | None, folder: Path, count: int) -> list[Path]:
     return files
 
 
-def cycle_links(files: list[Path], folder: Path) -> Iterator[Path]:
-    """The same files again and again, under new names."""
+def links(files: list[Path], folder: Path, count: int) -> list[Path]:
+    """So many files: the same again and again, under new names."""
     folder.mkdir()
-    number = 0
-    while True:
-        for file in files:
-            link = folder / f"{number}{file.suffix}"
-            link.symlink_to(file.resolve())
-            yield link
-            number += 1
+    made = [folder / f"{number}{files[number % len(files)].suffix}" for number in range(count)]
+    for number, link in enumerate(made):
+        link.symlink_to(files[number % len(files)].resolve())
+    return made
 
 
 def as_dataset(files: list[Path]) -> Dataset:
@@ -253,12 +209,6 @@ def as_dataset(files: list[Path]) -> Dataset:
     columns = {"audio": [str(file) for file in files], "labels": [()] * len(files), "split": None}
     index = pd.Index([str(number) for number in range(len(files))], name="track")
     return Dataset("benchmark", ("none",), pd.DataFrame(columns | {"group": "g"}, index=index))
-
-
-def noise(batch: int, encoder: Encoder) -> np.ndarray:
-    """A batch of segments: (batch, samples) float32."""
-    samples = round(encoder.segment_seconds * encoder.sample_rate)
-    return np.random.default_rng(0).uniform(-0.5, 0.5, (batch, samples)).astype(np.float32)
 
 
 def all_batches(
@@ -278,17 +228,10 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def median_cost(
-    work: Callable[[], object], repeats: int, clock: Callable[[], float] = time.process_time
-) -> float:
-    """Median seconds of a call after one to warm up."""
+def median_cost(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median wall and CPU seconds of a call after one to warm up."""
     work()
-    times = []
-    for _ in range(repeats):
-        start = clock()
-        work()
-        times.append(clock() - start)
-    return statistics.median(times)
+    return tuple(np.median([timed(work) for _ in range(repeats)], axis=0))
 
 
 def machine(device: str) -> str:
@@ -308,13 +251,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """The table in markdown."""
-    lines = ["| what | value | unit |", "|---|---:|---|"]
-    lines += [f"| {row.what} | {row.value:.3g} | {row.unit} |" for row in table.itertuples()]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

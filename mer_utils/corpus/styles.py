@@ -1,7 +1,4 @@
-"""The built-in music's material: scales, progressions, rhythmic figures, and styles of them.
-
-It stands in styles.yml, with what its numbers and signs mean.
-"""
+"""The built-in music's material, from styles.yml: scales, figures, styles; what a dataset uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,30 +21,24 @@ class Style:
     extensions: how often a plain chord gets a seventh or ninth, in [0, 1].
     timing: standard deviation of a note's start, seconds.
     swing: how late the second eighth of a beat comes, in beats.
+    studio: the fields of a `synthesizer.Production`; [least, most] is drawn once for each artist.
     """
 
     name: str
     tempo: tuple[float, float]
     metres: Mapping[int, float]
-    palette: Mapping[str, tuple[int, ...]]
-    drums: tuple[Mapping[int, str], ...]
-    fill: tuple[int, ...]
+    palette: Mapping[str, list[int]]
+    drums: list[Mapping[int, str]]
+    fill: list[int]
     extensions: float
     timing: float
     swing: float
+    studio: Mapping[str, float | list[float] | None]
 
 
-def _frozen(value: object) -> object:
-    """What YAML says, with tuples for lists."""
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-MATERIAL = _frozen(
-    yaml.safe_load(Path(__file__).with_name("styles.yml").read_text(encoding="utf-8"))
-)
-SCALES: dict[str, tuple[float, float, tuple[int, ...]]] = MATERIAL["scales"]
-PROGRESSIONS: dict[str, tuple[tuple[int, ...], ...]] = MATERIAL["progressions"]
-FIGURES: dict[str, tuple[str, ...]] = MATERIAL["figures"]
-STYLES = {name: Style(name, **style) for name, style in MATERIAL["styles"].items()}
+_MATERIAL = yaml.safe_load(Path(__file__).with_name("styles.yml").read_text(encoding="utf-8"))
+SCALES: dict[str, tuple[float, float, list[int]]] = _MATERIAL["scales"]
+PROGRESSIONS: dict[str, list[list[int]]] = _MATERIAL["progressions"]
+FIGURES: dict[str, list[str]] = _MATERIAL["figures"]
+DATASETS: dict[str, dict] = _MATERIAL["datasets"]
+STYLES = {name: Style(name, **style) for name, style in _MATERIAL["styles"].items()}

@@ -4,23 +4,18 @@ The notes are played by tinysoundfont (MIT) from TimGM6mb.sf2, the sound font th
 pretty-midi (MIT; not imported) carries. The font (Tim Brechbill 2004, David Bolton 2010; GNU GPL,
 version 2) is read where pip put it and is no part of this project.
 
-Every part is rendered alone, brought to its level in the mix by its own loudness, and only then
-mixed, so that the uneven loudness of the font's instruments does not matter. The synthesizer does
-not model that an instrument played louder sounds brighter; a shelf filter does, by the brightness
-cue. Loudness and brightness are cues of emotion, so they are not normalised away: a piece is
-brought to the loudness that its cue asks for.
+Every part is rendered alone and brought to its level in the mix by its own loudness, so that the
+uneven loudness of the font's instruments does not matter. The synthesizer does not model that an
+instrument played louder sounds brighter; a shelf filter does, by the brightness cue. Loudness is
+a cue of emotion, so it is not normalised away: a piece gets the loudness that its cue asks for.
 
 Conventions: samples are mono float32 in [-1, 1] at SAMPLE_RATE; levels are dB, loudness is the
 root mean square of the whole piece in dB relative to full scale.
 """
 
-import importlib.metadata
-import importlib.util
 import io
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +26,17 @@ from scipy import signal
 from mer_utils.corpus import composer, notation
 from mer_utils.corpus.composer import Artist, Point
 from mer_utils.corpus.notation import Part, Random, Score
-from mer_utils.corpus.styles import MATERIAL, Style
+from mer_utils.corpus.styles import Style
 
 SAMPLE_RATE = 24_000
-PEAK = 0.97
+PEAK, KNEE = 0.97, 0.6  # what is louder than the knee is bent so that nothing passes the peak
 MELODY_LEVEL = 0.1  # root mean square of the melody before mastering
 SOUND_FONT = "TimGM6mb.sf2"
-_MEND = "pip install --no-deps --require-hashes -r no-deps.txt"
 
 
 @dataclass(frozen=True)
-class Studio:
-    """How a style is produced; ranges are (least, most), drawn once for each artist.
+class Production:
+    """One artist's sound.
 
     loudness: dB of a piece whose loudness cue is 0; loudness_span: dB from cue 0 to cue 1.
     tone: dB of the shelf above 1.5 kHz at brightness cue 0; tone_span: dB from cue 0 to cue 1.
@@ -54,33 +48,22 @@ class Studio:
 
     loudness: float
     loudness_span: float
-    tone: tuple[float, float]
+    tone: float
     tone_span: float
-    reverb_seconds: tuple[float, float]
-    reverb: tuple[float, float]
+    reverb_seconds: float
+    reverb: float
     echo: float | None
-    drive: tuple[float, float]
+    drive: float
     ducking: float
 
 
-@dataclass(frozen=True)
-class Production:
-    """One artist's sound: a Studio with its ranges drawn."""
-
-    studio: Studio
-    tone: float
-    reverb_seconds: float
-    reverb: float
-    drive: float
-
-
-STUDIOS = {name: Studio(**ranges) for name, ranges in MATERIAL["studios"].items()}
-
-
-def draw_production(studio: Studio, random: Random) -> Production:
-    """Draw one artist's sound within a studio's ranges."""
-    ranges = (studio.tone, studio.reverb_seconds, studio.reverb, studio.drive)
-    return Production(studio, *(float(random.uniform(*limits)) for limits in ranges))
+def draw_production(style: Style, random: Random) -> Production:
+    """Draw one artist's sound within the ranges of a style's studio."""
+    drawn = {
+        key: float(random.uniform(*value)) if isinstance(value, list) else value
+        for key, value in style.studio.items()
+    }
+    return Production(**drawn)
 
 
 def find_sound_font() -> Path:
@@ -88,15 +71,15 @@ def find_sound_font() -> Path:
 
     Raises ModuleNotFoundError, with the command that mends it, if it or the synthesizer is missing.
     """
-    if importlib.util.find_spec("tinysoundfont") is None:
-        raise ModuleNotFoundError(f"the package tinysoundfont is missing; install it with: {_MEND}")
-    with suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files("pretty-midi") or []:
-            if file.name == SOUND_FONT and Path(file.locate()).is_file():
-                return Path(file.locate())
-    raise ModuleNotFoundError(
-        f"the package pretty-midi with its {SOUND_FONT} is missing; install it with: {_MEND}"
-    )
+    try:
+        metadata.version("tinysoundfont")
+        files = metadata.files("pretty-midi") or []
+        return next(Path(file.locate()) for file in files if file.name == SOUND_FONT)
+    except (ModuleNotFoundError, StopIteration) as error:
+        raise ModuleNotFoundError(
+            f"the built-in music needs tinysoundfont, and pretty-midi with its {SOUND_FONT}; "
+            "install both with: pip install --no-deps --require-hashes -r no-deps.txt"
+        ) from error
 
 
 def play(
@@ -109,52 +92,35 @@ def play(
     """
     random = np.random.default_rng(seed)
     score = composer.compose(point, style, artist, random)
-    samples = render(score, production, random)
     file = io.BytesIO()
+    samples = _render(score, production, random)
     soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue(), notation.facts(score)
 
 
-def render(score: Score, production: Production, random: Random) -> np.ndarray:
-    """A score as sound: (samples,) float32, 24 kHz, peak below 1.
-
-    random: draws the reverberation's reflections.
-    """
-    studio = production.studio
+def _render(score: Score, production: Production, random: Random) -> np.ndarray:
+    """A score as sound: (samples,) float32, peak below 1; the room is drawn at random."""
     length = round(score.seconds * SAMPLE_RATE)
-    dry = np.zeros(length, dtype=np.float32)  # (samples,)
     synth, font = _load_synth()
     sound = {part.role: _balanced(part, synth, font, length) for part in score.parts}
-    if studio.ducking and "drums" in sound:
-        duck = _ducking(score, studio.ducking, length)  # (samples,)
+    if production.ducking and "drums" in sound:
+        duck = _ducking(score, production.ducking, length)  # (samples,)
         sound |= {x: sound[x] * duck for x in ("pad", "bass", "unrest") if x in sound}
-    for samples in sound.values():
-        dry += samples
-    if studio.echo is not None:
-        dry += _echo(sound, score.tempo, studio.echo, length)
+    dry = sum(sound.values(), np.zeros(length, dtype=np.float32))  # (samples,)
+    if production.echo is not None:
+        dry += _echo(sound["melody"] + sound["chords"], score.tempo, production.echo)
     wet = _reverberate(dry, production, random)
-    bright = production.tone + studio.tone_span * score.cues["brightness"]
-    toned = _shelf(wet, bright)
-    target = studio.loudness + studio.loudness_span * score.cues["loudness"]
+    toned = _shelf(wet, production.tone + production.tone_span * score.cues["brightness"])
+    target = production.loudness + production.loudness_span * score.cues["loudness"]
     return _master(toned, target, production.drive)
-
-
-def _loudness(samples: np.ndarray) -> float:
-    """As `sound.audio.loudness`, which would bring PyTorch into every process that renders."""
-    return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
-
-
-@cache
-def _sound_font() -> bytes:
-    return find_sound_font().read_bytes()
 
 
 def _load_synth() -> tuple[Any, int]:
     """A fresh synthesizer with the sound font, and the font's number in it."""
-    import tinysoundfont  # here, so that a missing package is first named by find_sound_font
+    import tinysoundfont  # here: without it everything but this works
 
     synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE)
-    return synth, synth.sfload(_sound_font())
+    return synth, synth.sfload(str(find_sound_font()))
 
 
 def _balanced(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
@@ -164,27 +130,25 @@ def _balanced(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
     power = np.einsum("bs,bs->b", blocks, blocks) / 2400  # (blocks,)
     sounding = power[power > 1e-3 * power.max()]
     if not len(sounding):
-        raise RuntimeError(
-            f"the {part.role} (program {part.program}, {len(part.notes)} notes) gave no sound"
-        )
+        raise RuntimeError(f"the {part.role} (program {part.program}) gave no sound")
     gain = MELODY_LEVEL * 10 ** (part.level / 20) / np.sqrt(sounding.mean())
     return samples * np.float32(gain)
 
 
 def _play_part(part: Part, synth: Any, font: int, length: int) -> np.ndarray:
     """The notes of one part through the sound font: (samples,)."""
+    drums = part.role == "drums"
     channels = (0, 1) if part.detune > 0 else (0,)
-    for channel, cents in zip(channels, (0.0, part.detune), strict=False):
-        drums = part.role == "drums"
+    for channel in channels:
         synth.program_select(channel, font, 128 if drums else 0, part.program, drums)
-        synth.set_tuning(channel, cents / 100)
+        synth.set_tuning(channel, channel * part.detune / 100)
     events = [(round(n.start * SAMPLE_RATE), True, n) for n in part.notes]
-    events += [(round((n.start + n.duration) * SAMPLE_RATE), False, n) for n in part.notes]
+    ends = [min(round((n.start + n.duration) * SAMPLE_RATE), length) for n in part.notes]
+    events += [(end, False, n) for end, n in zip(ends, part.notes, strict=True)]
     stereo = np.zeros((length, 2), dtype=np.float32)  # (samples, 2)
     buffer = memoryview(stereo).cast("B")
     now = 0
     for time, starts, note in sorted(events):  # ends come before starts at the same time
-        time = min(time, length)
         if time > now:
             synth.generate_simple(time - now, buffer[now * 8 : time * 8])
             now = time
@@ -211,15 +175,12 @@ def _ducking(score: Score, depth: float, length: int) -> np.ndarray:
     return gain
 
 
-def _echo(sound: Mapping[str, np.ndarray], tempo: float, level: float, length: int) -> np.ndarray:
-    """Three echoes of melody and chords, a dotted eighth apart: (samples,)."""
-    delay = int(0.75 * 60 / tempo * SAMPLE_RATE)
-    source = sum(sound[role] for role in ("melody", "chords") if role in sound)
-    echoes = np.zeros(length, dtype=np.float32)
+def _echo(source: np.ndarray, tempo: float, level: float) -> np.ndarray:
+    """Three echoes, a dotted eighth apart: (samples,)."""
+    echoes = np.zeros_like(source)
     for repeat in (1, 2, 3):
-        shift = repeat * delay
-        if shift < length:
-            echoes[shift:] += source[: length - shift] * 10 ** (repeat * level / 20)
+        shift = repeat * int(0.75 * 60 / tempo * SAMPLE_RATE)
+        echoes[shift:] += source[:-shift] * 10 ** (repeat * level / 20)
     return echoes
 
 
@@ -235,9 +196,9 @@ def _reverberate(dry: np.ndarray, production: Production, random: Random) -> np.
     return dry + tail.astype(np.float32)
 
 
-def _shelf(samples: np.ndarray, gain: float, corner: float = 1500.0) -> np.ndarray:
-    """First-order high shelf: what lies above the corner (Hz) is raised by a gain (dB)."""
-    warped = np.tan(np.pi * corner / SAMPLE_RATE)
+def _shelf(samples: np.ndarray, gain: float) -> np.ndarray:
+    """First-order high shelf: what lies above 1500 Hz is raised by a gain (dB)."""
+    warped = np.tan(np.pi * 1500.0 / SAMPLE_RATE)
     root = 10 ** (gain / 40)
     zeros = np.array([warped + root, warped - root])
     poles = np.array([warped + 1 / root, warped - 1 / root])
@@ -245,7 +206,7 @@ def _shelf(samples: np.ndarray, gain: float, corner: float = 1500.0) -> np.ndarr
 
 
 def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
-    """Cut rumble, saturate, fade the end, bring to the target loudness, keep peaks below 1."""
+    """Cut rumble, saturate, fade the end, bring to the target loudness, bend peaks."""
     high_pass = signal.butter(1, 30, "highpass", fs=SAMPLE_RATE, output="sos")
     samples = signal.sosfilt(high_pass, samples)
     if drive > 0:
@@ -253,12 +214,8 @@ def _master(samples: np.ndarray, target: float, drive: float) -> np.ndarray:
         samples = np.tanh(samples)
     fade = int(1.5 * SAMPLE_RATE)
     samples[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
-    samples = samples * 10 ** ((target - _loudness(samples)) / 20)
-    return _limited(samples).astype(np.float32)
-
-
-def _limited(samples: np.ndarray, knee: float = 0.6) -> np.ndarray:
-    """Bend what is louder than the knee so that nothing passes PEAK."""
-    size, room = np.abs(samples), PEAK - knee
-    bent = knee + room * np.tanh((size - knee) / room)
-    return np.where(size > knee, np.sign(samples) * bent, samples)
+    loudness = float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12))
+    samples = samples * 10 ** ((target - loudness) / 20)
+    size, room = np.abs(samples), PEAK - KNEE
+    bent = KNEE + room * np.tanh((size - KNEE) / room)
+    return np.where(size > KNEE, np.sign(samples) * bent, samples).astype(np.float32)
