@@ -218,15 +218,6 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):
 # --- profiles
 
 
-def test_another_encoder_for_a_profile():
-    demo = profiles.get("demo")
-    assert profiles.with_encoder(demo) is demo
-    assert profiles.with_encoder(demo, "musicnn").encoder == "musicnn"
-    assert profiles.with_encoder(profiles.get("paper"), "mert-v1-330m").layers is None
-    with pytest.raises(ValueError, match="'mulan'"):
-        profiles.with_encoder(profiles.get("mulan"), "musicnn")
-
-
 def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))

@@ -157,7 +157,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
 
 
 def _extract(options: argparse.Namespace) -> None:
-    profile = profiles.with_encoder(profiles.get(options.profile), options.encoder)
+    profile = profiles.choose(options.profile, options.encoder)
     profiles.check_inputs(profile, options.checkpoint)
     with _executor(options) as executor:
         data = profiles.load_labelled(profile, options.checkpoint, executor)

@@ -29,8 +29,10 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     chosen = profiles.get(profile)
     paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
     parameters = notebooks.check_parameters(paths, parameters)
-    profiles.check_inputs(chosen, str(parameters.get("checkpoint") or ""))
-    opened = runs.open_run(profile, out)
+    own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
+    checkpoint = str(parameters.get("checkpoint") or "")
+    profiles.check_inputs(profiles.choose(profile, **own), checkpoint)
+    opened = runs.open_run(profile, out, **own)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     runs.note(opened, parameters=given, **runs.provenance())
     seconds = {}

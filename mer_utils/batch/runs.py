@@ -54,15 +54,16 @@ class Run:
         return found
 
 
-def open_run(profile: str = "demo", out: str | Path = "") -> Run:
+def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv: str = "") -> Run:
     """Open a run folder, making it if it is not there.
 
     profile: name of a profile.
     out: the folder; runs/<profile> in the project if empty. A relative path is taken from the
         project, so that it means the same from whichever folder a notebook was opened.
+    encoder, csv: what differs from the profile (`profiles.choose`).
     Raises ValueError if the folder holds a run of another profile.
     """
-    chosen = profiles.get(profile)
+    chosen = profiles.choose(profile, encoder, csv)
     folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
     record = folder / "run.json"
     if record.is_file():

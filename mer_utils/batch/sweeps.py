@@ -210,7 +210,7 @@ def prepare_features(cells: Sequence[Cell]) -> None:
     asked = ("profile", "encoder", "checkpoint")
     wanted = {tuple(cell.parameters.get(name, "") for name in asked) for cell in cells}
     for profile, encoder, checkpoint in sorted(wanted):
-        chosen = profiles.with_encoder(profiles.get(profile), encoder)
+        chosen = profiles.choose(profile, encoder)
         profiles.check_inputs(chosen, checkpoint)
         profiles.load_labelled(chosen, checkpoint)
 

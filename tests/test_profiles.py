@@ -1,0 +1,117 @@
+"""Profiles with a user's own: another encoder, a dataset, a loss, a projector, a text model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from mer_utils import code, projector, storage
+from mer_utils.batch import notebooks, profiles
+from mer_utils.registry import Registry
+
+OWN = """
+import torch
+from mer_utils import data, labels, projector, sound
+
+@sound.ENCODERS.register("level")
+class Level(sound.Network):
+    sample_rate, segment_seconds, layers, dim = 16_000, 2.0, ("level",), 8
+
+    def frames(self, waveform):  # (samples,) -> (layers, frames, dim)
+        frames = waveform[: len(waveform) // 800 * 800].reshape(1, -1, 8, 100)
+        return frames.square().mean(3).sqrt()
+
+@labels.TEXT_MODELS.register("letters")
+def letters(texts):
+    return [[1 + text.count(letter) for letter in "aeioulrstn"] for text in texts]
+
+@projector.LOSSES.register("linear")
+def linear(projected, targets, vectors, settings, generator):
+    return -(projected * (targets.float() @ vectors)).sum(1).mean()
+
+@projector.PROJECTORS.register("straight")
+class Straight(projector.Projector):
+    def __init__(self, layers, dim, dimensions, width=0):
+        super().__init__()
+        self.leave = torch.nn.Linear(layers * dim, dimensions)
+
+    def forward(self, values):
+        return self.leave(values.flatten(1))
+
+@data.LOADERS.register("twice-mine")
+def load_twice(root, audio="require"):
+    return data.load_folder(root / "songs.csv", name="twice-mine")
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A file of a user's with one entry of each kind; gone from the registries afterwards."""
+    monkeypatch.setattr(code, "_STARTED", float("inf"))
+    (tmp_path / "own.py").write_text(OWN)
+    kept = [(registry, dict(registry)) for registry in Registry.all.values()]
+    yield f"{tmp_path / 'own.py'}"
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)
+
+
+@pytest.fixture
+def csv(tmp_path) -> Path:
+    """Eight songs of noise, four loud and wild, four soft and calm, by four artists."""
+    folder = tmp_path / "twice_mine"
+    folder.mkdir()
+    rows = []
+    for number in range(8):
+        level = 0.02 if number % 2 else 0.5
+        noise = level * np.random.default_rng(number).uniform(-1, 1, 72_000)
+        soundfile.write(folder / f"{number}.wav", noise, 24_000)
+        label = "calm" if number % 2 else "wild"
+        rows.append({"path": f"{number}.wav", "labels": label, "group": f"artist {number // 2}"})
+    pd.DataFrame(rows).to_csv(folder / "songs.csv", index=False)
+    return folder / "songs.csv"
+
+
+def test_another_encoder_for_a_profile():
+    demo = profiles.get("demo")
+    assert profiles.choose("demo") == demo
+    assert profiles.choose("demo", "musicnn").encoder == "musicnn"
+    assert profiles.choose("paper", "mert-v1-330m").layers is None
+    for choice in ({"encoder": "musicnn"}, {"csv": "mine.csv"}):
+        with pytest.raises(ValueError, match="'mulan'"):
+            profiles.choose("mulan", **choice)
+    with pytest.raises(ValueError, match="demo"):
+        profiles.choose("dema")
+
+
+def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
+    monkeypatch.setenv("MER_DATA", str(csv.parents[1]))
+    chosen = profiles.choose("emotify", csv=str(csv))
+    assert chosen.targets == ("emotify", "songs")
+    loaded = profiles.load_dataset(chosen.datasets[-1])
+    assert (loaded.name, loaded.labels, len(loaded)) == ("songs", ("calm", "wild"), 8)
+    by_loader = profiles.choose("smoke", csv=f"{own}:twice-mine")
+    assert profiles.data_folders(by_loader) == [csv.parent]
+    assert profiles.load_dataset(by_loader.datasets[-1]).name == "twice-mine"
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        profiles.check_inputs(profiles.choose("smoke", csv="none.csv"))
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_on_what_is_the_users_own(csv, own, tmp_path):
+    """Every kind of entry, named by a notebook's parameters, in a kernel that never saw them."""
+    given = {"profile": "smoke", "out": str(tmp_path / "run"), "csv": str(csv), "target": "songs"}
+    named = {"encoder": "level", "approach": "linear", "network": "straight"}
+    given |= {key: f"{own}:{name}" for key, name in named.items()}
+    given |= {"language_model": f"{own}:letters", "style": "name"}
+    given |= {"epochs": 2, "shuffles": 0, "resamples": 20}
+    path = notebooks.notebook_path("07")
+    notebooks.run_notebook(path, tmp_path / "07.ipynb", given, show=False)
+    table = pd.read_parquet(tmp_path / "run" / "tables" / "experiment.parquet")
+    assert set(table["approach"]) == {f"{own}:linear"}
+    (record,) = (tmp_path / "run" / "study" / "songs").glob("*/made_by.json")
+    assert storage.read_json(record)["method"]["projector"] == f"{own}:straight"
+    model = projector.load_model(record.parent / "model")
+    assert model.space.vectors(["calm"]).shape == (1, 10)
