@@ -64,6 +64,7 @@ def _read_split(path: Path) -> pd.DataFrame:
     table = reading.table_of(path, rows, _COLUMNS)
     seconds = pd.to_numeric(table["DURATION"], errors="coerce")
     refuse_lines(path, "durations that are no numbers", table["DURATION"], ~np.isfinite(seconds))
+    refuse_lines(path, "tracks without a tag", table["TRACK_ID"], table["TAGS"] == "")
     tags = table["TAGS"].str.split().to_dict()
     labels = reading.labels_of_lists(path, "mtg-jamendo", tags)
     return table.assign(DURATION=seconds, labels=labels)
