@@ -9,11 +9,10 @@ from mer_utils.data import reading
 from mer_utils.data.checks import refuse_lines
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
-from mer_utils.data.vocabulary import VOCABULARIES, names
+from mer_utils.data.vocabulary import names
 
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 _LICENCE = "metadata CC BY-NC-SA 4.0, audio CC by track"
-_NAMES = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
 
 
 @LOADERS.register("mtg-jamendo")
@@ -66,5 +65,7 @@ def _read_split(path: Path) -> pd.DataFrame:
     table = reading.table_of(path, rows, _COLUMNS)
     seconds = pd.to_numeric(table["DURATION"], errors="coerce")
     refuse_lines(path, "durations that are no numbers", table["DURATION"], ~np.isfinite(seconds))
-    labels = reading.labels_of_lists(path, table["TAGS"].str.split().to_dict(), _NAMES)
+    refuse_lines(path, "tracks without a tag", table["TRACK_ID"], table["TAGS"] == "")
+    tags = table["TAGS"].str.split().to_dict()
+    labels = reading.labels_of_lists(path, "mtg-jamendo", tags)
     return table.assign(DURATION=seconds, labels=labels)

@@ -55,12 +55,9 @@ def load_mulan(path: str | Path) -> tuple[Dataset, Features]:
     tracks = track_table(track_ids, labels, group=track_ids)
     source = reading.source_of("load_mulan", path.parent, [path])
     encoder = {"name": "mulan-marsyas-64", "layers": [0], "columns": list(MULAN_COLUMNS)}
-    features = Features(
-        values[:, None],  # (tracks, 1, 64)
-        np.array(track_ids),
-        np.zeros(len(track_ids)),
-        encoder | {"files": source["files"]},
-    )
+    encoder["files"] = source["files"]
+    starts = np.zeros(len(table))
+    features = Features(values[:, None], np.array(track_ids), starts, encoder)  # one layer
     return Dataset(name, names(name), tracks, source, _TOP_K[name]), features
 
 
@@ -71,8 +68,7 @@ def _read_arff(path: Path) -> pd.DataFrame:
     values = reading.numbers(path, "".join(body))
     if values.shape[1] != len(columns) or not values.size:
         raise ValueError(
-            f"{path}: {len(columns)} attributes and {values.shape} rows and numbers after @data; "
-            "use the file as its authors publish it"
+            f"{path}: {len(columns)} attributes, but {values.shape} rows and numbers after @data"
         )
     return pd.DataFrame(values, columns=columns)
 

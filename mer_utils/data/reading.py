@@ -96,18 +96,14 @@ def labels_of_columns(where: object, vocabulary: str, table: pd.DataFrame) -> li
 
 
 def labels_of_lists(
-    path: Path, given: Mapping[int, Collection[str]], vocabulary: Mapping[str, str]
+    path: Path, vocabulary: str, given: Mapping[int, Collection[str]]
 ) -> list[tuple[str, ...]]:
-    """The labels given on each line, in the order of the vocabulary.
-
-    vocabulary: from the file's spelling to the label's name.
-    """
+    """The labels that each line gives, as the file spells them, in the order of a vocabulary."""
+    official = {label.official: label.name for label in VOCABULARIES[vocabulary]}
     words = ((line, word) for line, own in given.items() for word in sorted(own))
-    strange = [f"line {line}: {word}" for line, word in words if word not in vocabulary]
-    refuse(path, f"labels outside the vocabulary of {len(vocabulary)}", strange)
-    return [
-        tuple(name for word, name in vocabulary.items() if word in own) for own in given.values()
-    ]
+    strange = [f"line {line}: {word}" for line, word in words if word not in official]
+    refuse(path, f"labels outside the vocabulary of {len(official)}", strange)
+    return [tuple(name for word, name in official.items() if word in x) for x in given.values()]
 
 
 def source_of(

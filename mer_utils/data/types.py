@@ -86,8 +86,7 @@ def label_tuples(targets: np.ndarray, labels: Sequence[str]) -> list[tuple[str, 
 def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> Dataset:
     """Give every track a split, whole groups together, at random.
 
-    The groups are shuffled and laid end to end; where a group's middle falls decides its part. So
-    the fractions are fractions of the tracks, as nearly as the sizes of the groups allow.
+    The groups are shuffled and laid end to end; where a group's middle falls decides its part.
 
     fractions: the share of the tracks for each part (of SPLITS), above 0, together 1.
     seed: decides the order of the groups, in whatever order the tracks stand.
@@ -96,15 +95,14 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
     parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
     if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(
-            f"{dataset.name}: fractions of {', '.join(SPLITS)} are above 0 and add up to 1, not "
-            f"{dict(fractions)}"
+            f"{dataset.name}: fractions of {SPLITS} are above 0 and add up to 1, not {fractions}"
         )
     sizes = dataset.tracks["group"].value_counts().sort_index()
     sizes = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
     middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
     ends = shares.cumsum()[:-1] * len(dataset)  # (parts - 1,)
     part = np.array(parts, dtype=object)[np.searchsorted(ends, middle, side="right")]  # (groups,)
-    where = f"{dataset.name}: {len(sizes)} groups of tracks for {dict(fractions)}"
+    where = f"{dataset.name}: {len(sizes)} groups of tracks for {fractions}"
     refuse(where, "parts without a track", sorted(set(parts) - set(part)), len(parts))
     split = dataset.tracks["group"].map(dict(zip(sizes.index, part, strict=True))).astype(object)
     source = {**dataset.source, "split": {"fractions": dict(fractions), "seed": seed}}
@@ -144,8 +142,7 @@ class Features:
     values: (segments, layers, dim), float16 or float32.
     track: (segments,) the track id of each segment (text).
     start: (segments,) where each segment starts, seconds.
-    encoder: the encoder and the exact settings that made them (JSON-able): at least "name" and
-        "layers".
+    encoder: what exactly made them (JSON-able), at least "name" and "layers".
     """
 
     values: np.ndarray
@@ -186,10 +183,7 @@ def select(features: Features, columns: slice | Sequence[int]) -> Features:
 
 
 def pool_tracks(features: Features, dataset: Dataset) -> np.ndarray:
-    """Average each track's segments: (tracks, layers, dim) float32, in the dataset's order.
-
-    Raises ValueError if a track has no features, or features belong to no track of the dataset.
-    """
+    """Average each track's segments: (tracks, layers, dim) float32, in the dataset's order."""
     rows = features.track_index(dataset)  # (segments,)
     without = dataset.tracks.index[np.setdiff1d(np.arange(len(dataset)), rows)]
     refuse(dataset.name, "tracks have no features", without, len(dataset))
@@ -252,7 +246,6 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
 
     Official splits are kept: a test part does neither. Without a validation part, a share of the
     groups that are left, drawn with the seed, validates.
-    Raises ValueError if nothing is left to train on, or to validate on.
     """
     usable = ~official_part(dataset, "test")
     validation = official_part(dataset, "validation") & usable
@@ -275,10 +268,7 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
 
 
 def official_part(dataset: Dataset, part: str) -> np.ndarray:
-    """Tracks of a part of the official split, and those without one that share a group with them.
-
-    part: "train", "validation" or "test". Returns (tracks,) bool.
-    """
+    """Tracks of a part of SPLITS, and those without one that share a group with them: bool."""
     split, group = dataset.tracks["split"], dataset.tracks["group"]
     inside = split == part
     return (inside | (split.isna() & group.isin(group[inside]))).to_numpy(dtype=bool)

@@ -47,9 +47,8 @@ def names(vocabulary: str) -> tuple[str, ...]:
 _SENTENCES: dict[str, str] = dict(_rows("definitions.csv"))
 _LABELS = {name for vocabulary in VOCABULARIES for name in names(vocabulary)}
 
-# How music with a label feels to a listener, one sentence a label name. Where a label names a use
-# or a season ("film", "christmas"), the sentence says what such music conveys. Written without
-# looking at any score.
+# How music with a label feels to a listener ("film", "christmas": what such music conveys), one
+# sentence a label name, written without looking at any score.
 DEFINITIONS = {word: sentence for word, sentence in _SENTENCES.items() if word in _LABELS}
 
 # The same for the words of ANTONYMS that are no labels.

@@ -87,7 +87,7 @@ class LabelSpace:
     ) -> LabelEmbeddings:
         """The labels' text vectors, neither centred nor turned to directions.
 
-        A warning names labels that the `file` lacks (by `clean_name`); errors as in `embed_labels`.
+        Warns of labels that the `file` lacks.
         """
         embeddings = embed_labels(labels, self.style, self.model, datasets, self.definitions)
         if self.file is None:
@@ -118,7 +118,6 @@ class LabelSpace:
 
         labels: label names; with `centre`, one whole vocabulary.
         reference: another vocabulary whose mean `centre` subtracts, for a few words of one's own.
-        Raises ValueError as `embed_labels` does, and if a label lies on the subtracted mean.
         """
         embeddings = others = self.text_embeddings(labels)
         if reference is not None and self.centre:
@@ -148,9 +147,8 @@ class LabelSpace:
         settings["antonyms"] = [list(astuple(pair)) for pair in self.antonyms]
         if self.directions is None:
             settings["components"] = settings["antonyms"] = None
-        if self.definitions is not None:
-            settings["definitions"] = dict(self.definitions)
-        settings["file_sha256"] = None if self.file is None else storage.file_hash(self.file)
+        settings["definitions"] = self.definitions and dict(self.definitions)
+        settings["file_sha256"] = self.file and storage.file_hash(self.file)
         return settings
 
     @classmethod
