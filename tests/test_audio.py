@@ -125,7 +125,7 @@ def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
     bad |= {"silent.wav": "silent"}
     soundfile.write(tmp_path / "silent.wav", np.full(88_200, 1e-5), 44_100)
     paths = [str(tmp_path / name) for name in (*bad, "good.mp3", "good.flac")]
-    columns = {"audio": [*paths, None], "labels": [()] * 14, "split": None, "group": "g"}
+    columns = {"audio": [*paths, None], "labels": [()] * 15, "split": None, "group": "g"}
     tracks = pd.DataFrame(columns, index=pd.Index([*bad, "a", "b", "c"], name="track"))
     found = audio.check(Dataset("test", ("sad",), tracks))
     assert list(found.index) == list(bad)

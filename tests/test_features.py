@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -281,72 +280,33 @@ def test_executors_give_the_same_bytes(request, kind, dataset, expected, tmp_pat
 def test_a_pool_that_dies_is_a_clear_error_and_can_be_resumed(
     forkserver, dataset, expected, tmp_path
 ):
-    store = tmp_path / "store"
-    with (
-        ProcessPoolExecutor(1, mp_context=forkserver) as pool,
-        pytest.raises(RuntimeError, match=r"shard 0000\d .*finished shards are kept"),
-    ):
+    store, pool = tmp_path / "store", ProcessPoolExecutor(1, mp_context=forkserver)
+    with pool, pytest.raises(RuntimeError, match=r"shard 0000\d .*finished shards are kept"):
         sound.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
     sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
 
 
-def test_forked_processes_are_refused(dataset, tmp_path):
-    with (
-        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool,
-        pytest.raises(ValueError, match="spawn"),
-    ):
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A dask cluster of two worker processes on this machine."""
-    distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    folder = tmp_path_factory.mktemp("dask")
-    with (
-        distributed.LocalCluster(local_directory=folder, **options) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
-
-
 @pytest.mark.slow
-def test_dask_completes_though_a_worker_is_killed(cluster, dataset, expected, tmp_path):
-    store, killed = tmp_path / "store", []
-    pids = cluster.run(os.getpid)
-
-    def kill_one() -> None:
-        while not list(store.glob("shards/*.safetensors")):
-            time.sleep(0.005)
-        os.kill(pid := next(iter(pids.values())), signal.SIGKILL)
-        killed.append((pid, len(list(store.glob("shards/*.safetensors")))))
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    executor = cluster.get_executor()
-    sound.extract(dataset, FakeEncoder(seconds=0.2), store, executor, tracks_per_shard=2)
-    killer.join()
-    assert killed[0][1] < 6  # in the middle: not all shards were there
-    assert killed[0][0] not in cluster.run(os.getpid).values()
-    assert content(store) == expected
-
-
-@pytest.mark.slow
-def test_dask_looks_again_at_a_repaired_file(cluster, tmp_path):
+def test_dask_looks_again_at_a_repaired_file(tmp_path):
     """Dask takes equal calls for one call; ours must not be equal."""
-    dataset = make_dataset(tmp_path / "audio", [2.0, 2.0])
-    path = Path(dataset.tracks["audio"].iloc[1])
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    dataset, store = make_dataset(tmp_path / "audio", [2.0, 2.0]), tmp_path / "store"
+    path, kept = Path(dataset.tracks["audio"].iloc[1]), []
     good = path.read_bytes()
     path.write_bytes(b"x" * len(good))  # the same size
-    executor, kept = cluster.get_executor(), []
-    submit = executor.submit
-    executor.submit = lambda *call: kept.append(submit(*call)) or kept[-1]
-    with pytest.raises(AudioError, match="1 of 2 tracks"):
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", executor)
-    path.write_bytes(good)
-    assert len(sound.extract(dataset, FakeEncoder(), tmp_path / "store", executor)) == 4
+    with (
+        distributed.LocalCluster(local_directory=tmp_path / "dask", **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        submit = executor.submit
+        executor.submit = lambda *call: kept.append(submit(*call)) or kept[-1]
+        with pytest.raises(AudioError, match="1 of 2 tracks"):
+            sound.extract(dataset, FakeEncoder(), store, executor)
+        path.write_bytes(good)
+        assert len(sound.extract(dataset, FakeEncoder(), store, executor)) == 4
 
 
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])
@@ -396,8 +356,6 @@ def test_other_versions_matter_only_until_the_store_is_complete(dataset, tmp_pat
 
 def test_a_worker_with_another_encoder_is_refused(dataset, tmp_path):
     class Changing(FakeEncoder):
-        """Says something else once the manifest is written."""
-
         asked = count()
 
         def settings(self) -> dict:
@@ -407,17 +365,15 @@ def test_a_worker_with_another_encoder_is_refused(dataset, tmp_path):
         sound.extract(dataset, Changing(), tmp_path / "store", pool)
 
 
-def test_a_folder_of_something_else_is_refused(dataset, tmp_path):
+def test_what_cannot_be_done_is_refused(dataset, tmp_path):
+    store, fork = tmp_path / "store", multiprocessing.get_context("fork")
+    for wrong in ({"on_error": "ignore"}, {"tracks_per_shard": 0}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            sound.extract(dataset, FakeEncoder(), store, **wrong)
     with pytest.raises(ValueError, match="no feature store"):
         sound.extract(dataset, FakeEncoder(), tmp_path / "audio")
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"on_error": "ignore"}, {"tracks_per_shard": 0}, {"batch_size": 0}]
-)
-def test_arguments_are_checked(dataset, tmp_path, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", **wrong)
+    with ProcessPoolExecutor(1, mp_context=fork) as pool, pytest.raises(ValueError, match="spawn"):
+        sound.extract(dataset, FakeEncoder(), store, pool)
 
 
 @pytest.fixture
@@ -479,8 +435,7 @@ def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path):
 
 
 def test_nothing_readable_is_an_error(tmp_path):
-    dataset = make_dataset(tmp_path / "audio", [2.0])
-    Path(dataset.tracks["audio"].iloc[0]).write_bytes(b"")
+    dataset = make_dataset(tmp_path / "audio", [0.5])
     with pytest.raises(AudioError, match="no track"):
         sound.extract(dataset, FakeEncoder(), tmp_path / "store", on_error="skip")
 
@@ -521,18 +476,17 @@ def test_decoding_goes_on_while_the_encoder_works(dataset, tmp_path, monkeypatch
 
 
 def test_memory_does_not_grow_with_the_number_of_tracks(tmp_path):
-    dataset = make_dataset(tmp_path / "audio", [60.0] * 20)  # 1 MB each
+    dataset = make_dataset(tmp_path / "audio", [100.0] * 30)  # 1.6 MB each
     sound.extract(replace(dataset, tracks=dataset.tracks[:1]), FakeEncoder(), tmp_path / "one")
     tracemalloc.start()  # imports and caches are there
     sound.extract(dataset, FakeEncoder(), tmp_path / "all", tracks_per_shard=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20 * 1e6 / 3
+    assert peak < 30 * 1.6e6 / 3
 
 
 def tiny(tracks: list[str], values: np.ndarray) -> Features:
-    encoder = {"name": "fake", "layers": [3, 6, 9][: values.shape[1]]}
-    return Features(values, np.array(tracks), np.zeros(len(tracks)), encoder)
+    return Features(values, np.array(tracks), np.zeros(len(tracks)), {"layers": [3]})
 
 
 def named(tracks: list[str]) -> Dataset:
@@ -555,11 +509,7 @@ def test_pool_tracks_is_the_mean_in_the_datasets_order(counts, seed):
 
 @pytest.mark.parametrize(
     ("segments", "tracks", "message"),
-    [
-        ("aab", "abc", r"1 of 3 tracks .*'c'"),
-        ("aba", "ab", "do not stand together"),
-        ("abx", "ab", "'x'"),
-    ],
+    [("aab", "abc", "'c'"), ("aba", "ab", "together"), ("abx", "ab", "'x'")],
 )
 def test_pool_tracks_refuses_what_does_not_fit(segments, tracks, message):
     with pytest.raises(ValueError, match=message):
@@ -570,7 +520,5 @@ def test_select_columns() -> None:
     values = np.arange(24).reshape(2, 3, 4)
     found = data.select(tiny(["a", "b"], values), columns=slice(1, 3))
     np.testing.assert_array_equal(found.values, values[:, :, 1:3])
-    assert found.encoder["columns"] == [1, 2]
     again = data.select(found, columns=[1])
-    assert again.encoder["columns"] == [2]
-    np.testing.assert_array_equal(again.values, values[:, :, 2:3])
+    assert (found.encoder["columns"], again.encoder["columns"]) == ([1, 2], [2])

@@ -204,8 +204,9 @@ def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
     waveforms = noise() * 1e-3 + 1e-4  # so quiet that the group norm does not make it up
     processor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     prepared = processor(list(waveforms), sampling_rate=RATE, return_tensors="np").input_values
-    np.testing.assert_allclose(load(folder)(waveforms), encoder(prepared), atol=1e-4)
-    assert np.abs(load(folder)(waveforms) - encoder(waveforms)).max() > 0.01
+    found = load(folder)(waveforms)
+    np.testing.assert_allclose(found, encoder(prepared), atol=1e-4)
+    assert np.abs(found - encoder(waveforms)).max() > 0.01
 
 
 def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
@@ -213,19 +214,13 @@ def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
     np.testing.assert_array_equal(encoder(noise(3)), alone)
 
 
-@pytest.mark.parametrize("samples", [400, 719, 720, 3000, 240_000])
+@pytest.mark.parametrize("samples", [400, 719, 720, 240_000])
 def test_number_of_frames(encoder, samples):
     expected = samples
     for kernel, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
         expected = (expected - kernel) // stride + 1
     assert encoder.frames(np.full(samples, 0.1, np.float32)).shape == (5, expected, 32)
-
-
-def test_the_papers_segment_and_the_shortest_waveform(encoder):
-    assert (encoder.segment_seconds, encoder.sample_rate) == (10.0, RATE)
-    assert encoder.minimum_samples == 400
-    with pytest.raises(ValueError, match=r"399 samples.* at least 400"):
-        encoder(noise()[:, :399])
+    assert encoder.minimum_samples == 400  # one frame
 
 
 @pytest.mark.parametrize(
@@ -303,24 +298,21 @@ class Bomb:
         return (pytest.fail, ("code of the checkpoint was run",))
 
 
-@pytest.mark.parametrize("content", ["bomb", "cut short", "pointer", "no tensors", "safetensors"])
+@pytest.mark.parametrize("content", ["bomb", "cut short", "no tensors", "safetensors"])
 def test_weights_that_are_not_only_tensors_are_refused(tmp_path, norm_after, content):
-    folder = copy(norm_after, tmp_path)
-    weights = folder / "pytorch_model.bin"
+    weights = copy(norm_after, tmp_path) / "pytorch_model.bin"
     if content == "bomb":
         weights.write_bytes(pickle.dumps({"a": Bomb()}, protocol=2))
     elif content == "cut short":
         weights.write_bytes(weights.read_bytes()[:5000])
-    elif content == "pointer":
-        weights.write_text("version https://git-lfs.example/spec/v1\noid sha256:00\nsize 1\n")
     elif content == "no tensors":
         torch.save({"state": {"a": torch.zeros(1)}}, weights)
     else:
-        write_tensors(folder / "model.safetensors", {"a": torch.zeros(100)})
-        weights = folder / "model.safetensors"
+        weights = tmp_path / "model.safetensors"
+        write_tensors(weights, {"a": torch.zeros(100)})
         weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match=rf"{weights.name}.*tensors only"):
-        load(folder)
+        load(tmp_path)
 
 
 # ---- where the weights are -----------------------------------------------------------------------
@@ -337,14 +329,10 @@ def hub_cache(tmp_path, monkeypatch):
 
 
 def test_no_weights(hub_cache, tmp_path, norm_after):
-    with pytest.raises(FileNotFoundError, match=WHERE):
-        load(None)
-    with pytest.raises(FileNotFoundError, match=rf"nowhere.*{WHERE}"):
-        load(tmp_path / "nowhere")
-    folder = copy(norm_after, tmp_path)
-    (folder / "pytorch_model.bin").rename(folder / "weights.bin")
-    with pytest.raises(FileNotFoundError, match=rf"weights\.bin.*{WHERE}"):
-        load(folder)
+    (copy(norm_after, tmp_path / "some") / "pytorch_model.bin").unlink()
+    for folder in (None, tmp_path / "nowhere", tmp_path / "some"):
+        with pytest.raises(FileNotFoundError, match=WHERE):
+            load(folder)
 
 
 def test_what_was_downloaded_before_is_found_without_a_network(hub_cache, norm_after, encoder):
