@@ -236,7 +236,7 @@ class _Shard:
     decode_threads: int
 
     def __dask_tokenize__(self) -> str:
-        """Dask takes equal calls for one call: the same shard asked for again is another."""
+        """Dask takes equal calls for one: the same shard asked for again is another call."""
         return uuid.uuid4().hex
 
 
@@ -257,14 +257,10 @@ def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, nam
         for shard in bar(missing):
             _do(shard)
         return
-    futures = {executor.submit(_work, shard): shard for shard in missing}
+    futures = [executor.submit(_work, shard) for shard in missing]
     try:
         for future in bar(as_completed(futures)):
-            if error := future.exception():
-                raise RuntimeError(
-                    f"shard {futures[future].path.stem} failed in its worker: {error!r}; finished "
-                    "shards are kept, so mend the cause and run again"
-                ) from error
+            future.result()
     finally:  # also on Ctrl-C: do not begin what nobody waits for
         for future in futures:
             future.cancel()
@@ -302,11 +298,9 @@ def _rows_of(shard: _Shard) -> list[dict] | None:
 def _encode(
     tracks: Sequence[dict], encoder: Encoder, batch_size: int, decode_threads: int
 ) -> tuple[np.ndarray, list[dict]]:
-    """Encode the segments of neighbouring tracks.
+    """Encode the segments of neighbouring tracks: (segments, layers, dim) float16, and their rows.
 
-    Segments of one length go together, `batch_size` at a time and the rest at the end; nothing is
-    padded to make it fit.
-    Returns values (segments, layers, dim) float16, and a row a track from `_decode`.
+    Segments of one length go together, `batch_size` at a time and the rest at the end.
     """
     rows: list[dict] = []
     values: dict[int, np.ndarray] = {}  # number of the segment: (layers, dim)
@@ -390,10 +384,7 @@ def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset
 
 
 def _check_tracks(dataset: Dataset, tracks: Sequence[dict], store: Path, on_error: str) -> None:
-    """Make sure that a complete store still fits the audio, and name the tracks that it lacks.
-
-    Audio that has been deleted since does not matter: its features are there.
-    """
+    """Make sure that a complete store still fits the audio that is there, and tell of bad audio."""
     table = pd.read_parquet(store / "tracks.parquet").set_index("track")
     now = pd.array([track["audio_bytes"] for track in tracks], dtype="Int64")
     changed = table.index[(table["audio_bytes"] != now).fillna(False)]
