@@ -1,6 +1,5 @@
 """Audio: what is read, what is refused, how it is cut."""
 
-import os
 import re
 import threading
 from pathlib import Path
@@ -33,21 +32,18 @@ def loudest_hertz(waveform: np.ndarray, sample_rate: int) -> float:
     [
         ("WAV", "PCM_16", 8_000, 1),
         ("WAV", "FLOAT", 192_000, 2),
-        ("WAV", "PCM_24", 44_100, 6),
         ("FLAC", "PCM_16", 96_000, 3),
         ("OGG", "VORBIS", 22_050, 2),
         ("OGG", "OPUS", 48_000, 2),
         ("MP3", "MPEG_LAYER_III", 44_100, 2),
-        ("MP3", "MPEG_LAYER_III", 16_000, 1),
     ],
 )
 def test_every_format_rate_and_number_of_channels(
     tmp_path, file_format, subtype, sample_rate, channels
 ):
     path = tmp_path / "tone.audio"
-    soundfile.write(
-        path, tone(sample_rate, 2, channels), sample_rate, format=file_format, subtype=subtype
-    )
+    options = {"format": file_format, "subtype": subtype}
+    soundfile.write(path, tone(sample_rate, 2, channels), sample_rate, **options)
     waveform = audio.read(path, 24_000)
     assert waveform.dtype == np.float32
     assert waveform.shape == (48_000,)
@@ -76,88 +72,72 @@ def test_variable_bit_rate_mp3_without_a_length_is_read_to_its_end(tmp_path):
     """libsndfile guesses such a file's length and alone would stop after a fifth of it."""
     noise = np.random.default_rng(0).normal(0, 0.3, 44_100 * 5)
     quiet = 1e-3 * np.sin(np.arange(44_100 * 10) * 0.05)
-    with_length, without = tmp_path / "with.mp3", tmp_path / "without.mp3"
-    soundfile.write(
-        with_length,
-        np.concatenate([noise, quiet]),
-        44_100,
-        bitrate_mode="VARIABLE",
-        compression_level=0.9,
-    )
-    data = with_length.read_bytes()
+    path, options = tmp_path / "a.mp3", {"bitrate_mode": "VARIABLE", "compression_level": 0.9}
+    soundfile.write(path, np.concatenate([noise, quiet]), 44_100, **options)
+    data = path.read_bytes()
     assert b"Xing" in data[:200]
-    without.write_bytes(data[data.find(b"\xff\xfb", 4) :])  # from the second frame on
-    with soundfile.SoundFile(without) as file:
-        assert file.frames < 44_100 * 10
+    path.write_bytes(data[data.find(b"\xff\xfb", 4) :])  # from the second frame on
+    assert soundfile.info(path).frames < 44_100 * 10
     before = threading.active_count()
-    assert len(audio.read(without, 44_100)) == pytest.approx(44_100 * 15, abs=3_000)
+    assert len(audio.read(path, 44_100)) == pytest.approx(44_100 * 15, abs=3_000)
     assert threading.active_count() == before
 
 
 def bad_files(folder: Path) -> dict[str, str]:
     """Bad files by name, and what the error has to say."""
-    rng = np.random.default_rng(0)
-    noise = rng.normal(0, 0.1, 44_100 * 4)
-    good_mp3, good_flac = folder / "good.mp3", folder / "good.flac"
-    soundfile.write(good_mp3, noise, 44_100)
-    soundfile.write(good_flac, noise, 44_100)
-    mp3, flac = good_mp3.read_bytes(), good_flac.read_bytes()
-    holed = bytearray(mp3)
-    holed[len(mp3) // 3 : len(mp3) // 2] = bytes(len(mp3) // 2 - len(mp3) // 3)
-
-    (folder / "cut.mp3").write_bytes(mp3[: len(mp3) // 2])
+    noise = np.random.default_rng(0).normal(0, 0.1, 44_100 * 4)
+    for name in ("good.mp3", "good.flac"):
+        soundfile.write(folder / name, noise, 44_100)
+    mp3, flac = (folder / "good.mp3").read_bytes(), (folder / "good.flac").read_bytes()
+    third, half = len(mp3) // 3, len(mp3) // 2
+    (folder / "cut.mp3").write_bytes(mp3[:half])
     (folder / "cut.flac").write_bytes(flac[: len(flac) // 2])
-    (folder / "holed.mp3").write_bytes(holed)
+    (folder / "holed.mp3").write_bytes(mp3[:third] + bytes(half - third) + mp3[half:])
     (folder / "empty.mp3").touch()
     (folder / "page.mp3").write_text("<html>404 not found</html>")
+    (folder / "song.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(2_000))
     (folder / "headless.raw").write_bytes(bytes(1_000))
     soundfile.write(folder / "nothing.wav", np.zeros((0, 2)), 44_100)
     soundfile.write(folder / "short.wav", noise[:22_050], 44_100)
-    with_nan = noise.astype(np.float32)
-    with_nan[100:110] = np.nan
+    with_nan = np.where(np.arange(len(noise)) < 10, np.nan, noise)
     soundfile.write(folder / "nan.wav", with_nan, 44_100, subtype="FLOAT")
     return {
         "cut.mp3": "cut short",
         "cut.flac": "damaged",
         "holed.mp3": "damaged",
-        "empty.mp3": "empty (0 bytes)",
+        "empty.mp3": "empty",
         "page.mp3": "not readable as audio",
+        "song.m4a": "ffmpeg -i song.m4a song.flac",
         "headless.raw": "not readable as audio",
-        "nothing.wav": "no samples",
+        "nothing.wav": "0.00 s long",
         "short.wav": "0.50 s long",
         "nan.wav": "10 of 176400 samples",
         "absent.mp3": "no such file",
     }
 
 
-def test_bad_files_are_errors_that_name_them(tmp_path):
-    for name, said in bad_files(tmp_path).items():
+def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
+    bad = bad_files(tmp_path)
+    for name, said in bad.items():
         with pytest.raises(AudioError, match=re.escape(said)) as caught:
             audio.read(tmp_path / name, 24_000)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    bad |= {"silent.wav": "silent"}
+    soundfile.write(tmp_path / "silent.wav", np.full(88_200, 1e-5), 44_100)
+    paths = [str(tmp_path / name) for name in (*bad, "good.mp3", "good.flac")]
+    columns = {"audio": [*paths, None], "labels": [()] * 15, "split": None, "group": "g"}
+    tracks = pd.DataFrame(columns, index=pd.Index([*bad, "a", "b", "c"], name="track"))
+    found = audio.check(Dataset("test", ("sad",), tracks))
+    assert list(found.index) == list(bad)
+    assert list(found["audio"]) == paths[: len(bad)]
+    for name, said in bad.items():
+        assert said in found.loc[name, "problem"]
+        assert str(tmp_path) not in found.loc[name, "problem"]
 
 
 def test_minimum_seconds_can_be_lowered(tmp_path):
     soundfile.write(tmp_path / "short.wav", tone(24_000, 0.25), 24_000)
     assert len(audio.read(tmp_path / "short.wav", 24_000, minimum_seconds=0)) == 6_000
-
-
-def dataset_of(paths: dict[str, str | None]) -> Dataset:
-    columns = {"audio": list(paths.values()), "labels": [()] * len(paths), "split": None}
-    index = pd.Index(list(paths), name="track", dtype=object)
-    return Dataset("test", ("sad",), pd.DataFrame(columns | {"group": "g"}, index=index))
-
-
-def test_check_lists_every_bad_file_and_no_good_one(tmp_path):
-    expected = bad_files(tmp_path) | {"silent.wav": "silent"}
-    soundfile.write(tmp_path / "silent.wav", np.full(88_200, 1e-5), 44_100)
-    paths = {name: str(tmp_path / name) for name in [*expected, "good.mp3", "good.flac"]}
-    bad = audio.check(dataset_of(paths | {"labels only": None}), threads=2)
-    assert list(bad.index) == list(expected)
-    assert list(bad["audio"]) == [paths[name] for name in expected]
-    for name, said in expected.items():
-        assert said in bad.loc[name, "problem"]
-        assert str(tmp_path) not in bad.loc[name, "problem"]
 
 
 def test_segments_by_hand():
@@ -184,17 +164,9 @@ def test_segments_are_equal_whole_and_without_gaps(samples, sample_rate, seconds
     assert samples - cut.size < length
 
 
-@pytest.mark.parametrize(
-    ("shape", "seconds", "message"),
-    [
-        (0, 1, "nothing to cut"),
-        (100, 0.001, "nothing to cut"),
-        (100, -1, "nothing to cut"),
-        ((100, 2), 1, "mono"),
-    ],
-)
-def test_what_cannot_be_cut_is_an_error(shape, seconds, message):
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("shape", "seconds"), [(0, 1), (100, 0.001), (100, -1), ((100, 2), 1)])
+def test_what_cannot_be_cut_is_an_error(shape, seconds):
+    with pytest.raises(ValueError, match="nothing to cut"):
         audio.segments(np.zeros(shape), 100, seconds)
 
 
@@ -213,43 +185,3 @@ def test_real_mp3_and_the_same_cut_short(emotify_root, tmp_path):
     (tmp_path / "scrap.mp3").write_bytes(data[:3_000])
     with pytest.raises(AudioError, match=r"scrap\.mp3"):
         audio.read(tmp_path / "scrap.mp3", 24_000)
-
-
-# --- by ffmpeg
-
-
-@pytest.fixture
-def ffmpeg(tmp_path, monkeypatch) -> Path:
-    """A program of that name that writes two channels of 0.25 and 0.75, as AU, or fails."""
-    sound = tmp_path / "sound.au"
-    waveform = np.tile([0.25, 0.75], (16_000, 1))
-    soundfile.write(sound, waveform, 16_000, format="AU", subtype="FLOAT", endian="BIG")
-    program = tmp_path / "bin" / "ffmpeg"
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\ncase "$*" in *broken*) echo "Invalid data" >&2; exit 1;; esac\ncat {sound}\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    return program
-
-
-def test_what_soundfile_does_not_read_is_read_by_ffmpeg(ffmpeg, tmp_path):
-    song = tmp_path / "song.m4a"
-    song.write_bytes(b"aac")
-    waveform = audio.read(song, 16_000)
-    assert waveform.shape == (16_000,)
-    np.testing.assert_allclose(waveform, 0.5, atol=1e-6)
-
-
-def test_what_ffmpeg_cannot_read_is_named(ffmpeg, tmp_path):
-    (tmp_path / "broken.wma").write_bytes(b"x")
-    with pytest.raises(AudioError, match=r"broken\.wma: .*Invalid data"):
-        audio.read(tmp_path / "broken.wma", 16_000)
-
-
-def test_without_ffmpeg_the_error_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "song.m4a").write_bytes(b"aac")
-    with pytest.raises(AudioError, match=r"ffmpeg -i song\.m4a song\.flac"):
-        audio.read(tmp_path / "song.m4a", 16_000)

@@ -27,15 +27,12 @@ def test_columns_are_musicnn_and_the_cues(encoder):
     for row, waveform in zip(values[:, 0], waveforms, strict=True):
         measured = acoustics.measure(waveform, musicnn.SAMPLE_RATE)
         np.testing.assert_allclose(row[cues.PARTS["cues"]], list(measured.values()), rtol=1e-5)
-    tempo = list(acoustics.CUES).index("tempo")
-    assert values[0, 0, cues.PARTS["cues"]][tempo] == pytest.approx(120, rel=0.03)
 
 
 def test_silence_has_neutral_cues():
     measured = dict(zip(acoustics.CUES, cues.cue_values(np.zeros(32_000, np.float32)), strict=True))
     assert measured["loudness"] == cues.QUIETEST
-    for name, value in cues.NEUTRAL.items():
-        assert measured[name] == pytest.approx(value)
+    assert {name: measured[name] for name in cues.NEUTRAL} == pytest.approx(cues.NEUTRAL)
     assert set(cues.NEUTRAL) == set(acoustics.CUES) - {"loudness"}
 
 
@@ -47,8 +44,3 @@ def test_projector_input_takes_logarithms_of_tags_only():
     np.testing.assert_allclose(chosen[..., :50], np.log(values[..., :50]), atol=1e-5)
     np.testing.assert_allclose(chosen[..., 50:250], values[..., 50:250], rtol=1e-6)
     np.testing.assert_allclose(chosen[..., 250:], values[..., 1756:], rtol=1e-6)
-
-
-def test_other_layers_are_refused():
-    with pytest.raises(ValueError, match="tags"):
-        sound.load_encoder("musicnn+cues", layers=("tags",))

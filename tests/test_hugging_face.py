@@ -17,11 +17,6 @@ CONVOLUTIONS |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups":
 STATES = (0, 1, 2)
 
 
-def wav2vec2():
-    config = transformers.Wav2Vec2Config(**SMALL, **CONVOLUTIONS)
-    return transformers.Wav2Vec2Model(config), transformers.Wav2Vec2FeatureExtractor()
-
-
 def hubert():
     config = transformers.HubertConfig(**SMALL, **CONVOLUTIONS)
     return transformers.HubertModel(config), transformers.Wav2Vec2FeatureExtractor()
@@ -64,7 +59,7 @@ def whisper():
 def folders(tmp_path_factory):
     torch.manual_seed(0)
     found = {}
-    for make in (wav2vec2, hubert, ast, clap, whisper):
+    for make in (hubert, ast, clap, whisper):
         found[make.__name__] = tmp_path_factory.mktemp(make.__name__)
         for part in make():
             part.save_pretrained(found[make.__name__])
@@ -79,7 +74,6 @@ def noise(encoder: sound.Encoder, batch: int = 2, share: float = 1.0) -> np.ndar
 @pytest.mark.parametrize(
     ("name", "layers", "dim", "rate", "seconds"),
     [
-        ("wav2vec2", STATES, 32, 16_000, 10),
         ("hubert", STATES, 32, 16_000, 10),
         ("ast", STATES, 32, 16_000, 0.63),
         ("clap", ("output",), 24, 48_000, 2),
@@ -140,7 +134,7 @@ def test_weights_that_would_be_random_are_refused(folders, tmp_path):
 @pytest.mark.parametrize("layers", [(3,), (0, 0), ("output",), ()])
 def test_layers_that_there_are_not(folders, layers):
     with pytest.raises(ValueError, match="layers"):
-        sound.load_encoder(f"hf:{folders['wav2vec2']}", layers=layers)
+        sound.load_encoder(f"hf:{folders['hubert']}", layers=layers)
 
 
 def test_no_such_model(monkeypatch, tmp_path):

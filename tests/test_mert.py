@@ -18,6 +18,11 @@ from mer_utils.sound import mert, random_mert
 from mer_utils.storage import read_json, read_tensors, write_json, write_tensors
 
 RATE = 24_000
+POSITION = "encoder.pos_conv_embed.conv."
+WEIGHT_NORMS = {  # the two ways in which the published files name a weight's size and direction
+    "weight_g": ("weight_g", "weight_v"),
+    "parametrizations": ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+}
 
 
 def load(folder, layers=None, **settings):
@@ -36,9 +41,8 @@ def norm_after(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def norm_before(tmp_path_factory):
-    return random_mert.write_mert_checkpoint(
-        tmp_path_factory.mktemp("before"), do_stable_layer_norm=True
-    )
+    folder = tmp_path_factory.mktemp("before")
+    return random_mert.write_mert_checkpoint(folder, do_stable_layer_norm=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +50,45 @@ def encoder(norm_after):
     return load(norm_after)
 
 
+def read_weights(folder):
+    if (folder / "model.safetensors").exists():
+        return read_tensors(folder / "model.safetensors")
+    return torch.load(folder / "pytorch_model.bin", weights_only=True)
+
+
 # ---- an independent computation, from the files, in float64 --------------------------------------
+
+
+def published_shapes(config: dict) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors in a checkpoint of MERT v1, from its format."""
+    width, wide, channels = config["hidden_size"], config["intermediate_size"], config["conv_dim"]
+    steps, groups = config["num_conv_pos_embeddings"], config["num_conv_pos_embedding_groups"]
+    weights = {  # of a layer with a bias
+        "feature_projection.projection": (width, channels[-1]),
+        "feature_projection.layer_norm": (channels[-1],),
+        "feature_extractor.conv_layers.0.layer_norm": (channels[0],),
+        "encoder.layer_norm": (width,),
+    }
+    for i in range(config["num_hidden_layers"]):
+        layer = f"encoder.layers.{i}."
+        for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            weights[f"{layer}attention.{part}"] = (width, width)
+        weights[f"{layer}feed_forward.intermediate_dense"] = (wide, width)
+        weights[f"{layer}feed_forward.output_dense"] = (width, wide)
+        weights |= {f"{layer}layer_norm": (width,), f"{layer}final_layer_norm": (width,)}
+    shapes = {f"{name}.weight": shape for name, shape in weights.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in weights.items()}
+    for i, kernel in enumerate(config["conv_kernel"]):
+        name = f"feature_extractor.conv_layers.{i}.conv.weight"
+        shapes[name] = (channels[i], channels[i - 1] if i else 1, kernel)
+    shapes |= {"masked_spec_embed": (width,), f"{POSITION}bias": (width,)}
+    weight_v = (width, width // groups, steps)
+    return shapes | {f"{POSITION}weight_g": (1, 1, steps), f"{POSITION}weight_v": weight_v}
 
 
 def reference_states(folder: Path, waveform: np.ndarray) -> np.ndarray:
     """All hidden states (layers, frames, dim) of one waveform, step by step."""
-    config = read_json(folder / "config.json")
-    if (folder / "model.safetensors").exists():
-        tensors = read_tensors(folder / "model.safetensors")
-    else:
-        tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    config, tensors = read_json(folder / "config.json"), read_weights(folder)
     tensors = {name: tensor.double() for name, tensor in tensors.items()}
 
     def linear(x, name):
@@ -76,17 +109,12 @@ def reference_states(folder: Path, waveform: np.ndarray) -> np.ndarray:
         x = functional.gelu(x)
     x = linear(norm(x.T, "feature_projection.layer_norm"), "feature_projection.projection")
 
-    name = "encoder.pos_conv_embed.conv."
-    size, direction = next(
-        (tensors[name + size], tensors[name + direction])
-        for size, direction in random_mert.WEIGHT_NORMS.values()
-        if name + size in tensors
-    )
+    names = next(names for names in WEIGHT_NORMS.values() if POSITION + names[0] in tensors)
+    size, direction = (tensors[POSITION + name] for name in names)
     weight = size * direction / direction.norm(dim=(0, 1), keepdim=True)  # a length for each step
     groups, steps = config["num_conv_pos_embedding_groups"], weight.shape[2]
-    position = functional.conv1d(
-        x.T, weight, tensors[name + "bias"], padding=steps // 2, groups=groups
-    )
+    bias = tensors[POSITION + "bias"]
+    position = functional.conv1d(x.T, weight, bias, padding=steps // 2, groups=groups)
     x = x + functional.gelu(position[:, : len(x)]).T  # of an even number of steps, one is too many
 
     before = config["do_stable_layer_norm"]
@@ -128,9 +156,15 @@ def reference_states(folder: Path, waveform: np.ndarray) -> np.ndarray:
 def test_every_state_is_that_of_an_independent_computation(
     tmp_path, before, weight_norm, file_format
 ):
-    folder = random_mert.write_mert_checkpoint(
-        tmp_path, "small", weight_norm, file_format, seed=7, do_stable_layer_norm=before
-    )
+    folder = random_mert.write_mert_checkpoint(tmp_path, seed=7, do_stable_layer_norm=before)
+    tensors = read_weights(folder)
+    tensors[f"{POSITION}weight_g"] *= torch.rand(1, 1, 16) + 0.5  # else the length of weight_v
+    for ours, theirs in zip(WEIGHT_NORMS["weight_g"], WEIGHT_NORMS[weight_norm], strict=True):
+        tensors[POSITION + theirs] = tensors.pop(POSITION + ours)
+    if file_format == "safetensors":
+        write_tensors(folder / "model.safetensors", tensors)
+    else:
+        torch.save(tensors, folder / "pytorch_model.bin")
     encoder, waveforms = load(folder), noise()
     assert encoder.layers == (0, 1, 2, 3, 4)
     expected = np.stack([reference_states(folder, waveform) for waveform in waveforms])
@@ -139,9 +173,7 @@ def test_every_state_is_that_of_an_independent_computation(
     assert frames.dtype == np.float32
     assert frames.shape == expected.shape == (2, 5, 37, 32)  # 75 frames a second
     np.testing.assert_allclose(frames, expected, rtol=1e-5, atol=2e-5)
-    pooled = encoder(waveforms)
-    assert pooled.dtype == np.float32
-    np.testing.assert_allclose(pooled, expected.mean(2), rtol=1e-5, atol=5e-6)
+    np.testing.assert_allclose(encoder(waveforms), expected.mean(2), rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize("layers", [(3, 1), (0,)])
@@ -154,7 +186,7 @@ def test_layers_come_in_the_order_asked_for_and_nothing_runs_beyond_the_last(nor
 
 @pytest.mark.parametrize("layers", [(5,), (-1,), (1, 1), (), ("3",)])
 def test_layers_that_are_not_there(norm_after, layers):
-    with pytest.raises(ValueError, match=r"layers=.*to 4"):
+    with pytest.raises(ValueError, match="layers="):
         load(norm_after, layers)
 
 
@@ -165,8 +197,6 @@ def test_bfloat16_is_close_and_comes_back_as_float32(norm_after, norm_before):
         error = np.linalg.norm(rounded - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
         # Random weights cancel more than trained ones do; on MERT-v1-95M it is half a percent.
         assert 0 < error.max() < 0.1
-    with pytest.raises(ValueError, match=r"float16.*bfloat16"):
-        load(norm_after, precision="float16")
 
 
 def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
@@ -174,8 +204,9 @@ def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
     waveforms = noise() * 1e-3 + 1e-4  # so quiet that the group norm does not make it up
     processor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     prepared = processor(list(waveforms), sampling_rate=RATE, return_tensors="np").input_values
-    np.testing.assert_allclose(load(folder)(waveforms), encoder(prepared), atol=1e-4)
-    assert np.abs(load(folder)(waveforms) - encoder(waveforms)).max() > 0.01
+    found = load(folder)(waveforms)
+    np.testing.assert_allclose(found, encoder(prepared), atol=1e-4)
+    assert np.abs(found - encoder(waveforms)).max() > 0.01
 
 
 def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
@@ -183,28 +214,29 @@ def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
     np.testing.assert_array_equal(encoder(noise(3)), alone)
 
 
-@pytest.mark.parametrize("samples", [400, 719, 720, 3000, 240_000])
+@pytest.mark.parametrize("samples", [400, 719, 720, 240_000])
 def test_number_of_frames(encoder, samples):
     expected = samples
     for kernel, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
         expected = (expected - kernel) // stride + 1
     assert encoder.frames(np.full(samples, 0.1, np.float32)).shape == (5, expected, 32)
-
-
-def test_the_papers_segment_and_the_shortest_waveform(encoder):
-    assert (encoder.segment_seconds, encoder.sample_rate) == (10.0, RATE)
-    assert encoder.minimum_samples == 400
-    with pytest.raises(ValueError, match=r"399 samples.* at least 400"):
-        encoder(noise()[:, :399])
+    assert encoder.minimum_samples == 400  # one frame
 
 
 @pytest.mark.parametrize(
     ("size", "tensors", "numbers"), [("95m", 211, 94_371_712), ("330m", 403, 315_428_992)]
 )
 def test_published_sizes(size, tensors, numbers):
-    shapes = random_mert.mert_tensor_shapes(random_mert.mert_config(size))
+    shapes = published_shapes(random_mert.mert_config(size))
     assert len(shapes) == tensors
     assert sum(map(math.prod, shapes.values())) == numbers
+
+
+def test_written_checkpoints_have_the_published_names_and_shapes(tmp_path, norm_before):
+    safe = random_mert.write_mert_checkpoint(tmp_path, file_format="safetensors")
+    for folder in (safe, norm_before):
+        written = {name: tuple(x.shape) for name, x in read_weights(folder).items()}
+        assert written == published_shapes(read_json(folder / "config.json"))
 
 
 # ---- checkpoints that must be refused ------------------------------------------------------------
@@ -229,14 +261,11 @@ LAST = "encoder.layers.3.attention.q_proj.bias"
     ("changes", "named"),
     [
         ({"config": {"feature_extractor_cqt": True}}, "feature_extractor_cqt is True"),
-        ({"config": {"deepnorm": True}}, "deepnorm is True"),
         ({"config": {"conv_pos_batch_norm": True}}, "conv_pos_batch_norm is True"),
-        ({"config": {"model_type": "wav2vec2"}}, "wav2vec2"),
-        ({"config": random_mert.mert_config("330m")}, "load it as 'mert-v1-330m'"),
         ({"config": {"model_type": None}}, "model_type is None"),
-        ({"config": {"sample_rate": 16_000}}, r"sample_rate is 16000.* 24000"),
-        ({"config": {"hidden_size": "32"}}, "hidden_size"),
-        ({"preprocessor": {"sampling_rate": 16_000}}, r"sampling_rate is 16000.* 24000"),
+        ({"config": random_mert.mert_config("330m")}, "mert-v1-330m"),
+        ({"config": {"sample_rate": 16_000}}, "sample_rate is 16000"),
+        ({"preprocessor": {"sampling_rate": 16_000}}, "sampling_rate is 16000"),
         ({"preprocessor": {"do_normalize": "no"}}, "do_normalize is 'no'"),
         ({"tensors": {LAST: None}}, rf"(?s)Missing.*{LAST}"),
         ({"tensors": {"layer_norm.bias": torch.zeros(32)}}, r"(?s)Unexpected.*layer_norm\.bias"),
@@ -269,29 +298,26 @@ class Bomb:
         return (pytest.fail, ("code of the checkpoint was run",))
 
 
-@pytest.mark.parametrize("content", ["bomb", "cut short", "pointer", "no tensors", "safetensors"])
+@pytest.mark.parametrize("content", ["bomb", "cut short", "no tensors", "safetensors"])
 def test_weights_that_are_not_only_tensors_are_refused(tmp_path, norm_after, content):
-    folder = copy(norm_after, tmp_path)
-    weights = folder / "pytorch_model.bin"
+    weights = copy(norm_after, tmp_path) / "pytorch_model.bin"
     if content == "bomb":
         weights.write_bytes(pickle.dumps({"a": Bomb()}, protocol=2))
     elif content == "cut short":
         weights.write_bytes(weights.read_bytes()[:5000])
-    elif content == "pointer":
-        weights.write_text("version https://git-lfs.example/spec/v1\noid sha256:00\nsize 1\n")
     elif content == "no tensors":
         torch.save({"state": {"a": torch.zeros(1)}}, weights)
     else:
-        write_tensors(folder / "model.safetensors", {"a": torch.zeros(100)})
-        weights = folder / "model.safetensors"
+        weights = tmp_path / "model.safetensors"
+        write_tensors(weights, {"a": torch.zeros(100)})
         weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match=rf"{weights.name}.*tensors only"):
-        load(folder)
+        load(tmp_path)
 
 
 # ---- where the weights are -----------------------------------------------------------------------
 
-WHERE = r"m-a-p/MERT-v1-95M on the Hugging Face Hub .*CC-BY-NC-4\.0.*checkpoint="
+WHERE = r"m-a-p/MERT-v1-95M .*CC-BY-NC-4\.0.*checkpoint="
 
 
 @pytest.fixture
@@ -303,14 +329,10 @@ def hub_cache(tmp_path, monkeypatch):
 
 
 def test_no_weights(hub_cache, tmp_path, norm_after):
-    with pytest.raises(FileNotFoundError, match=WHERE):
-        load(None)
-    with pytest.raises(FileNotFoundError, match=rf"nowhere.*{WHERE}"):
-        load(tmp_path / "nowhere")
-    folder = copy(norm_after, tmp_path)
-    (folder / "pytorch_model.bin").rename(folder / "weights.bin")
-    with pytest.raises(FileNotFoundError, match=rf"weights\.bin.*{WHERE}"):
-        load(folder)
+    (copy(norm_after, tmp_path / "some") / "pytorch_model.bin").unlink()
+    for folder in (None, tmp_path / "nowhere", tmp_path / "some"):
+        with pytest.raises(FileNotFoundError, match=WHERE):
+            load(folder)
 
 
 def test_what_was_downloaded_before_is_found_without_a_network(hub_cache, norm_after, encoder):

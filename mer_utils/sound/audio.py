@@ -95,8 +95,8 @@ def for_each(function: Callable, paths: pd.Series, description: str) -> list:
 
 def _load(path: Path, minimum_seconds: float) -> tuple[np.ndarray, int]:
     """A file decoded, mixed to mono and checked: waveform (samples,) and its own sample rate."""
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
+    if not path.is_file() or not path.stat().st_size:
+        raise AudioError(f"{path}: no such file, or an empty one; get it again")
     try:
         waveform, sample_rate = _decode(path)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless .raw

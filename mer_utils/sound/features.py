@@ -127,14 +127,13 @@ def extract(
         (a repaired one costs only its own shard), or "skip" these tracks, with a warning and their
         reason in tracks.parquet.
     tracks_per_shard: what a crash can cost, against the number of files.
-    batch_size: segments of equal length to encode at once; memory grows with it.
-    decode_threads: threads that decode a shard's next tracks while the encoder works, in each
-        worker; twice as many decoded tracks wait in memory.
+    batch_size: segments of equal length to encode at once. decode_threads: threads that decode the
+        shard's next tracks while the encoder works, in each worker. Memory grows with all three.
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
-    sizes = (len(dataset), tracks_per_shard, batch_size, decode_threads)
-    if on_error not in ("raise", "skip") or min(sizes) < 1:
+    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads)
+    if on_error not in ("raise", "skip") or min(counts) < 1:
         raise ValueError(
             f"{dataset.name}: {len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, "
             f"{decode_threads=}, each at least 1; {on_error=}, 'raise' or 'skip'"
@@ -149,10 +148,9 @@ def extract(
     manifest = {"format": 1, "dataset": dataset.name, "dtype": "float16"}
     manifest |= {"tracks_per_shard": tracks_per_shard, "batch_size": batch_size}
     manifest |= {"tracks": dataset.tracks.index.tolist(), **settings}
-    sizes = map(_file_size, paths := dataset.tracks["audio"].fillna("no path"))
     tracks = [
-        {"track": track, "audio": path, "audio_bytes": size, "shard": number // tracks_per_shard}
-        for number, (track, path, size) in enumerate(zip(paths.index, paths, sizes, strict=True))
+        {"track": t, "audio": path, "audio_bytes": _file_size(path), "shard": n // tracks_per_shard}
+        for n, (t, path) in enumerate(dataset.tracks["audio"].fillna("no path").items())
     ]
     if not _is_complete(store):
         with storage.locked(store):
@@ -160,10 +158,10 @@ def extract(
             if not _is_complete(store):  # nobody else has made it meanwhile
                 if on_error == "raise":
                     missing = (t for t in tracks if t["audio_bytes"] is None)
-                    _refuse(dataset, {t["track"]: f"{t['audio']}: no such file" for t in missing})
+                    _refuse(dataset, {t["track"]: f"{t['audio']}: no file" for t in missing})
                 job = (encoder, settings, batch_size, decode_threads)
                 shards = [
-                    _Shard(store / f"shards/{number:05d}.safetensors", list(part), *job)
+                    _Shard(store / "shards" / f"{number:05d}.safetensors", list(part), *job)
                     for number, part in groupby(tracks, itemgetter("shard"))
                 ]
                 _run(shards, executor, on_error, dataset.name)
@@ -233,7 +231,7 @@ class _Shard:
     decode_threads: int
 
     def __dask_tokenize__(self) -> str:
-        """Dask takes equal calls for one call: the same shard asked for again is another."""
+        """Dask takes equal calls for one: the same shard asked for again is another call."""
         return uuid.uuid4().hex
 
 
@@ -252,32 +250,33 @@ def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, nam
     bar = partial(progress_bar, total=len(missing), desc=name, unit="shard")
     if executor is None:
         for shard in bar(missing):
-            _work(shard)
+            _do(shard)
         return
-    futures = {executor.submit(_work, shard): shard for shard in missing}
+    futures = [executor.submit(_work, shard) for shard in missing]
     try:
         for future in bar(as_completed(futures)):
-            if error := future.exception():
-                raise RuntimeError(
-                    f"shard {futures[future].path.stem} failed in its worker: {error!r}; finished "
-                    "shards are kept, so mend the cause and run again"
-                ) from error
+            future.result()
     finally:  # also on Ctrl-C: do not begin what nobody waits for
         for future in futures:
             future.cancel()
 
 
 def _work(shard: _Shard) -> None:
-    """Encode the tracks of a shard and write its file, unless it is there (dask may ask twice)."""
+    """What an executor runs: a shard, unless it is there (a cluster may ask twice)."""
     if differences := _differences(shard.settings, _settings(shard.encoder)):
         raise RuntimeError(
             f"the worker on {socket.gethostname()} differs from the manifest ('there'): "
             f"{'; '.join(differences.values())}; give all machines the same environment and weights"
         )
     if _rows_of(shard) is None:
-        values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
-        tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
-        storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
+        _do(shard)
+
+
+def _do(shard: _Shard) -> None:
+    """Encode the tracks of a shard and write its file."""
+    values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
+    tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
+    storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
 
 
 def _rows_of(shard: _Shard) -> list[dict] | None:
@@ -287,18 +286,16 @@ def _rows_of(shard: _Shard) -> list[dict] | None:
             rows = json.loads(file.metadata()["rows"])
     except (FileNotFoundError, SafetensorError):
         return None
-    same = all(row | track == row for track, row in zip(shard.tracks, rows, strict=True))
-    return rows if same else None
+    fits = all(row | track == row for row, track in zip(rows, shard.tracks, strict=True))
+    return rows if fits else None
 
 
 def _encode(
     tracks: Sequence[dict], encoder: Encoder, batch_size: int, decode_threads: int
 ) -> tuple[np.ndarray, list[dict]]:
-    """Encode the segments of neighbouring tracks.
+    """Encode the segments of neighbouring tracks: (segments, layers, dim) float16, and their rows.
 
-    Segments of one length go together, `batch_size` at a time and the rest at the end; nothing is
-    padded to make it fit.
-    Returns values (segments, layers, dim) float16, and a row a track from `_decode`.
+    Segments of one length go together, `batch_size` at a time and the rest at the end.
     """
     rows: list[dict] = []
     values: dict[int, np.ndarray] = {}  # number of the segment: (layers, dim)
@@ -355,17 +352,14 @@ def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
 
 
 def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset) -> None:
-    """Put the shards together into the final files; the index comes last and makes it complete.
-
-    If it is interrupted, the next run does it again from the shards.
-    """
+    """Put the shards together into the final files; the index comes last and makes it complete."""
     rows = [row for shard in shards for row in _rows_of(shard)]
     tracks = pd.DataFrame(rows).astype({"audio_bytes": "Int64", "error": "string"})
     if on_error == "raise":
         _refuse(dataset, tracks.set_index("track")["error"].dropna())
     index = tracks.loc[tracks.index.repeat(tracks["segments"])]
     if index.empty:
-        raise AudioError(f"{dataset.name}: none of the {len(tracks)} tracks could be read")
+        raise AudioError(f"{dataset.name}: no track could be read, first {tracks['error'][0]}")
     start = index.groupby(level=0).cumcount() * index["segment_seconds"]
     index = index.assign(start=start, seconds=index["segment_seconds"]).reset_index(drop=True)
     for leftover in store.rglob(".*.tmp"):  # of runs that were killed while writing
@@ -385,10 +379,7 @@ def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset
 
 
 def _check_tracks(dataset: Dataset, tracks: Sequence[dict], store: Path, on_error: str) -> None:
-    """Make sure that a complete store still fits the audio, and name the tracks that it lacks.
-
-    Audio that has been deleted since does not matter: its features are there.
-    """
+    """Make sure that a complete store still fits the audio that is there, and tell of bad audio."""
     table = pd.read_parquet(store / "tracks.parquet").set_index("track")
     now = pd.array([track["audio_bytes"] for track in tracks], dtype="Int64")
     changed = table.index[(table["audio_bytes"] != now).fillna(False)]
@@ -401,11 +392,8 @@ def _check_tracks(dataset: Dataset, tracks: Sequence[dict], store: Path, on_erro
     if on_error == "raise":
         _refuse(dataset, bad)
     elif len(bad):
-        warnings.warn(
-            f"{dataset.name}: {len(bad)} of {len(table)} tracks could not be read and have no "
-            f"features; {store / 'tracks.parquet'} says which and why",
-            stacklevel=3,
-        )
+        told = f"{len(bad)} of {len(table)} tracks could not be read and have no features"
+        warnings.warn(f"{dataset.name}: {told}; tracks.parquet says why", stacklevel=3)
 
 
 def _refuse(dataset: Dataset, errors: Mapping[str, str]) -> None:
