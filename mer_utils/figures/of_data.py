@@ -86,8 +86,7 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -
     segment_seconds: how much music a rank hears from its start on; it stands at the middle.
     """
     style.require_columns(over_time, "start", "emotion_curve")
-    figure, axes = style.new_figure(height=3.0)
-    panel = axes[0, 0]
+    figure, [[panel]] = style.new_figure(height=3.0)
     ranks = over_time.drop(columns="start")
     looks = style.series_looks(list(ranks))
     for label in ranks.mean().sort_values(ascending=False).index:
@@ -110,8 +109,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     Returns one line a dataset; a ring marks its best layer.
     """
     style.require_columns(table, "layer dataset value low high chance tracks", "layer_probe")
-    figure, axes = style.new_figure(height=2.7, width=5.2)
-    panel = axes[0, 0]
+    figure, [[panel]] = style.new_figure(height=2.7, width=5.2)
     ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
     style.dataset_bands(panel, table, "layer")
     looks = style.dataset_looks(table["dataset"])
@@ -139,8 +137,7 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
     tracks = table.groupby("dataset", sort=False)["tracks"].first()
     looks = style.dot_looks(table["pooling"].unique())
     height = 0.7 + (0.15 + 0.17 * len(looks)) * len(tracks)
-    figure, axes = style.new_figure(height, width=5.2)
-    panel = axes[0, 0]
+    figure, [[panel]] = style.new_figure(height, width=5.2)
     rows = tracks.index.get_indexer(table["dataset"])
     for i, (way, look) in enumerate(looks.items()):
         here = table["pooling"] == way

@@ -51,11 +51,11 @@ def label_map(embeddings: "LabelEmbeddings") -> Figure:
     model = TSNE(perplexity=min(12, (len(distances) - 1) / 3), **settings)
     # a map may be turned at will: its longer extent lies across
     positions = PCA(2).fit_transform(model.fit_transform(distances))
-    figure, axes = style.new_figure(height=2.4 + 0.038 * len(distances))
-    axes[0, 0].set_aspect("equal", adjustable="datalim")
+    figure, [[axes]] = style.new_figure(height=2.4 + 0.038 * len(distances))
+    axes.set_aspect("equal", adjustable="datalim")
     xlabel, ylabel = (f"t-SNE dimension {number} (no unit)" for number in (1, 2))
-    axes[0, 0].set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
-    _draw_map(axes[0, 0], positions, embeddings.labels, _datasets(embeddings))
+    axes.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
+    _draw_map(axes, positions, embeddings.labels, _datasets(embeddings))
     return figure
 
 
@@ -66,13 +66,13 @@ def affect_map(vectors: np.ndarray, labels: Sequence[str], datasets: Sequence[st
     vectors: (labels, components) from LabelSpace(directions=…).vectors, 2 components or more.
     labels, datasets: one name each a label.
     """
-    figure, axes = style.new_figure(height=2.8 + 0.045 * len(labels))
+    figure, [[axes]] = style.new_figure(height=2.8 + 0.045 * len(labels))
     zero = {"color": style.LIGHT_GREY, "linewidth": 0.9, "zorder": 0}
-    axes[0, 0].axhline(0, **zero)
-    axes[0, 0].axvline(0, **zero)
+    axes.axhline(0, **zero)
+    axes.axvline(0, **zero)
     unit = "(1 = as far out as an antonym's pole)"
-    axes[0, 0].set(xlabel=f"direction 1 {unit}", ylabel=f"direction 2 {unit}")
-    _draw_map(axes[0, 0], np.asarray(vectors)[:, :2], labels, datasets)
+    axes.set(xlabel=f"direction 1 {unit}", ylabel=f"direction 2 {unit}")
+    _draw_map(axes, np.asarray(vectors)[:, :2], labels, datasets)
     return figure
 
 
@@ -117,8 +117,7 @@ def similarity_heatmap(
     diagonal = np.eye(number, dtype=bool)  # always 1: it would only use up the scale
 
     side = max(0.14 * number, 4.6) + 0.4 + 0.075 * max(map(len, names))  # .14: a line of text
-    figure, axes = style.new_figure(height=side + 0.3, width=side + 0.9)
-    axes = axes[0, 0]
+    figure, [[axes]] = style.new_figure(height=side + 0.3, width=side + 0.9)
     what = "cosine of label vectors" + (" (centred)" if centred else "")
     ends = np.quantile(cosines[~diagonal], [0.02, 0.98])  # the same text twice is beyond
     low, high = np.array([-1, 1]) * np.abs(ends).max() if centred else ends
@@ -192,8 +191,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     def line_colour(node: int) -> str:
         return style.LIGHT_GREY if between[node - number] else colours[nodes[node]]
 
-    figure, axes = style.new_figure(height=0.8 + 0.155 * number)
-    axes = axes[0, 0]
+    figure, [[axes]] = style.new_figure(height=0.8 + 0.155 * number)
     look = {"orientation": "right", "no_labels": True, "link_color_func": line_colour}
     hierarchy.dendrogram(tree, ax=axes, **look)
     places = 10 * np.arange(number) + 5  # where a dendrogram has its leaves

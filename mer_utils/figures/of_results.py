@@ -36,8 +36,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     score. A dot marks the best epoch, whose weights were kept.
     """
     for name, table in histories.items():
-        needed = "epoch triplet alignment validation"
-        style.require_columns(table, needed, f"training_curves, {name}")
+        style.require_columns(table, "epoch triplet alignment validation", f"history of {name}")
     aligned = [name for name, table in histories.items() if table["alignment"].any()]
     panels = {"triplet": "triplet loss"}
     if aligned:
@@ -73,8 +72,7 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     if len(set(table["target"])) > 1:
         raise ValueError(f"cluster_cosine_bars: one target, not {set(table['target'])}")
     means = table.groupby("method", sort=False)[["within", "between"]].mean()
-    figure, axes = style.new_figure(height=0.9 + 0.34 * len(means))
-    axes = axes[0, 0]
+    figure, [[axes]] = style.new_figure(height=0.9 + 0.34 * len(means))
     rows = np.arange(len(means))
     within, between = style.COLOURS[0], style.COLOURS[4]
     axes.barh(rows - 0.19, means["within"], 0.36, color=within, label="within a label cluster")
@@ -309,8 +307,7 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     """
     needed = "target training_tracks value low high draws tracks"
     style.require_columns(table, needed, "learning_curve")
-    figure, axes = style.new_figure(height=3.2)
-    panel = axes[0, 0]
+    figure, [[panel]] = style.new_figure(height=3.2)
     style.dataset_bands(panel, table, "training_tracks", by="target")
     panel.axhline(0.5, **style.CHANCE)
     panel.set_xscale("log", base=2)
