@@ -316,6 +316,7 @@ WRONG = [
     ("clustering_sweep", [SWEEP.assign(method=[*"aabb"]), {"bandwidth": 0.4}], "several methods"),
     ("results", [RESULTS, "accuracy"], "accuracy"),
     ("results", [pd.concat([RESULTS] * 2)], "target method"),
+    ("ablation_path", [pd.concat([PATH] * 2)], "target step"),
     ("training_curves", [{"ridge": pd.DataFrame()}], "ridge"),
     ("cluster_cosine_bars", [COSINES.assign(target=[*"aab"])], "one target"),
     ("projection_map", [PROJECTIONS, OWNED[:39]], "39"),

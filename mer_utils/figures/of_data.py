@@ -128,8 +128,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
 def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """Ways of pooling an encoder's frames over time, on each dataset, with 95 % intervals.
 
-    table: pooling (such as "first frame" and "mean"; seven at most), dataset, value, low, high,
-        chance, tracks.
+    table: pooling (such as "first frame" and "mean"), dataset, value, low, high, chance, tracks.
     metric: what value is, for the axis.
     """
     needed = "pooling dataset value low high chance tracks"

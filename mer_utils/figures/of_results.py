@@ -175,11 +175,13 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 
     table: from `evaluation.comparisons.path_table`.
     """
-    style.require_columns(table, "target step value low high p_holm tracks labels", "ablation_path")
+    needed = "target step value low high p_holm tracks labels"
+    style.require_columns(table, needed, "ablation_path", once="target step")
     hollow = ~(table["p_holm"] < 0.05)  # the first step has no p
     legend = "differs from the step above (p < .05, Holm)", "does not"
     figure, panels = _score_panels(table, "step", "song_roc_auc", hollow, legend)
     for panel, _, part in panels:
+        part = part.sort_values("row")
         panel.plot(part["value"], part["row"], color=style.GREY, linewidth=1, zorder=1)
     style.legend_below(figure)
     return figure

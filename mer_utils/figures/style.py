@@ -145,9 +145,9 @@ def series_looks(names: Sequence[str], colours: Sequence[str] = COLOURS) -> dict
 
 
 def dot_looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """A color and a marker for each of some ways or methods, different for seven."""
-    looks = [{"color": c, "marker": m} for c, m in zip(COLOURS, MARKERS, strict=True)]
-    return dict(zip(names, cycle(looks), strict=False))
+    """A color and a marker for each of some ways or methods, all different up to 42."""
+    looks = zip(cycle(COLOURS), cycle(MARKERS[:6]), strict=False)
+    return {name: {"color": c, "marker": m} for name, (c, m) in zip(names, looks, strict=False)}
 
 
 def ink(colour: str) -> str:
