@@ -8,10 +8,8 @@ names it.
 from mer_utils.figures.of_data import (
     emotion_curve,
     label_frequencies,
-    labels_per_track,
     layer_probe,
     pooling_comparison,
-    vocabulary_overlap,
     waveform_and_spectrogram,
 )
 from mer_utils.figures.of_labels import (

@@ -1,27 +1,24 @@
 """The house style of all figures, and the small parts that they share.
 
-Figures are meant for print at their natural size: 7.2 inches (183 mm, two columns) wide, no text
-below 8 points, the font that comes with matplotlib, so that a figure looks the same everywhere.
+Figures are for print at their natural size: 7.2 inches (two columns) wide, no text below 8 points.
 Colours are those of Okabe & Ito (*Color Universal Design*, 2008), which colour-blind readers can
-tell apart; colour is never the only carrier: each dataset has a marker of its own. Grey means
+tell apart, and never the only carrier: each dataset has a marker of its own. Grey means
 "reference": chance, singletons, what is not the subject.
-
-In a notebook a figure shows itself at the end of its cell, as pyplot's figures do. With a backend
-that only writes files (Agg) pyplot does not keep it open: a script may draw any number.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle, product
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends import BackendFilter, backend_registry
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,8 +30,6 @@ from mer_utils import storage
 
 WIDTH = 7.2  # inches: two columns of a journal
 SMALL, NORMAL = 8, 9  # points
-LETTER = 0.058  # inches: about the width of a letter of small text
-PNG_DPI = 200
 INTERVAL = "95 % interval"
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -42,7 +37,7 @@ GREY, LIGHT_GREY, DARK_GREY = "#8C8C8C", "#D9D9D9", "#4D4D4D"
 LINES = ("-", "--", ":", "-.")
 MARKERS = "osD^vPX"  # of ways or methods; those of datasets are their own
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"  # both safe for colour-blind readers
-CHANCE = {"color": DARK_GREY, "linestyle": "--", "linewidth": 1}  # the line of random scores
+CHANCE = {"color": DARK_GREY, "linestyle": "--", "linewidth": 1, "label": "chance"}
 
 _STYLE = {
     "figure.dpi": 110,
@@ -68,26 +63,10 @@ _STYLE = {
     "lines.linewidth": 1.4,
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.04,
+    "savefig.dpi": 200,
     "svg.fonttype": "none",
     "svg.hashsalt": "mer_utils",  # the same figure gives the same file
 }
-
-
-class Look(NamedTuple):
-    """How a dataset is drawn: its marker, its colour and the name in legends."""
-
-    marker: str
-    colour: str
-    title: str
-
-
-_LOOKS = {
-    "mtg-jamendo": Look("o", COLOURS[0], "MTG-Jamendo"),
-    "cal500": Look("s", COLOURS[1], "CAL500"),
-    "emotify": Look("^", COLOURS[2], "Emotify"),
-    "emotions": Look("D", COLOURS[3], "emotions"),
-}
-_DEMO = {"demo-mtg": "mtg-jamendo", "demo-cal500": "cal500", "demo-emotify": "emotify"}
 
 
 @contextmanager
@@ -105,35 +84,37 @@ def set_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG (200 dpi) or SVG, by the ending of `path`; a notebook still shows it.
-
-    Raises ValueError for another ending.
-    """
-    path = Path(path)
-    if path.suffix not in (".png", ".svg"):
-        raise ValueError(f"{path}: a figure is written as .png or .svg, not {path.suffix!r}")
-    metadata = {"Date": None} if path.suffix == ".svg" else None  # the same figure, the same file
+    """Write a figure as PNG (200 dpi), SVG or what else the ending of `path` says."""
+    ending = Path(path).suffix[1:]
+    metadata = {"Date": None} if ending == "svg" else None  # the same figure, the same file
     with storage.replacing(path) as temporary, set_style():
-        figure.savefig(temporary, format=path.suffix[1:], dpi=PNG_DPI, metadata=metadata)
+        figure.savefig(temporary, format=ending, metadata=metadata)
 
 
-def require_columns(
-    table: pd.DataFrame, columns: Sequence[str], figure: str, source: str = ""
-) -> None:
-    """Raise ValueError, naming them, if a table lacks columns that a figure needs, or rows."""
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(f"{figure}: expected a pandas table, not {type(table).__name__}")
-    missing = [column for column in columns if column not in table.columns]
-    origin = f"; {source}" if source else ""
+def require_columns(table: pd.DataFrame, columns: str, figure: str, once: str = "") -> None:
+    """Raise ValueError, naming them, if a table lacks columns that a figure needs, or rows.
+
+    columns, once: names with spaces between; no two rows may be alike in all columns of `once`.
+    """
+    missing = [column for column in columns.split() if column not in table.columns]
     if missing:
-        raise ValueError(
-            f"{figure}: the table lacks the columns {missing}; it has {list(table.columns)}{origin}"
-        )
+        raise ValueError(f"{figure}: the table lacks {missing}; it has {list(table.columns)}")
     if table.empty:
-        raise ValueError(f"{figure}: the table has no rows{origin}")
+        raise ValueError(f"{figure}: the table has no rows")
+    if once and table.duplicated(once.split()).any():
+        raise ValueError(f"{figure}: several rows for one {once}; average or choose first")
 
 
-# --- Looks ----------------------------------------------------------------------------------------
+# --- Looks and texts ------------------------------------------------------------------------------
+
+_LOOKS = {
+    "mtg-jamendo": ("o", COLOURS[0]),
+    "cal500": ("s", COLOURS[1]),
+    "emotify": ("^", COLOURS[2]),
+    "emotions": ("D", COLOURS[3]),
+}
+_TITLES = {"mtg-jamendo": "MTG-Jamendo", "cal500": "CAL500", "emotify": "Emotify"}
+_DEMO = {"demo-mtg": "mtg-jamendo", "demo-cal500": "cal500", "demo-emotify": "emotify"}
 
 
 def original(name: str) -> str:
@@ -141,28 +122,32 @@ def original(name: str) -> str:
     return _DEMO.get(name, name)
 
 
-def dataset_looks(names: Sequence[str]) -> dict[str, Look]:
-    """Marker, colour and title of each dataset; a demo dataset has the marker of its original."""
+def dataset_looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Marker and color of each dataset; a demo dataset has those of its original."""
     others = cycle(zip("vPX*<>", COLOURS[4:] * 2, strict=True))
-    looks: dict[str, Look] = {}
+    looks = {}
     for name in dict.fromkeys(names):
-        known = _LOOKS.get(original(name))
-        marker, colour = known[:2] if known else next(others)
-        looks[name] = _LOOKS.get(name, Look(marker, colour, name))
+        marker, colour = _LOOKS.get(original(name)) or next(others)
+        looks[name] = {"marker": marker, "color": colour}
     return looks
 
 
-def dataset_title(name: str) -> str:
-    """A dataset's name as in the literature."""
-    return _LOOKS[name].title if name in _LOOKS else name
+def dataset_title(name: str, number: int | None = None, noun: str = "") -> str:
+    """A dataset's name as in the literature, with its size if given: "CAL500 (18 labels)"."""
+    title = _TITLES.get(name, name)
+    return title if number is None else f"{title} ({count(number, noun)})"
 
 
-def series_looks(
-    names: Sequence[str], colours: Sequence[str] = COLOURS, lines: Sequence[str] = LINES
-) -> dict[str, dict[str, str]]:
-    """A colour and a line style for each of some series, all different as long as they last."""
-    looks = [{"color": colour, "linestyle": line} for line, colour in product(lines, colours)]
+def series_looks(names: Sequence[str], colours: Sequence[str] = COLOURS) -> dict[str, dict]:
+    """A color and a linestyle for each of some series, all different as long as they last."""
+    looks = [{"color": colour, "linestyle": line} for line, colour in product(LINES, colours)]
     return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))
+
+
+def dot_looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A color and a marker for each of some ways or methods, all different up to 42."""
+    looks = zip(cycle(COLOURS), cycle(MARKERS[:6]), strict=False)
+    return {name: {"color": c, "marker": m} for name, (c, m) in zip(names, looks, strict=False)}
 
 
 def ink(colour: str) -> str:
@@ -170,17 +155,14 @@ def ink(colour: str) -> str:
     return to_hex(np.array(to_rgb(colour)) * 0.62)
 
 
-# --- Texts ----------------------------------------------------------------------------------------
-
-
 def count(number: int, noun: str) -> str:
     """A number with its noun: "1 label", "2,000 labels"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def wrapped(text: str, width: int = 34) -> str:
-    """A text in lines of about `width` letters."""
-    return "\n".join(textwrap.wrap(text, width, break_long_words=False)) or text
+def wrapped(text: str) -> str:
+    """A text in lines of about 34 letters."""
+    return textwrap.fill(text, 34, break_long_words=False)
 
 
 def titled(axes: Axes, title: str, subtitle: str) -> None:
@@ -189,12 +171,12 @@ def titled(axes: Axes, title: str, subtitle: str) -> None:
     axes.annotate(subtitle, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points")
 
 
-def spread(positions: np.ndarray, share: float = 0.018) -> np.ndarray:
-    """Points (n, 2) of which none hides another: those too near are pushed apart a little.
+# --- Names of points ------------------------------------------------------------------------------
 
-    share: the least distance, as a share of the larger extent of all points.
-    """
-    least = share * (np.ptp(positions, axis=0).max() or 1.0)
+
+def spread(positions: np.ndarray) -> np.ndarray:
+    """Points (n, 2) of which none hides another: those too near are pushed apart a little."""
+    least = 0.018 * (np.ptp(positions, axis=0).max() or 1.0)
     turn = np.arange(len(positions))  # points in the very same place part in fixed directions
     positions = positions + np.stack([np.cos(turn), np.sin(turn)], axis=1) * 1e-6 * least
     for _ in range(50):
@@ -210,9 +192,9 @@ def place_names(
 ) -> None:
     """Write names beside their points so that no two overlap; the layout is then final.
 
-    Each name takes the cheapest of some places round its point, in turn until all have found one
-    (local search over candidates: Christensen, Marks & Shieber 1995, ACM Transactions on Graphics
-    14(3)); a thin line leads to one that ends up away from its point.
+    Each name takes the cheapest of some places round its point, in turn (local search over
+    candidates: Christensen, Marks & Shieber 1995, ACM Transactions on Graphics 14(3)); a thin line
+    leads to one that ends up away from its point.
 
     positions: (names, 2) in data units, inside the final limits of the axes.
     """
@@ -220,8 +202,7 @@ def place_names(
     axes.figure.set_layout_engine("none")
     look = {"ha": "center", "va": "center", "zorder": 5}
     texts = [axes.text(0, 0, n, color=ink(c), **look) for n, c in zip(names, colours, strict=True)]
-    boxes = [text.get_window_extent() for text in texts]
-    halves = np.array([(box.width, box.height) for box in boxes]) / 2  # (names, 2) pixels
+    halves = np.array([text.get_window_extent().size for text in texts]) / 2  # (names, 2) pixels
     points = axes.transData.transform(positions)  # (names, 2) pixels
     point, line = axes.figure.dpi / 72, 2 * halves[:, 1].mean()  # pixels
 
@@ -234,11 +215,11 @@ def place_names(
     rims = halves + np.array([1.5 * point, 0])  # with the distance that two texts keep
     reach = rims[:, None, None] + 3.5 * point
     covered = (np.abs(places[:, :, None] - points) < reach).all(-1).sum(-1)  # (names, places)
-    outside = (places - halves[:, None] < axes.bbox.min) | (
-        places + halves[:, None] > axes.bbox.max
+    inside = (places - halves[:, None] >= axes.bbox.min) & (
+        places + halves[:, None] <= axes.bbox.max
     )
     preferred = (rings[:, None] + 0.02 * np.arange(12)).ravel()  # (places,)
-    costs = preferred + 12 * covered + 1000 * outside.any(-1)  # (names, places)
+    costs = preferred + 12 * covered + 1000 * ~inside.all(-1)  # (names, places)
     chosen, rows = costs.argmin(axis=1), np.arange(len(points))
     for row in np.tile(rows, 15):
         apart = np.abs(places[row][:, None] - places[rows, chosen])  # (places, names, 2)
@@ -254,13 +235,17 @@ def place_names(
             axes.plot(*ends.T, color=GREY, linewidth=0.5, zorder=2, scalex=False, scaley=False)
 
 
-# --- Parts ----------------------------------------------------------------------------------------
+# --- Panels ---------------------------------------------------------------------------------------
 
 
 def new_figure(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **settings: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure (inches) and its axes (rows, columns)."""
+    """A figure (inches) and its axes (rows, columns).
+
+    A notebook shows it at the end of its cell. With a backend that only writes files (Agg) pyplot
+    does not keep it open: a script may draw any number.
+    """
     figure, axes = plt.subplots(
         rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **settings
     )
@@ -270,28 +255,36 @@ def new_figure(
     return figure, axes
 
 
-def row_panels(rows: Mapping[str, Sequence[str]], step: float) -> tuple[Figure, dict[str, Axes]]:
-    """A panel for each name, with a row of about `step` inches for each of its texts, in columns.
+def target_panels(
+    table: pd.DataFrame, height: float, **settings: object
+) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
+    """A panel for each target of a table: the panel, the target, its part of the table."""
+    parts = table.groupby("target", sort=False)
+    figure, axes = new_figure(height, columns=len(parts), **settings)
+    return figure, [(panel, *part) for panel, part in zip(axes[0], parts, strict=True)]
 
-    Two columns as equally high as can be; what a column lacks is left empty below it.
+
+def row_panels(rows: Mapping[str, Sequence[str]], step: float) -> tuple[Figure, dict[str, Axes]]:
+    """A panel for each name, with a row of about `step` inches for each of its texts.
+
+    They stand in one column or two that are as equally high as can be.
     """
-    around = 1.1 / step  # rows that a title and an axis take
     columns: list[list[str]] = [[] for _ in rows][:2]
     heights = [0.0 for _ in columns]
     for name in sorted(rows, key=lambda name: -len(rows[name])):
         shorter = int(np.argmin(heights))
         columns[shorter].append(name)
-        heights[shorter] += len(rows[name]) + around
+        heights[shorter] += len(rows[name]) + 1.1 / step  # with a title and an axis
     width = WIDTH if len(columns) > 1 else 5.2
     figure, axes = new_figure(step * max(heights), columns=len(columns), width=width)
-    panels: dict[str, Axes] = {}
+    panels = {}
     for frame, column, height in zip(axes[0], columns, heights, strict=True):
         frame.remove()
         ratios = [*(len(rows[name]) for name in column), max(heights) - height + 0.01]
         grid = frame.get_subplotspec().subgridspec(len(ratios), 1, height_ratios=ratios)
-        for place, name in enumerate(column):
-            panels[name] = figure.add_subplot(grid[place])
-            named_rows(panels[name], rows[name])
+        panels |= {name: figure.add_subplot(cell) for name, cell in zip(column, grid, strict=False)}
+    for name, panel in panels.items():
+        named_rows(panel, rows[name])
     return figure, panels
 
 
@@ -304,25 +297,32 @@ def named_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
+# --- What panels show -----------------------------------------------------------------------------
+
+
 def intervals(
     axes: Axes,
     scores: pd.DataFrame,
     rows: Sequence[float],
-    colour: str,
-    marker: str = "o",
-    hollow: bool | Sequence[bool] = False,
-    column: str = "value",
+    look: Mapping[str, str],
+    label: str,
+    hollow: Sequence[bool] | bool = False,
+    hollow_label: str = "",
 ) -> None:
-    """Dots with their horizontal intervals, one a row.
+    """Dots with their horizontal intervals, one a row, and their legend entries.
 
-    scores: the column and its ends: value, low and high, or the column's name with _low and _high.
+    scores: value, low and high.
+    look: color and marker.
     hollow: which dots are not filled.
     """
-    ends = ("low", "high") if column == "value" else (f"{column}_low", f"{column}_high")
-    axes.hlines(rows, scores[ends[0]], scores[ends[1]], color=colour, linewidth=1.6, zorder=3)
+    colour = look["color"]
+    axes.hlines(rows, scores["low"], scores["high"], color=colour, linewidth=1.6, zorder=3)
     face = np.where(np.broadcast_to(hollow, len(scores)), "white", colour)
-    dots = {"facecolors": face, "edgecolors": colour, "linewidths": 1.2}
-    axes.scatter(scores[column], rows, s=25, marker=marker, zorder=4, **dots)
+    dots = {"facecolors": face, "edgecolors": colour, "linewidths": 1.2, "marker": look["marker"]}
+    axes.scatter(scores["value"], rows, s=25, zorder=4, **dots)
+    axes.plot([], [], markersize=5, label=f"{label}, {INTERVAL}", **look)
+    if np.any(hollow):
+        axes.plot([], [], markersize=5, markerfacecolor="white", label=hollow_label, **look)
 
 
 def band(axes: Axes, part: pd.DataFrame, along: str, **look: object) -> None:
@@ -333,16 +333,12 @@ def band(axes: Axes, part: pd.DataFrame, along: str, **look: object) -> None:
     axes.fill_between(part[along], part["low"], part["high"], **shade)
 
 
-def dataset_bands(axes: Axes, table: pd.DataFrame, along: str) -> list[Line2D]:
-    """A line with its interval for each dataset, and legend entries with their tracks."""
-    keys = []
-    for name, look in dataset_looks(table["dataset"]).items():
-        part = table[table["dataset"] == name]
-        line = {"color": look.colour, "marker": look.marker, "markersize": 4.5}
-        band(axes, part, along, **line)
-        tracks = count(int(part["tracks"].iloc[0]), "track")
-        keys.append(key(f"{look.title} ({tracks})", linestyle="-", **line))
-    return keys
+def dataset_bands(axes: Axes, table: pd.DataFrame, along: str, by: str = "dataset") -> None:
+    """A line with its interval for each dataset, named in the legend with its tracks."""
+    looks = dataset_looks(table[by])
+    for name, part in table.groupby(by, sort=False):
+        label = dataset_title(name, int(part["tracks"].iloc[0]), "track")
+        band(axes, part, along, markersize=4.5, label=label, **looks[name])
 
 
 def beside(axes: Axes, row: float, text: str) -> None:
@@ -356,26 +352,32 @@ def key(label: str, **settings: object) -> Line2D:
     return Line2D([], [], **{"linestyle": "none", "label": label, "markersize": 5, **settings})
 
 
-def dataset_keys(datasets: Sequence[str], colour: str | None = None) -> list[Line2D]:
-    """Legend entries for the datasets of labels that have a name, with their number of labels."""
+def dataset_keys(datasets: Sequence[str], noun: str = "label", **look: str) -> list[Line2D]:
+    """Legend entries for the datasets that have a name, with how often each is in `datasets`."""
+    looks, numbers = dataset_looks(datasets), Counter(datasets)
     return [
-        key(
-            f"{look.title} ({count(list(datasets).count(name), 'label')})",
-            marker=look.marker,
-            color=colour or look.colour,
-        )
-        for name, look in dataset_looks(datasets).items()
-        if name
+        key(dataset_title(name, numbers[name], noun), **{**looks[name], **look})
+        for name in filter(None, looks)
     ]
 
 
-def legend_below(figure: Figure, handles: Sequence) -> None:
-    """A legend under all panels, in as many columns as find room; the figure grows by it."""
-    if not handles:
+def legend_below(figure: Figure, keys: Sequence[Artist] = ()) -> None:
+    """A legend under all panels, of what has a label in them and of `keys`; chance comes last.
+
+    It has as many columns as find room; the figure grows by it.
+    """
+    found: dict[str, Artist] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    found |= {key.get_label(): key for key in keys}
+    if not found:
         return
-    widths = [LETTER * len(handle.get_label()) + 0.5 for handle in handles]  # inches, about
-    columns = len(handles)
+    labels = sorted(found, key=lambda label: label == "chance")
+    widths = [0.058 * len(label) + 0.5 for label in labels]  # inches, about
+    columns = len(labels)
     while columns > 1 and sum(map(max, np.array_split(widths, columns))) > figure.get_figwidth():
         columns -= 1
-    figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(handles) // columns) + 0.15)
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+    figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(labels) // columns) + 0.15)
+    handles = [found[label] for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
