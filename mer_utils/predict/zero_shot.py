@@ -28,6 +28,7 @@ from mer_utils.projector.training import project
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 DISAGREE = 0.05  # quantile of the reference set's own agreement of parts that counts as low
+BLOCKS = "▁▂▃▄▅▆▇█"
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
 
@@ -75,6 +76,26 @@ class Prediction:
     over_time: pd.DataFrame
     projection: np.ndarray
     warnings: tuple[str, ...]
+
+    def as_text(self, over_time: bool = False) -> str:
+        """The song and its table; below it, if asked, the ranks along the song as lines of blocks.
+
+        A block is an eighth of the way from rank 0 to 100; one a window, from left to right.
+        """
+        lines = [self.song, self.table.to_string(index=False, float_format="{:.2f}".format)]
+        curves = self.over_time.set_index("start") if over_time else pd.DataFrame()
+        heights = (curves * 8 / 100).astype(int).clip(upper=7)
+        width = max(map(len, self.table["label"]))
+        for label in heights:
+            lines.append(f"{label:{width}} " + "".join(BLOCKS[i] for i in heights[label]))
+        return "\n".join(lines)
+
+    def as_table(self, over_time: bool = False) -> pd.DataFrame:
+        """The table, or the ranks over time, a row a start and label; with song and warnings."""
+        table = self.table
+        if over_time:
+            table = self.over_time.melt("start", var_name="label", value_name="rank")
+        return table.assign(song=self.song, warnings="; ".join(self.warnings))
 
 
 def load_released(path: str | Path) -> tuple[Model, Reference]:
@@ -177,20 +198,28 @@ def song_warnings(model: Model, reference: Reference, features: Features) -> lis
     found = []
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance > reference.far:
+        own, usual = _told_apart(distance, reference.far)
         found.append(
-            f"sounds unlike the model's training music (distance {distance:.1f}; {FAR:.0%} of that "
-            f"music stays below {reference.far:.1f}): its ranks are extrapolated"
+            f"sounds unlike the model's training music (distance {own}; {FAR:.0%} of that music "
+            f"stays below {usual}): its ranks are extrapolated"
         )
     if len(model.encoder.get("blocks", ())) > 1:
         usual = np.quantile(part_agreement(model, reference, reference.inputs), DISAGREE)
         agreement = part_agreement(model, reference, inputs)[0]
         if agreement < usual:
+            own, usual = _told_apart(agreement, usual)
             found.append(
                 "what the model hears contradicts itself: the blocks of its features, each alone, "
-                f"agree by {agreement:.2f} (for {1 - DISAGREE:.0%} of its training music by "
-                f"{usual:.2f} or more); its ranks may be no better than chance"
+                f"agree by {own} (for {1 - DISAGREE:.0%} of its training music by {usual} or "
+                "more); its ranks may be no better than chance"
             )
     return found
+
+
+def _told_apart(value: float, other: float) -> tuple[str, str]:
+    """Two different numbers with two digits after the point, or as many as show that they are."""
+    texts = ((f"{value:.{n}f}", f"{other:.{n}f}") for n in range(2, 17))
+    return next((pair for pair in texts if pair[0] != pair[1]), (str(value), str(other)))
 
 
 def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np.ndarray:
@@ -295,12 +324,15 @@ def label_warnings(
     nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
     limit = np.quantile(nearest_known, 0.05)
     similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
-    return {
-        label: f"{label!r} is far from all training labels; the nearest is "
-        f"{names[int(row.argmax())]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
-        for label, row in zip(labels, similarity, strict=True)
-        if row.max() < limit
-    }
+    found = {}
+    for label, row in zip(labels, similarity, strict=True):
+        if row.max() < limit:
+            own, usual = _told_apart(row.max(), limit)
+            found[label] = (
+                f"{label!r} is far from all training labels; the nearest is "
+                f"{names[int(row.argmax())]!r} (similarity {own}, usual {usual} or more)"
+            )
+    return found
 
 
 def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5) -> pd.DataFrame:
