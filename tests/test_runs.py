@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -163,14 +162,6 @@ def test_run_folder_belongs_to_one_profile(tmp_path):
         runs.open_run("smoke", tmp_path / "run")
     with pytest.raises(FileNotFoundError, match=r"run\.json"):
         runs.reopen(tmp_path)
-
-
-def test_tables_are_written_twice(tmp_path):
-    table = pd.DataFrame({"value": [0.1, 1 / 3]})
-    run = runs.open_run("demo", tmp_path)
-    runs.save_table(run, "results", table)
-    pd.testing.assert_frame_equal(pd.read_csv(run.path("tables", "results.csv")), table)
-    pd.testing.assert_frame_equal(pd.read_parquet(run.path("tables", "results.parquet")), table)
 
 
 # --- the command line

@@ -63,12 +63,10 @@ class Reference:
 class Prediction:
     """What a model says of one song.
 
-    table: one row a label, highest rank first: label, rank (percentile within the reference set,
-        0 to 100), score.
+    table: label, rank (0 to 100, within the reference set), score; the highest rank first.
     over_time: start, seconds, and a column of ranks for each label; one row a window.
     projection: (d,) where the song lies in the label space.
-    warnings: what makes this prediction doubtful; that there is none does not make it right
-        (`song_warnings`).
+    warnings: what makes this prediction doubtful (`song_warnings`).
     """
 
     song: str
@@ -99,17 +97,16 @@ class Prediction:
 
 
 def load_released(path: str | Path) -> tuple[Model, Reference]:
-    """A released model and its reference set.
+    """A released model and its reference set; errors as in `projector.load_model`.
 
-    path: its folder, or the run folder that has it as `model/`. Errors as in
-        `projector.load_model`.
+    path: its folder, or the run folder that has it as `model/`.
     """
     folders = [Path(path), Path(path) / "model"]
     folder = next((x for x in folders if (x / "reference.safetensors").is_file()), None)
     if folder is None:
         raise FileNotFoundError(
-            f"{path}: no model with a reference set here nor in {folders[1]}; notebook "
-            "06_your_own_music makes one at the end of `make notebooks`"
+            f"{path}: no model with a reference set here nor in {folders[1]}; `make notebooks` "
+            "makes one, in notebook 06"
         )
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
@@ -138,13 +135,11 @@ def predict_song(
     definitions: dict[str, str] | None = None,
     among: Reference | None = None,
 ) -> Prediction:
-    """Rank labels for one song.
+    """Rank labels for one song, by features of the model's own encoder (`song_features`).
 
-    features: of the song, from `song_features`.
     labels: any words, at least one.
     definitions: own sentences for labels, for a model whose labels are put as definitions.
     among: what to rank among, such as `songs_as_reference`; the reference set if None.
-    Raises ValueError if the features are not of the model's encoder.
     """
     labels = check_words(labels)
     model = with_definitions(model, labels, definitions)
@@ -269,10 +264,7 @@ def track_means(
 
 
 def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
-    """Songs of one's own as the set that each of them is ranked among.
-
-    Raises ValueError for fewer than FEWEST songs.
-    """
+    """Songs of one's own, FEWEST or more, as the set that each of them is ranked among."""
     check_enough(len(songs))
     means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
     projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
@@ -284,10 +276,7 @@ def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
 def check_enough(songs: int) -> None:
     """Raise ValueError for fewer songs than can be ranked among one another."""
     if songs < FEWEST:
-        raise ValueError(
-            f"{songs} songs cannot be ranked among one another; give {FEWEST} or more, or "
-            "rank among the training tracks"
-        )
+        raise ValueError(f"{songs} songs cannot be ranked among one another; give {FEWEST} or more")
 
 
 def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = False) -> np.ndarray:
