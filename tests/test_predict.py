@@ -290,7 +290,7 @@ def test_definitions_are_taken_as_they_stand():
             cli.definition(wrong)
 
 
-def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
+def test_command_line(folder, song, features, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken, table = tmp_path / "broken.wav", tmp_path / "out" / "ranks.csv"
     broken.write_bytes(b"RIFF")
@@ -303,6 +303,10 @@ def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     written = pd.read_csv(table)
     assert set(written["song"]) == {song}
     assert set(written) == {"start", "label", "rank", "song", "warnings"}
+    found = predict.predict_song(*predict.load_released(folder), features, ["sad"])
+    found = replace(found, warnings=("far", "odd"))
+    assert found.as_table()["warnings"].tolist() == ["far; odd"]
+    assert len(found.as_text().splitlines()) == 3
     assert set(written["label"]) == {"sad", "gluten-free"}
 
 

@@ -200,7 +200,7 @@ def _predict(options: argparse.Namespace) -> None:
     among, whose = reference, ", ".join(model.about["labels"])
     if options.among == "given":
         if failed:
-            raise ValueError(f"{lost}\nthe others cannot be ranked among one another without them")
+            raise ValueError(f"{lost}\nleave them out to rank the others among one another")
         among, whose = zero_shot.songs_as_reference(model, songs), "the given songs"
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
     tables = []

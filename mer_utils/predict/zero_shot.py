@@ -81,11 +81,11 @@ class Prediction:
         A block is an eighth of the way from rank 0 to 100; one a window, from left to right.
         """
         lines = [self.song, self.table.to_string(index=False, float_format="{:.2f}".format)]
-        curves = self.over_time.set_index("start") if over_time else pd.DataFrame()
-        heights = (curves * 8 / 100).astype(int).clip(upper=7)
-        width = max(map(len, self.table["label"]))
-        for label in heights:
-            lines.append(f"{label:{width}} " + "".join(BLOCKS[i] for i in heights[label]))
+        if over_time:
+            ranks = self.over_time.drop(columns="start")
+            heights = (ranks * 8 / 100).astype(int).clip(upper=7)
+            width = max(map(len, heights))
+            lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
         return "\n".join(lines)
 
     def as_table(self, over_time: bool = False) -> pd.DataFrame:
