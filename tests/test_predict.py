@@ -1,6 +1,7 @@
 """Own music and words: models to take home, ranks, warnings, the command line."""
 
 import argparse
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -223,6 +224,12 @@ def test_strange_songs_and_words_are_warned_of(loaded, features):
     noise = np.random.default_rng(0).normal(size=features.values.shape).astype(np.float32)
     found = zero_shot.song_warnings(*loaded, replace(features, values=9 * noise))
     assert "unlike the model's training music" in found[0]
+    near = replace(loaded[1], far=zero_shot.neighbour_distance(
+        zero_shot.track_means(loaded[0], features, np.zeros(len(features.track), int))[1],
+        loaded[1].inputs,
+    )[0] - 1e-4)  # fmt: skip
+    numbers = re.findall(r"\d\.\d+", zero_shot.song_warnings(loaded[0], near, features)[0])
+    assert numbers[0] > numbers[1], "a distance that is just above its limit is shown to be so"
     warnings = predict.label_warnings(loaded[0], ["sad", "gluten-free"])
     assert list(warnings) == ["gluten-free"]
 
@@ -283,7 +290,7 @@ def test_definitions_are_taken_as_they_stand():
             cli.definition(wrong)
 
 
-def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
+def test_command_line(folder, song, features, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken, table = tmp_path / "broken.wav", tmp_path / "out" / "ranks.csv"
     broken.write_bytes(b"RIFF")
@@ -295,6 +302,11 @@ def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     assert all(x in shown.err for x in ("'gluten-free'", "1 of 2 songs failed", "broken.wav"))
     written = pd.read_csv(table)
     assert set(written["song"]) == {song}
+    assert set(written) == {"start", "label", "rank", "song", "warnings"}
+    found = predict.predict_song(*predict.load_released(folder), features, ["sad"])
+    found = replace(found, warnings=("far", "odd"))
+    assert found.as_table()["warnings"].tolist() == ["far; odd"]
+    assert len(found.as_text().splitlines()) == 3
     assert set(written["label"]) == {"sad", "gluten-free"}
 
 

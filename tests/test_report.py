@@ -64,6 +64,8 @@ def test_sentences_say_what_the_tables_say(run, tmp_path):
     assert "*ridge*, 0.700 [0.600, 0.800]" in said  # not the one that has looked at the audio
     assert "*alignment push λ=1*, 0.620" in said
     assert "1 of 2" in said  # .600 is above .590, .550 is not
+    counted = tables.beyond_chance(pd.concat([rows, paper], ignore_index=True)).loc["emotify"]
+    assert counted.tolist() == [0.59, 1, 2]
 
 
 def test_readable_shows_interval_chance_and_sample_size():

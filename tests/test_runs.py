@@ -6,7 +6,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -68,9 +67,7 @@ def test_parameters_are_turned_into_plain_values(tiny, name, value, kept):
     ("name", "value", "found"),
     [
         ("epochs", "3", "str"),
-        ("epochs", True, "bool"),
         ("fast", 1, "int"),
-        ("names", "a", "str"),
         ("names", {1}, "set"),
     ],
 )
@@ -165,14 +162,6 @@ def test_run_folder_belongs_to_one_profile(tmp_path):
         runs.reopen(tmp_path)
 
 
-def test_tables_are_written_twice(tmp_path):
-    table = pd.DataFrame({"value": [0.1, 1 / 3]})
-    run = runs.open_run("demo", tmp_path)
-    runs.save_table(run, "results", table)
-    pd.testing.assert_frame_equal(pd.read_csv(run.path("tables", "results.csv")), table)
-    pd.testing.assert_frame_equal(pd.read_parquet(run.path("tables", "results.parquet")), table)
-
-
 # --- the command line
 
 
@@ -181,17 +170,15 @@ def test_tables_are_written_twice(tmp_path):
     [
         ("epochs=3", "epochs", 3),
         ("rate=1e-3", "rate", "1e-3"),  # YAML 1.1: a number needs its point
-        ("rate=1.0e-3", "rate", 0.001),
         ("weights=[0.5, 1]", "weights", [0.5, 1]),
         ("out=runs/a=b", "out", "runs/a=b"),
-        ("nothing=", "nothing", None),
     ],
 )
 def test_parameter_values_are_yaml(given, name, value):
     assert cli.parameter(given) == (name, value)
 
 
-@pytest.mark.parametrize("given", ["epochs", "=3", "two words=3", "my-name=3", "weights=[1, 2"])
+@pytest.mark.parametrize("given", ["epochs", "my-name=3", "weights=[1, 2"])
 def test_unreadable_parameters_are_named(given):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         cli.parameter(given)

@@ -64,7 +64,7 @@ def test_site_has_everything_and_needs_nothing_else(run, tmp_path):
     assert "a &lt; b" in tables
     assert "0.5123<" in tables
     first = (out / "notebooks" / "00_a.html").read_text("utf-8")
-    assert "1 · First →" in first
+    assert "1 · First</a> →" in first
     assert "<math" in first
     assert "<b>done</b>" in first
     assert "cdnjs" not in first
@@ -84,9 +84,14 @@ def test_site_is_replaced_and_what_is_no_site_is_kept(run, tmp_path, capsys):
     site.build_site(run, out)
     (out / "CNAME").write_text("my.example")
     (out / "index.html").write_text("out of date")
+    run.path("notebooks", "01_b.ipynb").unlink()
+    run.path("figures", "map.png").unlink()
     site.build_site(run, out)
     assert "Does it work?" in (out / "index.html").read_text("utf-8")
-    assert (out / "CNAME").read_text() == "my.example"
+    names = {path.name for path in out.rglob("*") if path.is_file()}
+    assert names == {
+        site.MARK, "CNAME", "index.html", "tables.html", "00_a.html", "results.csv",
+    }  # fmt: skip
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
         site.build_site(runs.open_run("smoke", tmp_path / "empty"), tmp_path / "other")
     assert cli.main(["site", "--run", str(tmp_path / "nothing")]) == 1

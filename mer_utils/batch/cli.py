@@ -186,12 +186,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    labels = names("emotify") if options.labels is None else options.labels.split(",")
-    labels = zero_shot.check_words(labels)
-    definitions = dict(options.define)
-    for label in definitions:
-        if label not in labels:
-            raise ValueError(f"--define: {label!r} is not among the labels ({', '.join(labels)})")
+    labels, definitions = _words(options)
     if options.csv and Path(options.csv).suffix not in (".csv", ".parquet"):
         raise ValueError(f"--csv {options.csv}: the name has to end in .csv (or .parquet)")
     paths = find_songs(options.songs)
@@ -200,40 +195,42 @@ def _predict(options: argparse.Namespace) -> None:
     model, reference = zero_shot.load_released(options.model)
     for warning in zero_shot.label_warnings(model, labels, definitions).values():
         print(f"warning: {warning}", file=sys.stderr)
-    hop = options.hop if options.over_time else None
-    songs, failed = _listen(paths, encoder_of(model, options.checkpoint), hop)
-    if options.among == "given" and failed:
-        raise ValueError(
-            f"{len(failed)} of {len(paths)} songs failed, so they cannot be ranked among one "
-            "another; leave these out:\n" + "\n".join(failed)
-        )
+    songs, failed = _listen(paths, encoder_of(model, options.checkpoint), options)
+    lost = f"{len(failed)} of {len(paths)} songs failed:\n" + "\n".join(failed)
+    among, whose = reference, ", ".join(model.about["labels"])
     if options.among == "given":
+        if failed:
+            raise ValueError(f"{lost}\nleave them out to rank the others among one another")
         among, whose = zero_shot.songs_as_reference(model, songs), "the given songs"
-    else:
-        among, whose = reference, ", ".join(model.about["labels"])
     print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
     tables = []
     for song in songs:
         found = zero_shot.predict_song(model, reference, song, labels, definitions, among)
-        print(f"\n{found.song}")
         for warning in found.warnings:
             print(f"warning: {Path(found.song).name}: {warning}", file=sys.stderr)
-        print(found.table.to_string(index=False, float_format="{:.2f}".format))
-        table = found.table
-        if options.over_time:
-            print(curves(found.over_time))
-            table = found.over_time.melt("start", var_name="label", value_name="rank")
-        tables.append(table.assign(song=found.song))
+        print(f"\n{found.as_text(options.over_time)}")
+        tables.append(found.as_table(options.over_time))
     if options.csv and tables:
         storage.write_table(options.csv, pd.concat(tables, ignore_index=True))
     if failed:
-        raise ValueError(f"{len(failed)} of {len(paths)} songs failed:\n" + "\n".join(failed))
+        raise ValueError(lost)
+
+
+def _words(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The labels that are asked for, and the sentences given for some of them."""
+    asked = names("emotify") if options.labels is None else options.labels.split(",")
+    labels, definitions = zero_shot.check_words(asked), dict(options.define)
+    for label in definitions:
+        if label not in labels:
+            raise ValueError(f"--define: {label!r} is not among the labels ({', '.join(labels)})")
+    return labels, definitions
 
 
 def _listen(
-    paths: Sequence[Path], encoder: Encoder, hop_seconds: float | None
+    paths: Sequence[Path], encoder: Encoder, options: argparse.Namespace
 ) -> tuple[list[Features], list[str]]:
     """Features of the songs that can be read, and what is wrong with the others."""
+    hop_seconds = options.hop if options.over_time else None
     songs, failed = [], []
     for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
         try:
@@ -243,21 +240,12 @@ def _listen(
     return songs, failed
 
 
-def curves(over_time: pd.DataFrame) -> str:
-    """Ranks over time as one line of blocks a label, from left to right, low to high."""
-    blocks = "▁▂▃▄▅▆▇█"
-    labels = [column for column in over_time if column != "start"]
-    width = max(map(len, labels))
-    heights = {label: (over_time[label] * 8 / 100).astype(int).clip(upper=7) for label in labels}
-    return "\n".join(f"{x:{width}} " + "".join(blocks[i] for i in heights[x]) for x in labels)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
         options.call(options)
-    except (ValueError, FileNotFoundError, AudioError, runs.NotebookError) as error:
+    except (ValueError, OSError, AudioError, runs.NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -7,6 +7,7 @@ import ast
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,10 +53,9 @@ def declared_parameters(path: Path) -> dict[str, object]:
 
 
 def plain(value: object, name: str = "value") -> object:
-    """A parameter's value as JSON knows it: numpy numbers, arrays, tuples and paths are turned.
+    """A parameter's value as JSON knows it, of numpy numbers, arrays, tuples and paths too.
 
-    Papermill writes values into the notebook as source text, and others as their repr.
-    Raises ValueError for anything else, naming it.
+    Papermill writes values into the notebook as source text. Raises ValueError for other kinds.
     """
 
     def turned(part: object) -> object:
@@ -63,10 +63,7 @@ def plain(value: object, name: str = "value") -> object:
             return part.tolist()
         if isinstance(part, Path):
             return str(part)
-        raise ValueError(
-            f"parameter {name!r} is {part!r} ({type(part).__name__}); give a number, text, truth "
-            "value, or a list or mapping of them"
-        )
+        raise ValueError(f"parameter {name!r} is {part!r} ({type(part).__name__}), no plain value")
 
     return json.loads(json.dumps(value, default=turned))
 
@@ -80,18 +77,16 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
-            raise ValueError(
-                f"no notebook of this profile has a parameter {name!r}; they declare "
-                f"{', '.join(sorted(declared))}"
-            )
+            known = ", ".join(sorted(declared))
+            raise ValueError(f"no notebook here has a parameter {name!r}; they declare {known}")
         default, value = declared[name], plain(value, name)
         if isinstance(default, float) and type(value) is int:
             value = float(value)  # so that 1 and 1.0 are one experiment
         if default is not None and value is not None and type(value) is not type(default):
             hint = "; YAML needs the point of 1.0e-3" if isinstance(value, str) else ""
             raise ValueError(
-                f"parameter {name!r} is {value!r} ({type(value).__name__}); the notebooks' default "
-                f"is {default!r} ({type(default).__name__}){hint}"
+                f"parameter {name!r} is {value!r} ({type(value).__name__}), not like the default "
+                f"{default!r}{hint}"
             )
         checked[name] = value
     return checked
@@ -142,22 +137,17 @@ def run_notebook(
                 progress_bar={"desc": path.stem, "leave": False, "disable": silent},
             )
     except PapermillExecutionError as error:
+        source = "\n".join(error.source.splitlines()[:12])
         raise NotebookError(
             f"{path.name} failed in cell {error.cell_index} (In [{error.exec_count}]):\n"
-            f"{_indented(error.source)}\n{error.ename}: {error.evalue}\n{left}"
+            f"{textwrap.indent(source, '    ')}\n{error.ename}: {error.evalue}\n{left}"
         ) from None
     except DeadKernelError:
-        raise NotebookError(
-            f"{path.name}: the kernel died, most often for want of memory (give it fewer jobs at a "
-            f"time, or less data)\n{left}"
-        ) from None
+        mend = "most often for want of memory: give it fewer jobs at a time, or less data"
+        raise NotebookError(f"{path.name}: the kernel died, {mend}\n{left}") from None
     except CellTimeoutError as error:  # names the cell and the time
         raise NotebookError(f"{path.name}: {error}\n{left}") from None
     finally:
         if executed.is_file():
             page = site.notebook_page(nbformat.read(executed, as_version=4), path.stem)
             storage.write_text(executed.with_suffix(".html"), page)
-
-
-def _indented(source: str, lines: int = 12) -> str:
-    return "\n".join(f"    {line}" for line in source.splitlines()[:lines])

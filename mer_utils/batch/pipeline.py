@@ -1,8 +1,6 @@
 """The notebooks as a batch job: all of a profile in order, or a grid of experiments.
 
-Executed notebooks, tables and figures land in the run folder. What runs notebooks is imported when
-it is needed: papermill and nbconvert take a second that whoever only asks for a profile has not to
-wait.
+Papermill and nbconvert take seconds to import: they are imported when something runs.
 """
 
 import time
@@ -15,14 +13,12 @@ from mer_utils.batch import profiles, runs
 
 
 def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Path:
-    """Run a profile's notebooks in order.
+    """Run a profile's notebooks in order; returns the run folder.
 
-    profile: name of a profile; out: the run folder, runs/<profile> if empty.
+    out: the run folder, runs/<profile> if empty.
     parameters: notebook parameters, over the profile's own; plain JSON values.
-    Returns the run folder.
-    Raises ValueError before anything runs if a parameter is unknown, FileNotFoundError if data or
-    the encoder's weights that the profile needs are not there; NotebookError if a notebook
-    fails, naming it and its cell; what it had done until then is kept.
+    Raises, before anything runs, ValueError for an unknown parameter and FileNotFoundError for
+    missing data or weights; NotebookError if a notebook fails, keeping what was done until then.
     """
     from mer_utils.batch import notebooks
 

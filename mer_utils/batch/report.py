@@ -31,45 +31,48 @@ def _results(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
 
 
-def _paired(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "paired.csv")
-    cells: dict[str, dict[str, str]] = {}
-    for row in table[table["metric"] == "song_roc_auc"].itertuples():
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        text = f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}"
-        cells.setdefault(row.method, {})[row.target] = text
-    name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
-    return pd.DataFrame(cells).T.rename_axis(name).fillna("")
-
-
-def _wide(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
-    """A row a value of a column, a column a target, and `text` in the cells."""
-    wide = table.pivot_table("text", rows, "target", aggfunc="first", sort=False)
+def _wide(table: pd.DataFrame, text: Sequence[str], rows: str, name: str) -> pd.DataFrame:
+    """A row a value of a column, a column a target, and the texts in the cells."""
+    wide = table.assign(text=text).pivot_table("text", rows, "target", aggfunc="first", sort=False)
     return wide.fillna("").rename_axis(name).rename_axis(None, axis=1)
+
+
+def _with_interval(row: pd.Series) -> str:
+    return tables.with_interval(row["value"], row["low"], row["high"])
+
+
+def _paired(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "paired.csv").query("metric == 'song_roc_auc'")
+    text = []
+    for row in table.itertuples():
+        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
+        text.append(f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}")
+    name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
+    return _wide(table, text, "method", name)
 
 
 def _limits(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "limits.csv")
     text = [f"{_with_interval(row)}, {row['closed']:.0%}" for _, row in table.iterrows()]
-    return _wide(table.assign(text=text), "what", "song ROC-AUC, share of the way to the oracle")
+    return _wide(table, text, "what", "song ROC-AUC, share of the way to the oracle")
 
 
 def _learning_curve(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "learning_curve.csv")
     text = [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in table.itertuples()]
-    table = table.assign(text=text, tracks=table["training_tracks"].round().astype(int))
-    return _wide(table, "tracks", "training tracks")
+    table["tracks"] = table["training_tracks"].round().astype(int)
+    return _wide(table, text, "tracks", "training tracks")
 
 
 def _path(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "path.csv")
     name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
-    return _wide(pd.read_csv(folder / "path.csv"), "step", name)
+    return _wide(table, table["text"], "step", name)
 
 
 def _path_says(folder: Path) -> str:
-    table = pd.read_csv(folder / "path.csv")
     lines = []
-    for target, part in table.groupby("target", sort=False):
+    for target, part in pd.read_csv(folder / "path.csv").groupby("target", sort=False):
         beyond = part[part["p_holm"] < 0.05]
         steps = ", ".join(f"*{row.step}* ({row.difference:+.3f})" for row in beyond.itertuples())
         first, last = part["value"].iloc[[0, -1]]
@@ -83,25 +86,21 @@ def _path_says(folder: Path) -> str:
 def _says(folder: Path) -> str:
     """What a run found, a line a target, in sentences that its own table makes true."""
     table = _results(folder)
-    table = table[table["metric"] == "song_roc_auc"]
+    made = table.query("metric == 'song_roc_auc' and shuffled.notna() and transductive != True")
     lines = []
-    for target, part in table.groupby("target", sort=False):
-        made = part[part["shuffled"].notna() & ~part["transductive"].eq(True)]
-        bar = max(made["chance_high"].max(), made["shuffled_high"].max())
-        best = made.loc[made["value"].idxmax()]
-        of_paper = made[made["method"].str.startswith(("baseline", "alignment"))]
-        top = of_paper.loc[of_paper["value"].idxmax()]
+    for row in tables.beyond_chance(table).itertuples():
+        part = made[made["target"] == row.Index].sort_values(
+            "value", ascending=False, kind="stable"
+        )
+        of_paper = part[part["method"].str.startswith(("baseline", "alignment"))]
+        best, top = part.iloc[0], of_paper.iloc[0]
         lines.append(
-            f"- {target}: best without a look at its audio is *{best['method']}*, "
+            f"- {row.Index}: best without a look at its audio is *{best['method']}*, "
             f"{_with_interval(best)}; best of the paper's {len(of_paper)} rows (picked on the "
-            f"target) is *{top['method']}*, {_with_interval(top)}. {(made['low'] > bar).sum()} of "
-            f"{len(made)} methods are beyond both chance levels ({bar:.3f})."
+            f"target) is *{top['method']}*, {_with_interval(top)}. {row.beyond} of "
+            f"{row.methods} methods are beyond both chance levels ({row.bar:.3f})."
         )
     return "\n".join(lines)
-
-
-def _with_interval(row: pd.Series) -> str:
-    return tables.with_interval(row["value"], row["low"], row["high"])
 
 
 def _ablation(folder: Path) -> pd.DataFrame:
@@ -167,11 +166,8 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
     copied = _copy(run.made("figures/*.png", "01_label_embedding"), folder / run.profile.name)
     others = sorted({*copied[0].parent.glob("*.png")} - {*copied})
     if others:
-        warnings.warn(
-            f"{len(others)} figures are not of this run, first: {others[0]}; remove what is out of "
-            "date",
-            stacklevel=2,
-        )
+        names = ", ".join(path.name for path in others)
+        warnings.warn(f"figures that are not of this run, out of date?: {names}", stacklevel=2)
     return copied
 
 

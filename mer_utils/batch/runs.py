@@ -43,7 +43,7 @@ class Run:
         """The files that an earlier notebook makes, sorted.
 
         pattern: path inside the run folder, of one file or with a *; notebook: what makes it.
-        Raises FileNotFoundError that says, in one sentence, which notebook to run.
+        Raises FileNotFoundError that says which notebook to run.
         """
         found = sorted(self.folder.glob(pattern))
         if not found:
@@ -57,9 +57,7 @@ class Run:
 def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv: str = "") -> Run:
     """Open a run folder, making it if it is not there.
 
-    profile: name of a profile.
-    out: the folder; runs/<profile> in the project if empty. A relative path is taken from the
-        project, so that it means the same from whichever folder a notebook was opened.
+    out: the folder, relative to the project from wherever one asks; runs/<profile> if empty.
     encoder, csv: what differs from the profile (`profiles.choose`).
     Raises ValueError if the folder holds a run of another profile.
     """

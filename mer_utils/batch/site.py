@@ -5,7 +5,6 @@ loaded from the net: formulas are MathML, sounds and figures are in the page or 
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,7 +17,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from mer_utils import storage
 from mer_utils.batch.runs import Run
 
-MARK = ".mer-utils-site"  # a folder with this file is a site that was written here
+MARK = ".mer-utils-site"  # lists the files of a site that was written here
 TITLE = "Zero-shot music emotion recognition"
 
 # nbconvert's page without its libraries of the net, and for narrow screens too
@@ -73,8 +72,9 @@ def notebook_page(notebook: nbformat.NotebookNode, title: str, navigation: str =
 
 def page(title: str, *parts: str | pd.DataFrame) -> str:
     """A page of Markdown and tables, under a title."""
-    text = "\n\n".join(_table(p) if isinstance(p, pd.DataFrame) else p for p in parts)
-    return notebook_page(new_notebook(cells=[new_markdown_cell(f"# {title}\n\n{text}")]), title)
+    texts = [p if isinstance(p, str) else _table(p) for p in parts]
+    cell = new_markdown_cell("\n\n".join([f"# {title}", *texts]))
+    return notebook_page(new_notebook(cells=[cell]), title)
 
 
 def _table(table: pd.DataFrame) -> str:
@@ -82,103 +82,67 @@ def _table(table: pd.DataFrame) -> str:
     return table.round(4).to_html(index=indexed, border=0, na_rep="", justify="left")
 
 
-def sweep_page(
-    cells: Sequence,
-    over_seeds: pd.DataFrame,
-    compared: pd.DataFrame,
-    pictures: Mapping[str, str],
-    name: str,
-) -> str:
-    """The summary of a sweep (`batch.sweeps.summarise`), with links to every cell's notebook.
-
-    pictures: captions and addresses, from the sweep's folder.
-    """
-    done = [cell for cell in cells if cell.status == "done"]
-    minutes = sum(cell.seconds for cell in done) / 60
-    best_first = over_seeds.sort_values(["target", "value"], ascending=[True, False])
-    tables = {
-        metric: part.drop(columns="metric").reset_index(drop=True)
-        for metric, part in best_first.groupby("metric")
-    }
-    parts = [
-        f"{len(done)} of {len(cells)} cells done, {minutes:.1f} min of work. Tables: [every cell]"
-        "(results.csv), [means over seeds](seeds.csv), [comparisons](comparisons.csv).",
-        "## Song ROC-AUC, mean over seeds\n\n"
-        "The interval is Student's over seeds: what another seed might give. It says nothing about "
-        "other tracks; for that see low and high of every cell.",
-        *(f"![{caption}]({address})" for caption, address in pictures.items()),
-        tables["song_roc_auc"],
-        "## Song macro-F1 of the top k, mean over seeds",
-        tables["song_macro_f1"],
-    ]
-    if len(compared):
-        parts += [
-            "## Is the best really better?\n\n"
-            "Every configuration against the best of its target: paired bootstrap over tracks of "
-            "the song ROC-AUC, the seeds' deviation added. p_holm is corrected for the number of "
-            "rows (Holm 1979). The best was chosen on the same tracks, so its lead is a little too "
-            "large.",
-            compared,
-        ]
-    lines = []
-    for cell in cells:
-        place = cell.folder.relative_to(cell.folder.parents[1])
-        pages = [f"[notebook]({place}/notebooks/{p.name})" for p in cell.folder.glob("*/*.html")]
-        took = [f"{cell.seconds:.0f} s"] if cell.status == "done" else []
-        lines.append("- " + ", ".join([f"`{place.name}`", cell.status, *took, *pages]))
-    return page(f"Sweep {name}", *parts, "## Cells", "\n".join(lines))
-
-
 def build_site(run: Run, folder: Path) -> list[Path]:
     """Write a run as a static site: an index, the notebooks, the figures, the tables.
 
-    folder: new, empty, or a site written before, whose pages are replaced; nothing is removed.
+    folder: new, empty, or a site written before: what that wrote and this does not is removed,
+        other files stay.
     Returns the pages.
     Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
     holds something else.
     """
     executed = run.made("notebooks/*.ipynb", "00_datasets")
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file; give a folder")
-    if folder.exists() and not (folder / MARK).exists() and next(folder.iterdir(), None):
+    mark = folder / MARK
+    if folder.is_file() or (folder.exists() and not mark.exists() and any(folder.iterdir())):
         raise ValueError(f"{folder} holds something else than a site; give another folder")
-    storage.write_text(folder / MARK, "")
-    pages = {"index.html": _index(run, executed), "tables.html": _tables(run)}
-    for place, path in enumerate(executed):
-        around = [("index", "../index.html")]
-        around += [(f"← {_opening(p)[0]}", f"{p.stem}.html") for p in executed[:place][-1:]]
-        around += [(f"{_opening(p)[0]} →", f"{p.stem}.html") for p in executed[place + 1 :][:1]]
-        notebook = nbformat.read(path, as_version=4)
-        navigation = " · ".join(f"[{text}]({address})" for text, address in around)
-        pages[f"notebooks/{path.stem}.html"] = notebook_page(notebook, path.stem, navigation)
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in executed}
+    pages = {"index.html": _index(run, notebooks), "tables.html": _tables(run)}
+    links = [
+        f"[{_opening(notebook, name)[0]}]({name}.html)" for name, notebook in notebooks.items()
+    ]
+    for place, (name, notebook) in enumerate(notebooks.items()):
+        around = ["[index](../index.html)", *(f"← {x}" for x in links[:place][-1:])]
+        around += [f"{x} →" for x in links[place + 1 :][:1]]
+        pages[f"notebooks/{name}.html"] = notebook_page(notebook, name, " · ".join(around))
+    copied = {
+        path.relative_to(run.folder).as_posix(): path
+        for pattern in ("figures/*.png", "tables/*.csv")
+        for path in sorted(run.folder.glob(pattern))
+    }
+    former = mark.read_text(encoding="utf-8").splitlines() if mark.exists() else []
+    own = [*pages, *copied]
+    storage.write_text(mark, "\n".join(dict.fromkeys([*own, *former])))  # if it is stopped here
     for name, text in pages.items():
         storage.write_text(folder / name, text)
-    for made in (*run.path("figures").glob("*.png"), *run.path("tables").glob("*.csv")):
-        with storage.replacing(folder / made.relative_to(run.folder)) as temporary:
-            shutil.copyfile(made, temporary)
+    for name, path in copied.items():
+        with storage.replacing(folder / name) as temporary:
+            shutil.copyfile(path, temporary)
+    for name in set(former) - set(own):
+        (folder / name).unlink(missing_ok=True)
+    storage.write_text(mark, "\n".join(own))
     return [folder / name for name in pages]
 
 
-def _opening(executed: Path) -> tuple[str, str]:
+def _opening(notebook: nbformat.NotebookNode, name: str) -> tuple[str, str]:
     """A notebook's title and question, from the cell with the title.
 
     Of a notebook that failed, papermill's note stands before that cell.
     """
-    sources = [cell.source for cell in nbformat.read(executed, as_version=4).cells]
-    opening = next((s for s in sources if s.startswith("# ")), f"# {executed.stem}").split("\n\n")
+    sources = [cell.source for cell in notebook.cells]
+    opening = next((s for s in sources if s.startswith("# ")), f"# {name}").split("\n\n")
     question = next((part for part in opening if part.startswith("**Question.**")), "")
-    return opening[0].removeprefix("# "), question.removeprefix("**Question.**").strip()
+    question = " ".join(question.removeprefix("**Question.**").split())
+    return opening[0].removeprefix("# "), question
 
 
-def _index(run: Run, executed: Sequence[Path]) -> str:
+def _index(run: Run, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     record = storage.read_json(run.path("run.json"))
     lines = []
-    for path in executed:
-        title, question = _opening(path)
-        took = record.get("seconds", {}).get(path.stem)
+    for name, notebook in notebooks.items():
+        title, question = _opening(notebook, name)
+        took = record.get("seconds", {}).get(name)
         took = "" if took is None else f" ({took:.0f} s)"
-        question = " ".join(question.split())
-        lines.append(f"- [{title}](notebooks/{path.stem}.html){took}. {question}")
+        lines.append(f"- [{title}](notebooks/{name}.html){took}. {question}")
     pictures = [
         f'<a href="figures/{name}"><img src="figures/{name}" alt="{name}" loading="lazy"></a>'
         for name in sorted(path.name for path in run.path("figures").glob("*.png"))

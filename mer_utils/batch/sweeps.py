@@ -9,8 +9,8 @@ A grid is a YAML file (or the same as a dict):
       - {approach: [ridge], target: [demo-mtg]}
 
 Every cell has a folder of its own under `cells/`, named by what made it. A cell that is done is not
-done again, a failed one is tried again, and the others go on. Beside them: `results.parquet`,
-`results.csv`, `seeds.csv`, `comparisons.csv`, figures and `summary.html`.
+done again, a failed one is tried again, and the others go on. Beside them: `results.csv`,
+`seeds.csv`, `comparisons.csv`, figures and `summary.html`.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ from mer_utils.evaluation.study import slug
 from mer_utils.projector.methods import APPROACHES
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
-KEYS = {"profile", "fixed", "grid"}
-METRIC = "song_roc_auc"  # of figures and comparisons
+KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}
+METRIC = "song_roc_auc"  # of figures, comparisons and the page
 PACKAGE = Path(code.__file__).parent
 # change no cell's results
 DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/site", "batch/sweeps")
@@ -48,11 +48,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 
 @dataclass(frozen=True)
 class Cell:
-    """One experiment of a sweep.
-
-    parameters: all that are given to the notebook; varied: those of the grid.
-    folder: where everything of it lies.
-    """
+    """One experiment of a sweep: all its parameters, those of the grid, and where it lies."""
 
     parameters: dict
     varied: dict
@@ -76,29 +72,23 @@ def read_grid(grid: str | Path | Mapping) -> dict:
 
     Raises FileNotFoundError or ValueError that says what is wrong with it.
     """
-    name = "the grid"
+    name, help_ = "the grid", "docs/sweeps.md shows how to write one"
     if not isinstance(grid, Mapping):
         name = str(grid)
-        if not Path(grid).is_file():
-            raise FileNotFoundError(f"{grid}: no such grid; docs/sweeps.md shows how to write one")
         try:
             grid = yaml.safe_load(Path(grid).read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
             raise ValueError(f"{name} is not YAML: {error}") from error
     if not isinstance(grid, Mapping) or not grid.get("grid"):
-        raise ValueError(f"{name} has no 'grid'; docs/sweeps.md shows how to write one")
+        raise ValueError(f"{name} has no 'grid'; {help_}")
     described = {"profile": "demo", **grid, "fixed": grid.get("fixed") or {}}
-    unknown = sorted(set(described) - KEYS)
-    if unknown:
-        raise ValueError(f"{name} has a key {unknown[0]!r}; there are {', '.join(sorted(KEYS))}")
-    if not isinstance(described["profile"], str):
-        raise ValueError(f"{name}: profile is {grid['profile']!r}; it is one name, such as demo")
-    if not isinstance(described["fixed"], Mapping):
-        raise ValueError(f"{name}: fixed is {grid['fixed']!r}; give parameters and their values")
+    for key, value in described.items():
+        if key not in KEYS or not isinstance(value, KEYS[key]):
+            raise ValueError(f"{name} has {key}: {value!r}; {help_}")
     try:
         ParameterGrid(described["grid"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: {error}; docs/sweeps.md shows how to write one") from error
+        raise ValueError(f"{name}: {error}; {help_}") from error
     return described
 
 
@@ -129,7 +119,7 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         for key, known in choices.items():
             if given.get(key, known[0]) not in known:
                 raise ValueError(f"no {key} {given[key]!r}; there are {', '.join(known)}")
-        given = {key: value for key, value in given.items() if key != "out"}
+        del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
         key = f"{name}-{storage.settings_hash({'parameters': given, **made_by})}"
@@ -150,13 +140,11 @@ def plan_text(cells: Sequence[Cell]) -> str:
     status = [cell.status for cell in cells]
     lines = [f"{cell.status:6} {cell.folder.name}" for cell in cells]
     lines.append(", ".join(f"{status.count(x)} {x}" for x in ("done", "failed", "to do")))
-    seconds = np.array([cell.seconds for cell in cells if cell.status == "done"])
-    if len(seconds):
-        rest = seconds.mean() * (len(cells) - len(seconds))
-        lines.append(
-            f"{seconds.sum() / 60:.1f} min of work so far, {seconds.mean():.0f} s a cell; the rest "
-            f"would take {rest / 60:.1f} min, one cell at a time"
-        )
+    seconds = [cell.seconds for cell in cells if cell.status == "done"]
+    if seconds:
+        a_cell = np.mean(seconds)
+        rest = a_cell * (len(cells) - len(seconds)) / 60
+        lines.append(f"{a_cell:.0f} s a cell so far; the rest would take {rest:.1f} min in turn")
     return "\n".join(lines)
 
 
@@ -169,7 +157,7 @@ def run_cells(
 ) -> pd.DataFrame:
     """Run all cells of a grid that are not done yet, and write what they say together.
 
-    grid: a YAML file or the same as a dict; see above.
+    grid: a YAML file or the same as a dict.
     out: folder of the sweep. A relative path is taken from the project.
     executor: runs the cells: a `ProcessPoolExecutor` (spawned, not forked) or dask's
         `Client.get_executor()`, whose workers see the same files; here, one by one, if None.
@@ -186,21 +174,22 @@ def run_cells(
     workers = getattr(executor, "_max_workers", None) or cores if executor else 1
     threads = threads or max(1, cores // workers)
     finished = _in_turn(todo, executor, threads, timeout)
+    failed = []
     try:
         for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
             how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
             print(f"[{number}/{len(cells)}] {cell.folder.name} {how}", flush=True)
+            if error:
+                failed.append(f"{cell.folder.name}: {error}")
     finally:  # also on Ctrl-C: what is done can be read
         results = collect(cells)
         if not results.empty:
             summarise(cells, results, out)
-    lost = [cell for cell in cells if cell.status == "failed"]
-    if lost:
-        reasons = [storage.read_json(cell.folder / "failed.json")["error"] for cell in lost]
-        listed = [f"{c.folder.name}: {reason}" for c, reason in zip(lost, reasons, strict=True)]
+    if failed:
+        listed = "\n\n".join(failed)
         raise NotebookError(
-            f"{len(lost)} of {len(cells)} cells failed; the others are in {out / 'results.csv'}\n\n"
-            + "\n\n".join(listed)
+            f"{len(failed)} of {len(cells)} cells failed; the others are in {out / 'results.csv'}"
+            f"\n\n{listed}"
         )
     return results
 
@@ -225,13 +214,13 @@ def _in_turn(
     futures = {executor.submit(do_cell, cell, threads, timeout): cell for cell in cells}
     try:
         for future in as_completed(futures):
-            lost = future.exception()  # of the worker itself: a cell's own errors are returned
-            if lost is None:
-                yield futures[future], future.result()
-            else:
+            cell = futures[future]
+            try:
+                error = future.result()
+            except Exception as lost:  # the worker itself: a cell's own errors are returned
                 reason = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
-                reason += "run again with fewer jobs at a time"
-                yield futures[future], _failed(futures[future], reason)
+                error = _failed(cell, f"{reason}run again with fewer jobs at a time")
+            yield cell, error
     finally:  # on Ctrl-C: begin no other
         for future in futures:
             future.cancel()
@@ -306,52 +295,44 @@ def seed_table(results: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def comparisons(
-    cells: Sequence[Cell], by: Sequence[str], metric: str = METRIC, resamples: int = 2000
+    results: pd.DataFrame, by: Sequence[str], out: Path, resamples: int = 2000
 ) -> pd.DataFrame:
     """Every configuration against the best of its target, on the same resampled tracks.
 
     The scores of all seeds of a configuration are compared together. p is corrected over all rows
     of the table (`scoring.holm`). The best is chosen by the same scores, so that a difference
     from it is a little too large: read "not different" as it stands, "different" with care near
-    .05.
+    .05. Rows are in the order of the targets, the better first; none if nothing varies.
     """
-    scored: dict[str, dict[tuple, list[dict]]] = {}  # by target, then configuration
-    for cell in cells:
-        if cell.status == "done":
-            own = tuple(str(cell.varied.get(name, "")) for name in by)
-            of_target = scored.setdefault(cell.parameters["target"], {})
-            tensors = storage.read_tensors(cell.folder / "scores.safetensors")
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            of_target.setdefault(own, []).append(arrays)
     rows = []
-    for target, of_target in scored.items():
-        best = max(of_target, key=lambda own: _mean_metric(of_target[own], metric))
-        for own, found in of_target.items():
-            if own == best:
-                continue
+    of_metric = results[results["metric"] == METRIC]
+    for target, part in of_metric.groupby("target", sort=False) if by else ():
+        groups = list(part.groupby(list(by), sort=False, dropna=False))
+        groups.sort(key=lambda group: group[1]["value"].mean(), reverse=True)
+        (best, of_best), *others = groups
+        name = ", ".join(str(value) for value in best if pd.notna(value) and value != "")
+        best_scores = [_read_scores(out, cell) for cell in of_best["cell"]]
+        for own, of_own in others:
+            scores = [_read_scores(out, cell) for cell in of_own["cell"]]
             table = scoring.compare(
-                [one["scores"] for one in found],
-                [one["scores"] for one in of_target[best]],
-                found[0]["targets"],
-                int(found[0]["k"]),
-                found[0]["track_index"],
-                found[0]["track_index"],
+                [one["scores"] for one in scores],
+                [one["scores"] for one in best_scores],
+                scores[0]["targets"],
+                int(scores[0]["k"]),
+                scores[0]["track_index"],
+                scores[0]["track_index"],
                 resamples,
-                groups=found[0]["groups"],
-            ).loc[metric]
-            row = {"target": target, **dict(zip(by, own, strict=True))}
-            row["best"] = ", ".join(value for value in best if value)
+                groups=scores[0]["groups"],
+            ).loc[METRIC]
+            row = {"target": target, **dict(zip(by, own, strict=True)), "best": name}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=scoring.holm(table["p"])) if len(table) else table
+    return table.assign(p_holm=scoring.holm(table["p"])) if rows else table
 
 
-def _mean_metric(found: Sequence[dict], metric: str) -> float:
-    values = [
-        scoring.metric_values(one["scores"], one["targets"], int(one["k"]), one["track_index"])
-        for one in found
-    ]
-    return float(np.mean([value[metric] for value in values]))
+def _read_scores(out: Path, cell: str) -> dict[str, np.ndarray]:
+    tensors = storage.read_tensors(out / "cells" / cell / "scores.safetensors")
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -360,19 +341,32 @@ def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
     return [key for key in numeric if len(set(results[key].dropna())) > 1]
 
 
-def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> Path:
-    """Write the sweep's tables, figures and `summary.html`; returns the page."""
+def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
+    """Write the sweep's tables, figures and `summary.html`, which has links to every notebook."""
     by = configuration(results, cells)
-    over_seeds, compared = seed_table(results, by), comparisons(cells, by)
+    over_seeds, compared = seed_table(results, by), comparisons(results, by, out)
     for name, table in (("results", results), ("seeds", over_seeds), ("comparisons", compared)):
         storage.write_table(out / f"{name}.csv", table)
-        storage.write_table(out / f"{name}.parquet", table)
-    pictures = {}
-    for axis in curve_axes(results, by):
-        figure = figures.sweep_curves(over_seeds[over_seeds["metric"] == METRIC], axis)
-        name = f"figures/curves_{axis}.png"
-        figures.save(figure, out / name)
-        pictures[f"{METRIC} along {axis}, mean and 95 % interval over seeds"] = name
-    page = site.sweep_page(cells, over_seeds, compared, pictures, out.name)
+    shown = over_seeds[over_seeds["metric"] == METRIC].drop(columns="metric")
+    pictures = [f"figures/curves_{axis}.png" for axis in curve_axes(results, by)]
+    for axis, picture in zip(curve_axes(results, by), pictures, strict=True):
+        figures.save(figures.sweep_curves(shown, axis), out / picture)
+    lines = []
+    for cell in cells:
+        place = f"cells/{cell.folder.name}/notebooks"
+        pages = [f"[notebook]({place}/{p.name})" for p in cell.folder.glob("notebooks/*.html")]
+        lines.append("- " + ", ".join([f"`{cell.folder.name}`", cell.status, *pages]))
+    done = sum(cell.status == "done" for cell in cells)
+    page = site.page(
+        f"Sweep {out.name}",
+        f"{done} of {len(cells)} cells done. Tables: [every cell](results.csv), [means over seeds]"
+        "(seeds.csv), [comparisons](comparisons.csv); docs/sweeps.md says how to read them.",
+        "## Song ROC-AUC: mean over seeds, with its interval over seeds (not over tracks)",
+        *(f"![Song ROC-AUC along a parameter]({picture})" for picture in pictures),
+        shown.sort_values(["target", "value"], ascending=[True, False], ignore_index=True),
+        "## Every configuration against the best of its target",
+        compared,
+        "## Cells",
+        "\n".join(lines),
+    )
     storage.write_text(out / "summary.html", page)
-    return out / "summary.html"

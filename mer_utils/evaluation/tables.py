@@ -191,6 +191,22 @@ def _plus_minus(row: object) -> str:
     return "" if pd.isna(deviation) else f" ±{deviation:.3f}"
 
 
+def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
+    """How many methods are beyond both chance levels, one row a target.
+
+    The bar is the same for all methods of a target: the highest 97.5 % of random scores and of any
+    method that was trained on shuffled labels (each was so a few times only). Methods that looked
+    at the target's audio, and those that were not shuffled, are not counted.
+    table: from `results_table`. Returns, indexed by target: bar, beyond, methods.
+    """
+    made = table[table["shuffled"].notna() & ~table["transductive"].eq(True)]
+    rows = {}
+    for target, part in made[made["metric"] == metric].groupby("target", sort=False):
+        bar = part[["chance_high", "shuffled_high"]].max(axis=None)
+        rows[target] = {"bar": bar, "beyond": (part["low"] > bar).sum(), "methods": len(part)}
+    return pd.DataFrame.from_dict(rows, "index").astype({"beyond": int, "methods": int})
+
+
 def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
 

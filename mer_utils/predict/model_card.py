@@ -18,23 +18,17 @@ from huggingface_hub import ModelCard, ModelCardData
 from mer_utils import storage
 from mer_utils.data.types import Labelled
 from mer_utils.evaluation.tables import markdown, readable
-from mer_utils.predict.zero_shot import (
-    FAR,
-    REFERENCE_FILES,
-    Reference,
-    neighbour_distance,
-    track_means,
-)
+from mer_utils.predict import zero_shot
+from mer_utils.predict.zero_shot import REFERENCE_FILES, Reference, track_means
 from mer_utils.projector.methods import Method, fit
 from mer_utils.projector.model import Model
 
 MOST_TRACKS = 5000  # in the reference set; drawn at random from more
 TEMPLATE = Path(__file__).with_name("model_card.md")
 METRICS = {"song_roc_auc": "ROC-AUC", "song_macro_f1": "macro-F1 of the top k"}
+BUILT_IN = ("demo-mtg", "demo-cal500", "demo-emotify")
 LICENCES = {
-    "demo-mtg": "composed by this project; MIT",
-    "demo-cal500": "composed by this project; MIT",
-    "demo-emotify": "composed by this project; MIT",
+    **dict.fromkeys(BUILT_IN, "composed by this project; MIT"),
     "mtg-jamendo": "annotations CC BY-NC-SA 4.0, each track its own Creative Commons licence",
     "cal500": "for research; see its page",
     "emotify": "none stated with the files; for research",
@@ -55,11 +49,9 @@ def release(
     scored_as: str = "ridge",
     seed: int = 0,
 ) -> Path:
-    """Train a method on all datasets and write the model's folder.
+    """Train a method on all datasets and write the model's folder; returns it.
 
-    results: a table of `evaluation.tables.results_table`, for the card; scored_as: the method's
-        name in it.
-    Returns the folder.
+    results: from `tables.results_table`, for the card; scored_as: the method's name in it.
     """
     folder, training = Path(folder), list(data.values())
     model, _ = fit(method, training, seed)
@@ -86,7 +78,8 @@ def reference_set(model: Model, training: list[Labelled], seed: int = 0) -> Refe
     if len(kept) > MOST_TRACKS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MOST_TRACKS, replace=False))
     inputs = np.concatenate(inputs)[kept]
-    far = float(np.quantile(neighbour_distance(inputs, inputs, itself=True), FAR))
+    distances = zero_shot.neighbour_distance(inputs, inputs, itself=True)
+    far = float(np.quantile(distances, zero_shot.FAR))
     table = table.iloc[kept].reset_index(drop=True)
     return Reference(table, np.concatenate(projections)[kept], inputs, far)
 
@@ -94,7 +87,7 @@ def reference_set(model: Model, training: list[Labelled], seed: int = 0) -> Refe
 def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     """The model card as Markdown: data and licences, use, scores with chance, limits."""
     encoder, datasets = model.encoder["name"], list(model.about["labels"])
-    built_in = all(name.startswith("demo-") for name in datasets)
+    built_in = set(datasets) <= set(BUILT_IN)
     licence = "mit" if built_in else "other"
     if any("NC" in LICENCES.get(name, "") for name in (*datasets, encoder)):
         licence = "cc-by-nc-4.0"

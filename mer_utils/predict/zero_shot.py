@@ -28,6 +28,7 @@ from mer_utils.projector.training import project
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 DISAGREE = 0.05  # quantile of the reference set's own agreement of parts that counts as low
+BLOCKS = "▁▂▃▄▅▆▇█"
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
 FEWEST = 8  # songs that can be ranked among one another
 
@@ -62,12 +63,10 @@ class Reference:
 class Prediction:
     """What a model says of one song.
 
-    table: one row a label, highest rank first: label, rank (percentile within the reference set,
-        0 to 100), score.
+    table: label, rank (0 to 100, within the reference set), score; the highest rank first.
     over_time: start, seconds, and a column of ranks for each label; one row a window.
     projection: (d,) where the song lies in the label space.
-    warnings: what makes this prediction doubtful; that there is none does not make it right
-        (`song_warnings`).
+    warnings: what makes this prediction doubtful (`song_warnings`).
     """
 
     song: str
@@ -76,19 +75,38 @@ class Prediction:
     projection: np.ndarray
     warnings: tuple[str, ...]
 
+    def as_text(self, over_time: bool = False) -> str:
+        """The song and its table; below it, if asked, the ranks along the song as lines of blocks.
+
+        A block is an eighth of the way from rank 0 to 100; one a window, from left to right.
+        """
+        lines = [self.song, self.table.to_string(index=False, float_format="{:.2f}".format)]
+        if over_time:
+            ranks = self.over_time.drop(columns="start")
+            heights = (ranks * 8 / 100).astype(int).clip(upper=7)
+            width = max(map(len, heights))
+            lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
+        return "\n".join(lines)
+
+    def as_table(self, over_time: bool = False) -> pd.DataFrame:
+        """The table, or the ranks over time, a row a start and label; with song and warnings."""
+        table = self.table
+        if over_time:
+            table = self.over_time.melt("start", var_name="label", value_name="rank")
+        return table.assign(song=self.song, warnings="; ".join(self.warnings))
+
 
 def load_released(path: str | Path) -> tuple[Model, Reference]:
-    """A released model and its reference set.
+    """A released model and its reference set; errors as in `projector.load_model`.
 
-    path: its folder, or the run folder that has it as `model/`. Errors as in
-        `projector.load_model`.
+    path: its folder, or the run folder that has it as `model/`.
     """
     folders = [Path(path), Path(path) / "model"]
     folder = next((x for x in folders if (x / "reference.safetensors").is_file()), None)
     if folder is None:
         raise FileNotFoundError(
-            f"{path}: no model with a reference set here nor in {folders[1]}; notebook "
-            "06_your_own_music makes one at the end of `make notebooks`"
+            f"{path}: no model with a reference set here nor in {folders[1]}; `make notebooks` "
+            "makes one, in notebook 06"
         )
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
@@ -117,13 +135,11 @@ def predict_song(
     definitions: dict[str, str] | None = None,
     among: Reference | None = None,
 ) -> Prediction:
-    """Rank labels for one song.
+    """Rank labels for one song, by features of the model's own encoder (`song_features`).
 
-    features: of the song, from `song_features`.
     labels: any words, at least one.
     definitions: own sentences for labels, for a model whose labels are put as definitions.
     among: what to rank among, such as `songs_as_reference`; the reference set if None.
-    Raises ValueError if the features are not of the model's encoder.
     """
     labels = check_words(labels)
     model = with_definitions(model, labels, definitions)
@@ -177,20 +193,28 @@ def song_warnings(model: Model, reference: Reference, features: Features) -> lis
     found = []
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance > reference.far:
+        own, usual = _told_apart(distance, reference.far)
         found.append(
-            f"sounds unlike the model's training music (distance {distance:.1f}; {FAR:.0%} of that "
-            f"music stays below {reference.far:.1f}): its ranks are extrapolated"
+            f"sounds unlike the model's training music (distance {own}; {FAR:.0%} of that music "
+            f"stays below {usual}): its ranks are extrapolated"
         )
     if len(model.encoder.get("blocks", ())) > 1:
         usual = np.quantile(part_agreement(model, reference, reference.inputs), DISAGREE)
         agreement = part_agreement(model, reference, inputs)[0]
         if agreement < usual:
+            own, usual = _told_apart(agreement, usual)
             found.append(
                 "what the model hears contradicts itself: the blocks of its features, each alone, "
-                f"agree by {agreement:.2f} (for {1 - DISAGREE:.0%} of its training music by "
-                f"{usual:.2f} or more); its ranks may be no better than chance"
+                f"agree by {own} (for {1 - DISAGREE:.0%} of its training music by {usual} or "
+                "more); its ranks may be no better than chance"
             )
     return found
+
+
+def _told_apart(value: float, other: float) -> tuple[str, str]:
+    """Two different numbers with two digits after the point, or as many as show that they are."""
+    texts = ((f"{value:.{n}f}", f"{other:.{n}f}") for n in range(2, 17))
+    return next((pair for pair in texts if pair[0] != pair[1]), (str(value), str(other)))
 
 
 def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np.ndarray:
@@ -240,10 +264,7 @@ def track_means(
 
 
 def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
-    """Songs of one's own as the set that each of them is ranked among.
-
-    Raises ValueError for fewer than FEWEST songs.
-    """
+    """Songs of one's own, FEWEST or more, as the set that each of them is ranked among."""
     check_enough(len(songs))
     means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
     projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
@@ -255,10 +276,7 @@ def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
 def check_enough(songs: int) -> None:
     """Raise ValueError for fewer songs than can be ranked among one another."""
     if songs < FEWEST:
-        raise ValueError(
-            f"{songs} songs cannot be ranked among one another; give {FEWEST} or more, or "
-            "rank among the training tracks"
-        )
+        raise ValueError(f"{songs} songs cannot be ranked among one another; give {FEWEST} or more")
 
 
 def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = False) -> np.ndarray:
@@ -295,12 +313,15 @@ def label_warnings(
     nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
     limit = np.quantile(nearest_known, 0.05)
     similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
-    return {
-        label: f"{label!r} is far from all training labels; the nearest is "
-        f"{names[int(row.argmax())]!r} (similarity {row.max():.2f}, usual {limit:.2f} or more)"
-        for label, row in zip(labels, similarity, strict=True)
-        if row.max() < limit
-    }
+    found = {}
+    for label, row in zip(labels, similarity, strict=True):
+        if row.max() < limit:
+            own, usual = _told_apart(row.max(), limit)
+            found[label] = (
+                f"{label!r} is far from all training labels; the nearest is "
+                f"{names[int(row.argmax())]!r} (similarity {own}, usual {usual} or more)"
+            )
+    return found
 
 
 def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5) -> pd.DataFrame:
