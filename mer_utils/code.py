@@ -41,6 +41,7 @@ def modules_hash(*modules: str, leave_out: Collection[str] = ()) -> str:
         if path in found or {inside, inside.partition(".")[0]} & {*leave_out, *PLUMBING}:
             continue
         found.add(path)
+        _refuse_edited(path)
         if path.suffix == ".py":
             _refuse_replaced(f"{PACKAGE.name}.{inside}")
             waiting += _leads_to(path)
@@ -48,8 +49,8 @@ def modules_hash(*modules: str, leave_out: Collection[str] = ()) -> str:
 
 
 def files_hash(files: Iterable[Path]) -> str:
-    """A short hash of what files do: Python as its syntax tree, others by their bytes."""
-    return _digest(sorted((file.name, _file_hash(file, _mtime(file))) for file in files))
+    """A short hash of what files do on disk: Python as its syntax tree, others by their bytes."""
+    return _digest(sorted((f.name, _file_hash(f, f.stat().st_mtime_ns)) for f in files))
 
 
 def own_hash(thing: Callable) -> str:
@@ -71,8 +72,7 @@ def own_hash(thing: Callable) -> str:
                 f"{place}: its source cannot be read, so results could not be known by it; write "
                 "it in a file or a notebook's cell, as def or class"
             ) from None
-        if file := inspect.getsourcefile(this):
-            _mtime(Path(file))
+        _refuse_edited(Path(inspect.getsourcefile(this) or ""))
         found[place] = _digest(_tree(tree))
         space = vars(sys.modules[this.__module__])
         for name in sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space}):
@@ -152,22 +152,17 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _walk(node)
 
 
-def _mtime(file: Path) -> float:
-    """When a file was changed; RuntimeError if that is after the process started."""
-    try:
-        changed = file.stat().st_mtime
-    except OSError:  # a notebook's cell
-        return 0.0
-    if changed > _STARTED:
+def _refuse_edited(file: Path) -> None:
+    """Raise RuntimeError if a file (not a notebook's cell) changed since the start."""
+    if file.is_file() and file.stat().st_mtime > _STARTED:
         raise RuntimeError(
             f"{file} was edited since this process started; restart the kernel, so that results "
             "are known by the code that made them"
         )
-    return changed
 
 
 @cache
-def _file_hash(file: Path, changed: float) -> str:
+def _file_hash(file: Path, changed: int) -> str:
     if file.suffix != ".py":
         return hashlib.sha256(file.read_bytes()).hexdigest()
     return _digest(_tree(ast.parse(file.read_text(encoding="utf-8"))))

@@ -129,12 +129,12 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         profile = replace(profile, encoder=encoder, layers=None)
     if csv:
         own = str(PROJECT / csv) if csv.endswith(".csv") else csv
-        targets = profile.targets and (*profile.targets, _name_of(own))
+        targets = profile.targets and (*profile.targets, name_of(own))
         profile = replace(profile, datasets=(*profile.datasets, own), targets=targets)
     return profile
 
 
-def _name_of(dataset: str) -> str:
+def name_of(dataset: str) -> str:
     """What a dataset of a profile is called: a CSV's stem, else its name in `data.LOADERS`."""
     return Path(dataset).stem if dataset.endswith(".csv") else dataset.rpartition(":")[2]
 
@@ -208,7 +208,7 @@ def load_dataset(name: str, size: int | None = None) -> Dataset:
 
 def _folder_of(dataset: str) -> str:
     """The folder of a dataset below that of all data."""
-    return _name_of(dataset).replace("-", "_")
+    return name_of(dataset).replace("-", "_")
 
 
 def load_labelled(

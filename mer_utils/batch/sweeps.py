@@ -35,6 +35,7 @@ from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.study import slug
+from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
@@ -109,30 +110,40 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         sizes = {str(file): file.stat().st_size for file in files}
         made_by["data"] = storage.settings_hash(sizes)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
-    choices = {"target": profile.datasets, "approach": APPROACHES}
     cells: dict[str, Cell] = {}
     for combination in ParameterGrid(described["grid"]):
         for own in {"profile", "out"} & {*described["fixed"], *combination}:
             raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
         varied = notebooks.check_parameters([notebook], combination)
         given = notebooks.check_parameters([notebook], {**declared, **common, **varied})
-        for key, known in choices.items():
-            if given.get(key, known[0]) not in known:
-                raise ValueError(f"no {key} {given[key]!r}; there are {', '.join(known)}")
+        chosen = profiles.choose(profile.name, given.get("encoder", ""), given.get("csv", ""))
+        targets = [profiles.name_of(dataset) for dataset in chosen.datasets]
+        if given.get("target", targets[0]) not in targets:
+            raise ValueError(f"no target {given['target']!r}; there are {', '.join(targets)}")
+        if given.get("approach", "ridge") not in APPROACHES:
+            LOSSES[given["approach"]]  # an unknown one is an error
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        key = f"{name}-{storage.settings_hash({'parameters': given, **made_by})}"
+        made = {"parameters": given, "files": _named_files(given), **made_by}
+        key = f"{name}-{storage.settings_hash(made)}"
         cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
     return list(cells.values())
+
+
+def _named_files(parameters: Mapping[str, object]) -> list[str]:
+    """Hashes of the user's files that parameters name, as `mine.csv` or `mine.py:name`."""
+    texts = [value for value in parameters.values() if isinstance(value, str)]
+    named = [PROJECT / (text.rpartition(":")[0] if ".py:" in text else text) for text in texts]
+    files = [path for path in named if path.suffix in (".csv", ".py") and path.is_file()]
+    return [storage.file_hash(path) for path in files]
 
 
 def package_hash() -> str:
     """Hash of the package's code and data files, as on disk: each cell has a kernel of its own."""
     drawing = {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
-    program = code.files_hash(set(PACKAGE.rglob("*.py")) - drawing)
-    data = [path for kind in ("*.csv", "*.yml") for path in sorted(PACKAGE.rglob(kind))]
-    return storage.settings_hash({"code": program, "data": [*map(storage.file_hash, data)]})
+    files = [path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)]
+    return code.files_hash({*files} - drawing)
 
 
 def plan_text(cells: Sequence[Cell]) -> str:
@@ -196,10 +207,10 @@ def run_cells(
 
 def prepare_features(cells: Sequence[Cell]) -> None:
     """Extract what is missing once, before many cells would do it at the same time."""
-    asked = ("profile", "encoder", "checkpoint")
+    asked = ("profile", "encoder", "csv", "checkpoint")
     wanted = {tuple(cell.parameters.get(name, "") for name in asked) for cell in cells}
-    for profile, encoder, checkpoint in sorted(wanted):
-        chosen = profiles.choose(profile, encoder)
+    for profile, encoder, csv, checkpoint in sorted(wanted):
+        chosen = profiles.choose(profile, encoder, csv)
         profiles.check_inputs(chosen, checkpoint)
         profiles.load_labelled(chosen, checkpoint)
 
