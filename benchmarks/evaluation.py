@@ -43,11 +43,11 @@ def main() -> None:
     songs = metrics.track_scores(scores, track_index)
     k, resamples = options.k, options.resamples
     groups = resampling.group_numbers(None, options.tracks)
-    rankings = metrics.Rankings.of(songs, targets)
+    measures = metrics.ranking_measures(songs, targets)
     print(f"{options.tracks} tracks × {options.segments} segments × {options.labels} labels")
     timed("vote", lambda: evaluation.vote(scores, track_index, k))
     timed("mean over segments", lambda: metrics.track_scores(scores, track_index))
-    for measure in (rankings.roc_auc, rankings.average_precision):
+    for measure in measures:
         timed(
             f"{measure.__name__}, {resamples} draws",
             lambda own=measure: resampling.resampled({"own": own}, groups, resamples, 0),

@@ -22,7 +22,7 @@ from mer_utils.evaluation.tables import markdown
 
 FIGURES = PROJECT / "figures"
 COPIED = ("results", "paired", "path", "ablation", "learning_curve")  # what the README is made from
-SOMETIMES = ("limits", "results_test_part")  # of the built-in corpus, of the profile paper
+SOMETIMES = ("results_test_part",)  # of the profile paper
 
 Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
 
@@ -46,12 +46,6 @@ def _wide(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
     """A row a value of a column, a column a target, and `text` in the cells."""
     wide = table.pivot_table("text", rows, "target", aggfunc="first", sort=False)
     return wide.fillna("").rename_axis(name).rename_axis(None, axis=1)
-
-
-def _limits(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "limits.csv")
-    text = [f"{_with_interval(row)}, {row['closed']:.0%}" for _, row in table.iterrows()]
-    return _wide(table.assign(text=text), "what", "song ROC-AUC, share of the way to the oracle")
 
 
 def _learning_curve(folder: Path) -> pd.DataFrame:
@@ -120,7 +114,6 @@ TABLES: dict[str, Render] = {
     "path_says": _path_says,
     "says": _says,
     "ablation": _ablation,
-    "limits": _limits,
     "learning_curve": _learning_curve,
 }
 

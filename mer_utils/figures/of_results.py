@@ -78,7 +78,7 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
     table: target (one), method, within, between (mean cosines, −1 to 1), as
-        `evaluation.tables.cluster_cosine_table` gives them; several rows a method are averaged.
+        `evaluation.tables.cosine_table` gives them; several rows a method are averaged.
     Returns horizontal bars, with the difference of the two in figures.
     """
     needed = ["target", "method", "within", "between"]
