@@ -6,17 +6,15 @@ it scores without a threshold: ROC-AUC (the chance that a track with the label r
 without it, ties count a half) and average precision (as in scikit-learn: no interpolation).
 
 Conventions.
-- scores: float (segments, labels) with `track_index`, or (tracks, labels); higher means more
-  likely, any scale. targets: boolean (tracks, labels). track_index: (segments,) the row of each
-  segment's track in `targets`; every track has a segment.
+- scores: float (segments, labels) with `track_index`, or (tracks, labels); higher is more likely.
+  targets: boolean (tracks, labels). track_index: (segments,) the row of each segment's track.
 - Metrics of labels are NaN without positives (ROC-AUC also without negatives), and means leave
   these out. A label with positives that is never predicted has F1 0, as in scikit-learn.
 - weights: float64 (tracks, draws), how often each draw counts each track. All draws are scored by a
   few matrix products: scores are sorted once a label, not once a draw.
-- Only `vote` checks its arguments; `evaluation.evaluate` and `compare` check for the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,7 +215,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # --- Checks for the doors ------------------------------------------------------------------------
 
 
-def check_scores(scores: np.ndarray, names: list[str] | None = None) -> np.ndarray:
+def check_scores(scores: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
     """Scores as a finite floating array of two axes; `names` of the labels are for the message."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or 0 in scores.shape:
@@ -227,7 +225,7 @@ def check_scores(scores: np.ndarray, names: list[str] | None = None) -> np.ndarr
         row, label = strange[0]
         raise ValueError(
             f"{len(strange)} of {scores.size} scores are NaN or infinite, first: row {row}, label "
-            f"{names[label] if names else label} ({scores[row, label]})"
+            f"{label if names is None else names[label]} ({scores[row, label]})"
         )
     return scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
 

@@ -1,15 +1,14 @@
 """Intervals: groups of tracks drawn with replacement, and the luck of seeds.
 
 Intervals are 95 % and hold the luck of the tracks and of the training's seeds.
-- Tracks: whole groups of tracks (an artist's, say) are drawn with replacement, a track's segments
-  go with it, and all metrics see the same draws; a label that loses all its positives in a draw is
-  left out of that draw's mean.
+- Tracks: whole groups of tracks (an artist's, say) are drawn with replacement, and all metrics see
+  the same draws; a label that loses all its positives in a draw is left out of that draw's mean.
 - Seeds: the variance of a mean over n seeds is their variance / n, what drawing n − 1 of them gives
   on average (Rao & Wu 1988); three seeds are too few for percentiles of draws.
 - The variances are added, which errs on the wide side (Owen, The pigeonhole bootstrap, 2007). The
   interval is the value ± Student's quantile × standard error. The value is the middle, not the mean
   of the draws: a track drawn twice stands beside its own copy, which lifts average precision.
-- With one seed an interval knows nothing of seeds, and no interval knows of other datasets.
+- With one seed an interval knows nothing of seeds; none knows of other datasets.
 """
 
 import warnings

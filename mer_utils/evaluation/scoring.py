@@ -47,9 +47,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score a method: every metric with its interval, its chance and what it was measured on.
 
-    scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list or tuple of
-        such arrays, one a seed, gives the mean over seeds of every metric, and its interval holds
-        the seeds' luck. With one array the interval knows nothing of seeds.
+    scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list of such
+        arrays, one a seed, gives the mean over seeds, and an interval that holds the seeds' luck.
     targets: boolean (tracks, labels).
     k: how many labels are predicted, 1 … labels (paper: MTG-Jamendo 2, CAL500 4, Emotify 3).
     track_index: (segments,) row of each segment's track in `targets`; every track has a segment.
@@ -64,12 +63,9 @@ def evaluate(
     Returns a table indexed by metric: segment_macro_f1 (only with `track_index`), song_macro_f1
     (with `track_index` by `vote`, else by `top_k`), song_roc_auc and song_average_precision.
     Columns: value; low, high (95 % interval); chance, chance_low, chance_high (mean and 2.5/97.5 %
-    of random scores on the same labels); tracks; labels (in the mean); labels_left_out (names,
-    comma-separated); k (of the F1 rows); seeds; seed_sd (deviation of the value over seeds, NaN for
-    one).
-
-    Raises ValueError that names what does not fit: shapes, NaN, k, targets without positives, a
-    track without segments, tracks that are all of one group.
+    of random scores); tracks; labels (in the mean); labels_left_out (names, comma-separated); k (of
+    the F1 rows); seeds; seed_sd (deviation of the value over seeds, NaN for one).
+    Raises ValueError that names what does not fit.
     """
     if chance_draws < 1:
         raise ValueError(f"chance_draws is {chance_draws}, expected at least 1")
@@ -80,19 +76,11 @@ def evaluate(
     rows = {}
     for metric, (values, draws) in scored.items():
         value, of_seeds = macro(values.mean(axis=0)), macro(values)
-        low, high, _ = interval(value, macro(draws), problem.groups, of_seeds)
-        chance_low, chance_high = percentiles(chance[metric])
-        rows[metric] = {
-            "value": value,
-            "low": np.clip(low, 0, 1),
-            "high": np.clip(high, 0, 1),
-            "chance": np.mean(chance[metric]),
-            "chance_low": chance_low,
-            "chance_high": chance_high,
-            **_measured_on(problem, metric, values[0], k),
-            "seeds": len(values),
-            "seed_sd": _deviation(of_seeds),
-        }
+        low, high = np.clip(interval(value, macro(draws), problem.groups, of_seeds)[:2], 0, 1)
+        row = {"value": value, "low": low, "high": high, "chance": np.mean(chance[metric])}
+        row["chance_low"], row["chance_high"] = percentiles(chance[metric])
+        row |= _measured_on(problem, metric, values[0], k)
+        rows[metric] = row | {"seeds": len(values), "seed_sd": _deviation(of_seeds)}
     return _table(rows)
 
 
@@ -134,11 +122,10 @@ def per_label_scores(
     """ROC-AUC and average precision of each label over songs, with 95 % intervals.
 
     Arguments as for `evaluate`.
-    Returns a table indexed by label, in the given order: tracks, positives, prevalence; roc_auc,
-    roc_auc_low, roc_auc_high; average_precision, …_low, …_high; average_precision_chance (what
-    random scores are expected to reach: the prevalence, and a little more where tracks are few;
-    chance of ROC-AUC is .5). A label that cannot be scored has NaN there. An interval is over the
-    draws in which the label still has positives (and negatives).
+    Returns a table indexed by label: tracks, positives, prevalence; roc_auc, roc_auc_low,
+    roc_auc_high; average_precision, …_low, …_high (NaN for a label that cannot be scored);
+    average_precision_chance (what random scores are expected to reach: the prevalence, and a little
+    more where tracks are few). An interval is over the draws in which a label has positives.
     """
     problem = _problem(scores, targets, label_names, unscored, groups)
     tracks, positives = len(targets), np.sum(targets, axis=0)  # of all labels
@@ -184,16 +171,12 @@ def compare(
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
-    The seeds of the two are taken as independent.
-
-    scores_a, scores_b: each (segments, labels) with its own track index, or (tracks, labels), or a
-        list of such, one a seed. The segment row is there if both have segments.
-    Other arguments as for `evaluate`; a label that is unscored for one is left out for both.
+    The seeds of the two are taken as independent. Arguments as for `evaluate`; a label that is
+    unscored for one method is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
     interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
-    two-sided, from the same standard error and degrees of freedom as the interval: it is below .05
-    exactly if the interval leaves 0 out. It is not corrected for many comparisons: see `holm`.
+    two-sided: below .05 exactly if the interval leaves 0 out. For many comparisons see `holm`.
     """
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
     problem = _problem([*seeds_a, *seeds_b], targets, label_names, unscored, groups)
@@ -207,17 +190,9 @@ def compare(
         of_a, of_b = macro(values_a), macro(values_b)  # (seeds,)
         draws = macro(draws_a) - macro(draws_b)
         low, high, p = interval(value_a - value_b, draws, problem.groups, of_a, of_b)
-        rows[metric] = {
-            "value_a": value_a,
-            "value_b": value_b,
-            "difference": value_a - value_b,
-            "low": low,
-            "high": high,
-            "p": p,
-            **_measured_on(problem, metric, values_a[0], k),
-            "seed_sd_a": _deviation(of_a),
-            "seed_sd_b": _deviation(of_b),
-        }
+        row = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b}
+        row |= {"low": low, "high": high, "p": p, **_measured_on(problem, metric, values_a[0], k)}
+        rows[metric] = row | {"seed_sd_a": _deviation(of_a), "seed_sd_b": _deviation(of_b)}
     return _table(rows)
 
 
@@ -237,7 +212,7 @@ class _Problem:
 
     scores: list[np.ndarray]
     targets: np.ndarray
-    names: list[str]
+    names: np.ndarray
     left_out: list[str]
     groups: np.ndarray
 
@@ -257,18 +232,14 @@ def _problem(
     for each in arrays:
         if each.ndim != 2 or each.shape[1] != len(names) or not len(each):
             raise ValueError(
-                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)} "
-                "labels as in targets), not empty"
+                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)})"
             )
     missing = np.any([np.isnan(each).all(axis=0) for each in arrays], axis=0)  # (labels,)
-    left_out = [name for name, gone in zip(names, missing, strict=True) if gone]
+    left_out = names[missing].tolist()
     if left_out and unscored == "error":
-        raise ValueError(
-            f"the scores of {len(left_out)} of {len(names)} labels are all NaN: "
-            f'{", ".join(left_out)}; pass unscored="leave_out" to go on without them'
-        )
-    names = [name for name, gone in zip(names, missing, strict=True) if not gone]
-    targets = targets[:, ~missing]
+        named = ", ".join(left_out)
+        raise ValueError(f'the scores of labels are all NaN: {named}; give unscored="leave_out"?')
+    names, targets = names[~missing], targets[:, ~missing]
     if not targets.any():
         raise ValueError(f"none of {len(names)} scored labels has a positive track in targets")
     arrays = [check_scores(each[:, ~missing], names) for each in arrays]
@@ -320,8 +291,7 @@ def _measures(
         songs = track_scores(scores, track_index, len(targets))
     elif len(scores) != len(targets):
         raise ValueError(
-            f"scores have {len(scores)} rows but targets {len(targets)} tracks; "
-            "if the rows are segments pass track_index, the row of each segment's track"
+            f"{len(scores)} rows of scores for {len(targets)} tracks; of segments give track_index"
         )
     measures = {}
     if k is not None:
@@ -343,7 +313,7 @@ def _deviation(of_seeds: np.ndarray) -> float:
 
 def _measured_on(problem: _Problem, metric: str, values: np.ndarray, k: int) -> dict:
     """The columns that say what a metric was measured on; values (labels,), NaN if left out."""
-    unscored = [n for n, gone in zip(problem.names, np.isnan(values), strict=True) if gone]
+    unscored = problem.names[np.isnan(values)].tolist()
     return {
         "tracks": len(problem.targets),
         "labels": len(values) - len(unscored),

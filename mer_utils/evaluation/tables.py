@@ -17,7 +17,6 @@ from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
 from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.paper import REPORTED
-from mer_utils.evaluation.resampling import INTERVAL
 from mer_utils.evaluation.scoring import (
     compare,
     evaluate,
@@ -41,13 +40,10 @@ METRICS = {
 
 
 def task_of(part: Labelled) -> dict:
-    """What predictions for a dataset are scored against: arguments of `evaluate` and `compare`."""
-    return {
-        "targets": part.dataset.targets(),
-        "k": k_of(part.dataset),
-        "label_names": part.dataset.labels,
-        "groups": part.dataset.tracks["group"],
-    }
+    """What predictions for a dataset are scored against: arguments of `evaluate` and others."""
+    dataset = part.dataset
+    groups = dataset.tracks["group"]
+    return {"targets": dataset.targets(), "label_names": dataset.labels, "groups": groups}
 
 
 def _below(tables: Iterable[tuple[Outcome, pd.DataFrame]]) -> pd.DataFrame:
@@ -65,15 +61,14 @@ def _below(tables: Iterable[tuple[Outcome, pd.DataFrame]]) -> pd.DataFrame:
 def results_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """Score every outcome.
+    """Score every outcome of `evaluation.run_study`.
 
-    outcomes: from `evaluation.run_study`; data: the datasets by name.
     Returns one row a target, method and metric: target, method, transductive (whether the method
-    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate` (value is
-    the mean over seeds), of_mean_scores (the metric of the seeds' mean score: what the seeds reach
-    as a committee), and shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the
-    same method trained on shuffled labels (NaN where none were): random scores are too low a bar
-    for a trained model, whose labels are correlated.
+    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`,
+    of_mean_scores (the metric of the seeds' mean score: what they reach as a committee), and
+    shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same method trained
+    on shuffled labels (NaN where none were): random scores are too low a bar for a trained model,
+    whose labels are correlated.
     """
     return _below(
         (outcome, _scored(outcome, data[outcome.target], resamples)) for outcome in outcomes
@@ -82,19 +77,15 @@ def results_table(
 
 def _scored(outcome: Outcome, part: Labelled, resamples: int) -> pd.DataFrame:
     """The rows of one outcome, indexed by metric."""
-    index, task = part.features.track_index(part.dataset), task_of(part)
-    plain = (task["targets"], task["k"], index)
-    table = evaluate(outcome.scores, **task, track_index=index, resamples=resamples)
-    table["of_mean_scores"] = table["value"]
-    if len(outcome.scores) > 1:
-        table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
-    table[["shuffled", "shuffled_low", "shuffled_high"]] = np.nan
-    if outcome.shuffled:
-        chance = pd.DataFrame([metric_values(scores, *plain) for scores in outcome.shuffled])
-        table["shuffled"] = chance.mean()
-        low_high = np.percentile(chance.to_numpy(), INTERVAL, axis=0)
-        table["shuffled_low"], table["shuffled_high"] = low_high
-    return table.assign(shuffles=len(outcome.shuffled))
+    index, k = part.features.track_index(part.dataset), k_of(part.dataset)
+    plain = (part.dataset.targets(), k, index)
+    table = evaluate(outcome.scores, **task_of(part), k=k, track_index=index, resamples=resamples)
+    table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
+    chance = [metric_values(scores, *plain) for scores in outcome.shuffled]
+    chance = pd.DataFrame(chance, columns=table.index, dtype=float)  # empty without shuffles
+    table["shuffled"] = chance.mean()
+    table["shuffled_low"], table["shuffled_high"] = chance.quantile(0.025), chance.quantile(0.975)
+    return table.assign(shuffles=len(chance))
 
 
 def reference_table(
@@ -106,31 +97,27 @@ def reference_table(
 
     The supervised reference learns from the target's own labels (5-fold, groups kept whole, linear,
     the same features). It is no ceiling: a zero-shot model that has heard more music can pass it.
-    "every label" and "most frequent" (k labels) predict without hearing anything.
+    A dataset that is too small for it has none, and a warning says so. "every label" and "most
+    frequent" (k labels) predict without hearing anything.
     oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
-    A dataset that is too small for one has none, and a warning says so.
     """
     tables = []
     for name, part in data.items():
-        task = task_of(part)
+        task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
         scores = {"supervised reference": supervised_scores(part)}
-        if oracles and name in oracles:
+        scored = int(np.isfinite(scores["supervised reference"]).all(axis=0).sum())
+        if scored < task["k"]:
+            said = f"{name}: no supervised reference, which scores {scored} labels; k = {task['k']}"
+            warnings.warn(said, stacklevel=2)
+            scores = {}
+        if name in (oracles or {}):
             scores["oracle"] = oracles[name]
         for method, of_tracks in scores.items():
-            scored = int(np.isfinite(of_tracks).all(axis=0).sum())
-            if scored < task["k"]:
-                warnings.warn(
-                    f"{name}: no {method}, as it scores {scored} labels, fewer than "
-                    f"k = {task['k']}; the dataset is too small",
-                    stacklevel=2,
-                )
-                continue
-            table = evaluate(of_tracks, **task, resamples=resamples, unscored="leave_out")
-            tables.append(table.reset_index().assign(target=name, method=method))
-        deaf = reference_rows(**task, resamples=resamples, chance_draws=1)
+            table = evaluate(of_tracks, **task, unscored="leave_out").reset_index()
+            tables.append(table.assign(target=name, method=method))
+        deaf = reference_rows(**task, chance_draws=1).reset_index(names="method")
         deaf = deaf.drop(columns=["chance", "chance_low", "chance_high", "seeds", "seed_sd"])
-        deaf.loc["every label", "k"] = pd.NA
-        deaf = deaf.reset_index(names="method")
+        deaf.loc[deaf["method"] == "every label", "k"] = pd.NA
         tables.append(deaf.assign(target=name, metric="song_macro_f1"))
     return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
 
@@ -138,8 +125,7 @@ def reference_table(
 def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
-    task = {key: value for key, value in task_of(part).items() if key != "k"}
-    return supervised_reference(pooled.reshape(len(pooled), -1), **task)
+    return supervised_reference(pooled.reshape(len(pooled), -1), **task_of(part))
 
 
 def knows_nothing_table(datasets: Mapping[str, Dataset]) -> pd.DataFrame:
@@ -258,7 +244,6 @@ def compare_all(
 ) -> pd.DataFrame:
     """Each outcome against the reference at its place, on the same resampled groups of tracks.
 
-    A path of changes is `compare_all(steps[1:], steps[:-1], data)`.
     Returns a row a pair and metric: target, method, transductive, against, metric, the columns of
     `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
     pairs of the metric (Holm 1979).
@@ -273,8 +258,9 @@ def compare_all(
             )
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
-        places = {"track_index_a": index, "track_index_b": index, "resamples": resamples}
-        table = compare(outcome.scores, reference.scores, **task_of(part), **places)
+        task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
+        task |= {"track_index_a": index, "track_index_b": index}
+        table = compare(outcome.scores, reference.scores, **task)
         against = pd.concat({reference.method.name: table}, names=["against"])
         tables.append((outcome, against))
     table = _below(tables)
@@ -288,8 +274,8 @@ def per_label_table(
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
-        task = {key: value for key, value in task_of(part).items() if key != "k"}
-        task |= {"track_index": part.features.track_index(part.dataset), "resamples": resamples}
+        index = part.features.track_index(part.dataset)
+        task = task_of(part) | {"track_index": index, "resamples": resamples}
         tables.append((outcome, per_label_scores(outcome.scores, **task)))
     return _below(tables)
 
