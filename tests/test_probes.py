@@ -122,13 +122,6 @@ def test_the_value_is_that_of_models_that_did_not_see_the_track(layers, points, 
     np.testing.assert_allclose(table["value"], 1 - errors / nothing, rtol=1e-6)
 
 
-def test_a_layer_does_not_touch_another(layers, points):
-    whole = probe(layers, points)
-    alone = probe({"noise": layers["noise"]}, points)
-    rows = whole[whole["layer"] == "noise"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(rows, alone, check_dtype=False)
-
-
 def test_knowing_the_artist_is_not_knowing_the_mood():
     """Features that name the artist and a mood that is the artist's: only a leak can profit."""
     artist = np.repeat(np.arange(20), 4)
@@ -179,8 +172,6 @@ def test_errors_name_what_does_not_fit(layers, points):
         probe({3: np.zeros((TRACKS + 1, 2))}, points)
     with pytest.raises(ValueError, match="arousal"):
         probe(layers, points.assign(arousal=0.5))
-    with pytest.raises(ValueError, match="NaN"):
-        probe({3: np.full((TRACKS, 2), np.nan)}, points)
 
 
 # --- Labels, several datasets, poolings -----------------------------------------------------------
