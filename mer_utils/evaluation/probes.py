@@ -185,10 +185,9 @@ def label_probe(
 ) -> pd.DataFrame:
     """How well a linear model finds a dataset's labels from each layer, for tracks it has not seen.
 
-    `evaluation.supervised_reference` (standardised features, logistic regression, folds of whole
-    groups), scored by macro ROC-AUC.
-    With few tracks, features that know nothing land below .5 (.46 with 36 tracks, .50 with 120): a
-    fold that holds many positives leaves fewer to the model that scores it.
+    `evaluation.supervised_reference`, scored by macro ROC-AUC. With few tracks, features that know
+    nothing land below .5 (.46 with 36 tracks, .50 with 120): a fold that holds many positives
+    leaves fewer to the model that scores it.
 
     layers: {layer: (tracks, dim)}, row i for `dataset.tracks.index[i]`.
     Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), value, low, high

@@ -155,10 +155,9 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     """One metric as text, rows methods and columns targets: "value [low, high]".
 
-    "±0.012" after it: the deviation of the value from seed to seed, for a method with several. (The
-    interval is that of the mean over seeds and of the tracks; one training lies anywhere in ±.)
-    † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
-    levels and what they were measured on.
+    "±0.012" after it: the deviation from seed to seed, for a method with several. † marks methods
+    that looked at the target's unlabelled audio. The last rows are the two chance levels and what
+    they were measured on.
     """
     rows = table[table["metric"] == metric]
     cells: dict[str, dict[str, str]] = {}
@@ -187,9 +186,8 @@ def _plus_minus(row: object) -> str:
 def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
 
-    Rows: metric and method; columns: targets; text: the value, and "±0.012", the deviation from
-    seed to seed, for a method with several (the paper reports one training). Where a target is one
-    of the paper's datasets, its reported numbers follow as "paper: …".
+    Rows: metric and method; columns: targets; text as in `readable`, without intervals. Where a
+    target is one of the paper's datasets, its reported numbers follow as "paper: …".
     """
     columns = {}
     for target, part in table[table["metric"].isin(REPORTED)].groupby("target", sort=False):
@@ -332,9 +330,8 @@ def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
 def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
     """Track by track: what was predicted, what listeners said, and how well the two agree.
 
-    Returns a table indexed by track, best first: agreement (how often a label that the track has
-    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
-    label or all of them are left out.
+    Returns a table indexed by track, best first: agreement (how often a label that it has is above
+    one that it has not), predicted (the top k), labels; without tracks of no label or all.
     """
     scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
     targets = part.dataset.targets()
@@ -353,8 +350,7 @@ def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
 def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
     """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
 
-    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
-    are left out.
+    A method that only tells groups apart has .5 here.
     column: of the dataset's table of tracks.
     Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
     """
