@@ -6,21 +6,24 @@ it scores without a threshold: ROC-AUC (the chance that a track with the label r
 without it, ties count a half) and average precision (as in scikit-learn: no interpolation).
 
 Conventions.
-- scores: float (segments, labels) with `track_index`, or (tracks, labels); higher means more
-  likely, any scale. targets: boolean (tracks, labels). track_index: (segments,) the row of each
-  segment's track in `targets`; every track has a segment.
+- scores: float (segments, labels) with `track_index`, or (tracks, labels); higher is more likely.
+  targets: boolean (tracks, labels). track_index: (segments,) the row of each segment's track.
 - Metrics of labels are NaN without positives (ROC-AUC also without negatives), and means leave
   these out. A label with positives that is never predicted has F1 0, as in scikit-learn.
 - weights: float64 (tracks, draws), how often each draw counts each track. All draws are scored by a
   few matrix products: scores are sorted once a label, not once a draw.
-- Only `vote` checks its arguments; `evaluation.evaluate` and `compare` check for the others.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
+
+Measure = Callable[[np.ndarray], np.ndarray]
+"""A metric as a function of weights (tracks, draws) that gives (draws, labels)."""
+
 
 # --- Predictions -------------------------------------------------------------------------------
 
@@ -28,17 +31,15 @@ from scipy.stats import rankdata
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     """The k labels with the highest scores of every row; of equal scores the earlier label.
 
-    scores: (rows, labels). Returns a boolean array (rows, labels) with exactly k true in each row.
+    Returns a boolean array (rows, labels) with exactly k true in each row.
     """
-    if k == scores.shape[1]:
-        return np.ones(scores.shape, dtype=bool)
-    last = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]  # (rows, 1) the k-th highest score
-    chosen = scores >= last  # (rows, labels): more than k where scores are equal
-    crowded = np.flatnonzero(chosen.sum(axis=1) > k)
-    above = scores[crowded] > last[crowded]
-    equal = chosen[crowded] & ~above
-    places = k - above.sum(axis=1, keepdims=True)
-    chosen[crowded] = above | (equal & (np.cumsum(equal, axis=1) <= places))
+    return _first(np.argsort(-scores, axis=1, kind="stable"), k)
+
+
+def _first(ranked: np.ndarray, k: int) -> np.ndarray:
+    """Mark the first k columns that each row of (rows, labels) names."""
+    chosen = np.zeros(ranked.shape, dtype=bool)
+    np.put_along_axis(chosen, ranked[:, :k], True, axis=1)
     return chosen
 
 
@@ -63,8 +64,7 @@ def vote(similarities: np.ndarray, track_index: np.ndarray, k: int) -> np.ndarra
     equally many votes to the order in which torch.topk happens to give them; here the label with
     the higher mean similarity over the track's segments wins, then the earlier label.
 
-    similarities: (segments, labels) cosine of projected audio and label, finite.
-    k: 1 … labels.
+    similarities: (segments, labels) cosine of projected audio and label.
     Returns a boolean array (tracks, labels) with exactly k true in each row.
     Raises ValueError for similarities that are not finite, a k outside the vocabulary, a
     track_index of another length or with gaps.
@@ -78,10 +78,7 @@ def vote(similarities: np.ndarray, track_index: np.ndarray, k: int) -> np.ndarra
 
 def elect(votes: np.ndarray, means: np.ndarray, k: int) -> np.ndarray:
     """The k labels of most votes, then of the higher mean, then the earlier: (tracks, labels)."""
-    ranked = np.lexsort((-means, -votes), axis=1)[:, :k]  # stable
-    elected = np.zeros(votes.shape, dtype=bool)
-    np.put_along_axis(elected, ranked, True, axis=1)
-    return elected
+    return _first(np.lexsort((-means, -votes), axis=1), k)  # stable
 
 
 def track_scores(
@@ -115,7 +112,7 @@ def f1_of_counts(hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray) ->
 def roc_auc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """ROC-AUC of each label, exact with ties: (labels,).
 
-    By the sum of the positives' ranks (Mann & Whitney 1947): the numbers of `Rankings.roc_auc`, in
+    By the sum of the positives' ranks (Mann & Whitney 1947): the numbers of `ranking_measures`, in
     a tenth of the time. Training asks for it after every epoch.
     """
     ranks = rankdata(scores, axis=0)  # (tracks, labels), ties share their mean rank
@@ -124,33 +121,22 @@ def roc_auc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return _divide(won, positive * (len(targets) - positive))
 
 
-@dataclass(frozen=True)
-class Counts:
-    """What F1 needs of each track, (tracks, labels) each; float64, so that sums are exact."""
+def f1_measure(
+    predicted: np.ndarray, targets: np.ndarray, segments: np.ndarray | int = 1
+) -> Measure:
+    """F1 of each label: `predicted` says how many of a track's `segments` (tracks,) predict it."""
+    hits = np.where(targets, predicted, 0)
+    actual = targets * np.reshape(segments, (-1, 1))
+    counts = [each.astype(np.float64) for each in (hits, predicted, actual)]  # so sums are exact
 
-    hits: np.ndarray
-    predicted: np.ndarray
-    actual: np.ndarray
+    def f1(weights: np.ndarray) -> np.ndarray:
+        return f1_of_counts(*(weights.T @ each for each in counts))
 
-    @classmethod
-    def of(
-        cls, predicted: np.ndarray, targets: np.ndarray, segments: np.ndarray | int = 1
-    ) -> "Counts":
-        """Count: `predicted` says how many of a track's `segments` (tracks,) predict a label."""
-        return cls(
-            hits=np.where(targets, predicted, 0).astype(np.float64),
-            predicted=predicted.astype(np.float64),
-            actual=(targets * np.reshape(segments, (-1, 1))).astype(np.float64),
-        )
-
-    def f1(self, weights: np.ndarray) -> np.ndarray:
-        """F1 of each label: (draws, labels)."""
-        counted = [weights.T @ counts for counts in (self.hits, self.predicted, self.actual)]
-        return f1_of_counts(*counted)
+    return f1
 
 
 @dataclass(frozen=True)
-class _Ranking:
+class Ranking:
     """One label's tracks in descending order of score, cut into runs.
 
     A run is a set of equal scores with a positive in it, or a stretch of tracks without one.
@@ -164,7 +150,7 @@ class _Ranking:
     positive_runs: np.ndarray
 
     @classmethod
-    def of(cls, scores: np.ndarray, target: np.ndarray) -> "_Ranking":
+    def of(cls, scores: np.ndarray, target: np.ndarray) -> "Ranking":
         """Sort the tracks: scores and target (tracks,)."""
         order = np.argsort(-scores, kind="stable")
         ranked, target = scores[order], target[order]
@@ -181,42 +167,37 @@ class _Ranking:
             positive_runs,
         )
 
-
-@dataclass(frozen=True)
-class Rankings:
-    """The tracks sorted by their scores for each label, to be weighted again and again."""
-
-    labels: list[_Ranking]
-
-    @classmethod
-    def of(cls, scores: np.ndarray, targets: np.ndarray) -> "Rankings":
-        """Sort: scores and boolean targets (tracks, labels)."""
-        return cls([_Ranking.of(*columns) for columns in zip(scores.T, targets.T, strict=True)])
-
     def roc_auc(self, weights: np.ndarray) -> np.ndarray:
-        """ROC-AUC of each label, exact with ties: (draws, labels)."""
-        values = np.empty((weights.shape[1], len(self.labels)))
-        for label, ranking in enumerate(self.labels):
-            inside = ranking.runs @ weights  # (runs, draws)
-            positives = ranking.positives @ weights  # (runs with positives, draws)
-            retrieved = np.cumsum(inside, axis=0)[ranking.positive_runs]
-            above_or_tied = retrieved - np.cumsum(positives, axis=0)  # negatives
-            tied = inside[ranking.positive_runs] - positives
-            positive = positives.sum(axis=0)  # (draws,)
-            negative = inside.sum(axis=0) - positive
-            won = (positives * (negative - above_or_tied + tied / 2)).sum(axis=0)
-            values[:, label] = _divide(won, positive * negative)
-        return values
+        """ROC-AUC, exact with ties: (draws,)."""
+        inside = self.runs @ weights  # (runs, draws)
+        positives = self.positives @ weights  # (runs with positives, draws)
+        retrieved = np.cumsum(inside, axis=0)[self.positive_runs]
+        above_or_tied = retrieved - np.cumsum(positives, axis=0)  # negatives
+        tied = inside[self.positive_runs] - positives
+        positive = positives.sum(axis=0)  # (draws,)
+        negative = inside.sum(axis=0) - positive
+        won = (positives * (negative - above_or_tied + tied / 2)).sum(axis=0)
+        return _divide(won, positive * negative)
 
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
-        """Average precision of each label, equal scores one threshold: (draws, labels)."""
-        values = np.empty((weights.shape[1], len(self.labels)))
-        for label, ranking in enumerate(self.labels):
-            positives = ranking.positives @ weights  # (runs with positives, draws)
-            retrieved = np.cumsum(ranking.runs @ weights, axis=0)[ranking.positive_runs]
-            precision = np.cumsum(positives, axis=0) / np.where(retrieved > 0, retrieved, 1)
-            values[:, label] = _divide((positives * precision).sum(axis=0), positives.sum(axis=0))
-        return values
+        """Average precision, equal scores one threshold: (draws,)."""
+        positives = self.positives @ weights  # (runs with positives, draws)
+        retrieved = np.cumsum(self.runs @ weights, axis=0)[self.positive_runs]
+        precision = np.cumsum(positives, axis=0) / np.where(retrieved > 0, retrieved, 1)
+        return _divide((positives * precision).sum(axis=0), positives.sum(axis=0))
+
+
+def ranking_measures(scores: np.ndarray, targets: np.ndarray) -> tuple[Measure, Measure]:
+    """ROC-AUC and average precision of each label; the tracks are sorted once."""
+    labels = [Ranking.of(*columns) for columns in zip(scores.T, targets.T, strict=True)]
+
+    def roc_auc(weights: np.ndarray) -> np.ndarray:
+        return np.stack([label.roc_auc(weights) for label in labels], axis=1)
+
+    def average_precision(weights: np.ndarray) -> np.ndarray:
+        return np.stack([label.average_precision(weights) for label in labels], axis=1)
+
+    return roc_auc, average_precision
 
 
 def _membership(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> csr_array:
@@ -234,53 +215,47 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 # --- Checks for the doors ------------------------------------------------------------------------
 
 
-def check_scores(scores: np.ndarray, names: list[str] | None = None) -> np.ndarray:
+def check_scores(scores: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
     """Scores as a finite floating array of two axes; `names` of the labels are for the message."""
     scores = np.asarray(scores)
     if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(f"scores have the shape {scores.shape}, expected (rows, labels)")
+    strange = np.argwhere(~np.isfinite(scores))
+    if len(strange):
+        row, label = strange[0]
         raise ValueError(
-            f"scores have the shape {scores.shape}, expected (segments or tracks, labels), not "
-            "empty"
-        )
-    strange = ~np.isfinite(scores)
-    if strange.any():
-        row, label = np.argwhere(strange)[0]
-        raise ValueError(
-            f"{strange.sum()} of {scores.size} scores are NaN or infinite, first: row {row}, label "
-            f"{names[label] if names else label} ({scores[row, label]}); expected finite numbers"
+            f"{len(strange)} of {scores.size} scores are NaN or infinite, first: row {row}, label "
+            f"{label if names is None else names[label]} ({scores[row, label]})"
         )
     return scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
 
 
 def check_k(k: int, labels: int) -> None:
     """Refuse a number of predicted labels outside of the vocabulary."""
-    if not isinstance(k, int | np.integer) or isinstance(k, bool) or not 1 <= k <= labels:
-        raise ValueError(
-            f"k is {k!r}, expected a whole number from 1 to {labels}, the number of labels"
-        )
+    if not isinstance(k, int | np.integer) or not 1 <= k <= labels:
+        raise ValueError(f"k is {k!r}, expected a whole number from 1 to {labels}, all labels")
 
 
 def check_track_index(
     track_index: np.ndarray, segments: int, tracks: int | None = None
 ) -> np.ndarray:
     """The row of each segment's track, (segments,): integers, every track with a segment."""
-    track_index = np.asarray(track_index)
-    if track_index.shape != (segments,) or not np.issubdtype(track_index.dtype, np.integer):
+    index = np.asarray(track_index)
+    if index.shape != (segments,) or not np.issubdtype(index.dtype, np.integer):
         raise ValueError(
-            f"track_index has the shape {track_index.shape} and type {track_index.dtype}, expected "
-            f"({segments},) whole numbers: the row of each segment's track"
+            f"track_index is {index.dtype} {index.shape}, expected whole numbers ({segments},): "
+            "the row of each segment's track"
         )
-    last = int(track_index.max())
+    last = int(index.max())
     tracks = last + 1 if tracks is None else tracks
-    if track_index.min() < 0 or last >= tracks:
+    if index.min() < 0 or last >= tracks:
         raise ValueError(
-            f"track_index goes from {track_index.min()} to {last}, expected rows 0 to {tracks - 1} "
-            f"of {tracks} tracks"
+            f"track_index goes from {index.min()} to {last}, expected rows of {tracks} tracks"
         )
-    empty = np.flatnonzero(np.bincount(track_index, minlength=tracks) == 0)
+    empty = np.setdiff1d(np.arange(tracks), index)
     if len(empty):
         raise ValueError(
             f"{len(empty)} of {tracks} tracks have no segment in track_index, first: rows "
-            f"{empty[:3].tolist()}; leave those tracks out of targets and number the rest anew"
+            f"{empty[:3].tolist()}; leave those tracks out"
         )
-    return track_index
+    return index

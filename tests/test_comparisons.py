@@ -3,14 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from moods import MOODS, mood_dataset
 
 from mer_utils import evaluation, projector
-from mer_utils.corpus import demo
-from mer_utils.data import Dataset, Features, Labelled
+from mer_utils.data import Labelled
 from mer_utils.evaluation import comparisons, tables
 from mer_utils.evaluation.affect import co_occurrence_map
 from mer_utils.projector import Method, methods
@@ -53,14 +50,13 @@ def with_parts(part: Labelled) -> Labelled:
 
 
 def test_every_label_space_is_measured_and_scored(several):
-    table = comparisons.label_space_table(several, ["three"], ["name", "prompt"])
-    assert len(table) == 2 * (len(comparisons.KINDS) + 1)
-    assert set(table["kind"]) == {*comparisons.KINDS, "co-occurrence"}
+    table = comparisons.label_space_table(several, ["three"], ["name"])
+    assert table["kind"].tolist() == [*comparisons.KINDS, "co-occurrence"]
     assert (table["pairs"] == 6).all()
     assert table["affect_correlation"].between(-1, 1).all()
     scored = table[table["kind"] != "co-occurrence"]
     assert scored["roc_auc"].between(0, 1).all()
-    assert table["roc_auc"].isna().sum() == 2
+    assert table["roc_auc"].isna().sum() == 1
 
 
 def test_co_occurrence_map_finds_the_direction_that_listeners_use():
@@ -94,7 +90,7 @@ def test_each_ablation_changes_one_thing(ridge):
         assert len(differs) <= 1, (name, differs)
         unchanged += [name] * (not differs)
     assert unchanged == ["text and antonym directions"]  # what this one has anyway
-    with pytest.raises(ValueError, match="ablations are of a ridge, not of 'mlp'"):
+    with pytest.raises(ValueError, match="'mlp'"):
         comparisons.ablations(Method("m", projector="mlp"))
 
 
@@ -114,10 +110,9 @@ def test_keep_parts_by_hand(data):
     np.testing.assert_array_equal(kept.features.values, part.features.values[:, :, 2:])
     assert kept.features.encoder["columns"] == ["noise"]
     assert kept.features.encoder["blocks"] == [6]
-    with pytest.raises(ValueError, match=r"one: no part \['cues'\] among .*\['mood', 'noise'\]"):
-        comparisons.keep_parts(part, ("cues",))
-    with pytest.raises(ValueError, match="one: no part"):
-        comparisons.keep_parts(data["one"], ("mood",))
+    for without, name in ((part, "cues"), (data["one"], "mood")):
+        with pytest.raises(ValueError, match=f"one: no parts .*{name}"):
+            comparisons.keep_parts(without, (name,))
 
 
 def outcome(part: Labelled, scores: np.ndarray) -> evaluation.Outcome:
@@ -153,47 +148,6 @@ def test_groups_by_hand(data):
     assert (table["labels"] == 2).all()  # the other two of the four moods are not in that genre
 
 
-# --- where it stops
-
-
-def heard(name: str, deaf: bool = False, size: int = 60) -> Labelled:
-    """One dataset of the built-in corpus, not rendered: its features are its hidden points.
-
-    deaf: noise instead.
-    """
-    pieces = demo.plan(name, size, 0)
-    points = np.array([(p.point.valence, p.point.arousal, p.point.tension) for p in pieces])
-    index = pd.Index([piece.track for piece in pieces], name="track")
-    tracks = pd.DataFrame(points, index, list(demo.DIMENSIONS))
-    tracks = tracks.assign(audio=None, labels=[p.labels for p in pieces], split=None)
-    tracks = tracks.assign(group=[piece.group for piece in pieces])
-    dataset = Dataset(name, demo.DEMO_DATASETS[name].labels, tracks)
-    random = np.random.default_rng(len(name))
-    mixed = random.standard_normal((size, 3)) if deaf else points
-    values = (mixed @ (np.eye(3, 4) + 0.3))[:, None].astype(np.float32)
-    features = Features(values, index.to_numpy(dtype=str), np.zeros(size), {"name": "points"})
-    return Labelled(dataset, features)
-
-
-@pytest.mark.parametrize("deaf", [False, True])
-def test_limits_tell_ears_from_words(deaf):
-    data = {name: heard(name, deaf) for name in demo.DEMO_DATASETS}
-    method = methods.ridge_grid(["definition"], [None], [0.01])[0]
-    table = comparisons.limits_table(data, {"demo-emotify": method}, resamples=50)
-    found = table.set_index("what")
-    assert found.loc["oracle", "closed"] == 1
-    oracle, ears = found["value"]["oracle"], found["value"][comparisons.PERFECT_EARS]
-    assert 0.6 < ears < oracle
-    assert (found["low"] < found["value"]).all()
-    assert (found["tracks"] == 60).all()
-    if deaf:
-        assert abs(found["value"][comparisons.PERFECT_WORDS] - 0.5) < 0.1
-        assert found["value"]["the ridge"] < ears - 0.1
-    else:  # the sound tells the point exactly, so only the words are in the way
-        assert found["value"][comparisons.PERFECT_WORDS] == pytest.approx(oracle, abs=0.01)
-        assert found["value"]["the ridge"] == pytest.approx(ears, abs=0.03)
-
-
 def test_some_groups_takes_whole_groups(data):
     part = data["three"]
     sizes = part.dataset.tracks["group"].value_counts()
@@ -216,7 +170,7 @@ def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
     assert table["training_tracks"].iloc[1] == sum(len(part.dataset) for part in training)
     whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as it is"]
     assert table["value"].iloc[1] == pytest.approx(whole)
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
+    with pytest.raises(ValueError, match="share"):
         comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.0, 1.0])
 
 
@@ -249,15 +203,3 @@ def test_alignment_path_begins_with_the_papers_own_row():
     steps = comparisons.ablation_path_outcomes(["one", "two"])
     row = projector.paper_methods(["one", "two"], [1.0])[2]
     assert replace(steps[1], name=row.name) == row
-
-
-def test_projections_by_dataset_by_hand(data, monkeypatch):
-    outcome = evaluation.Outcome("three", Method("m"), [], [], [], [])
-    at = {"one": [[1.0, 0.0], [0.0, 2.0]], "two": [[-3.0, 0.0], [-1.0, 0.0]]}
-    monkeypatch.setattr(comparisons, "project_part", lambda _, part: torch.tensor(at[part.name]))
-    (row,) = comparisons.dataset_split_table([outcome], data).to_dict("records")
-    assert row["same_dataset"] == pytest.approx((0 + 1) / 2)
-    assert row["other_dataset"] == pytest.approx((-1 - 1 + 0 + 0) / 4)
-    assert row["apart"] == pytest.approx(1.0)
-    alone = {name: data[name] for name in ("one", "three")}
-    assert np.isnan(comparisons.dataset_split_table([outcome], alone)["other_dataset"].iloc[0])

@@ -34,14 +34,12 @@ def run(tmp_path) -> runs.Run:
     path = pd.DataFrame({"target": "emotify", "step": ["alignment", "texts", "committee"]})
     path = path.assign(value=[0.55, 0.56, 0.7], difference=[np.nan, 0.01, 0.14], text=list("abc"))
     curve = pd.DataFrame({"target": "emotify", "training_tracks": [10.0, 20.0]})
-    limits = pd.DataFrame({"target": ["demo-mtg"] * 2, "what": ["perfect ears", "oracle"]})
     made = {
         "results": results(),
         "paired": results().assign(difference=0.2, p=0.001, p_holm=0.018),
         "ablation": pd.DataFrame({"ridge": ["as it is", "bare names"], "emotify": [0.7, 0.6543]}),
         "learning_curve": curve.assign(value=[0.65, 0.7], low=0.6, high=0.7),
         "path": path.assign(p_holm=[np.nan, 0.4, 0.002]),
-        "limits": limits.assign(value=[0.75, 0.9], low=0.6, high=0.95, closed=[0.625, 1.0]),
     }
     opened = runs.open_run("demo", tmp_path / "run")
     for name, table in made.items():
@@ -93,7 +91,7 @@ def test_markdown_is_a_table():
 
 
 def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
-    names = ["song_roc_auc", "paired", "path_says", "ablation", "limits", "learning_curve"]
+    names = ["song_roc_auc", "paired", "path_says", "ablation", "learning_curve"]
     marked = [f"<!-- begin demo:{x} -->\nold\n<!-- end demo:{x} -->\n" for x in names]
     other = "<!-- begin mulan:song_roc_auc -->\nkept\n<!-- end mulan:song_roc_auc -->\n"
     readme, figures = tmp_path / "README.md", tmp_path / "figures"
@@ -105,7 +103,6 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     assert "| ridge | 0.700 [0.600, 0.800] ±0.012 |" in text
     assert "+0.200 [+0.600, +0.800], p = 0.018" in text
     assert "| bare names | 0.654 |" in text
-    assert "| perfect ears | 0.750 [0.600, 0.950], 62% |" in text
     assert "| 20 | 0.700 (0.600 to 0.700) |" in text
     assert text.endswith(other)
     report.update_readme("demo", readme, figures)

@@ -22,7 +22,7 @@ from mer_utils.evaluation.tables import markdown
 
 FIGURES = PROJECT / "figures"
 COPIED = ("results", "paired", "path", "ablation", "learning_curve")  # what the README is made from
-SOMETIMES = ("limits", "results_test_part")  # of the built-in corpus, of the profile paper
+SOMETIMES = ("results_test_part",)  # of the profile paper
 
 Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
 
@@ -49,12 +49,6 @@ def _paired(folder: Path) -> pd.DataFrame:
         text.append(f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}")
     name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
     return _wide(table, text, "method", name)
-
-
-def _limits(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "limits.csv")
-    text = [f"{_with_interval(row)}, {row['closed']:.0%}" for _, row in table.iterrows()]
-    return _wide(table, text, "what", "song ROC-AUC, share of the way to the oracle")
 
 
 def _learning_curve(folder: Path) -> pd.DataFrame:
@@ -119,7 +113,6 @@ TABLES: dict[str, Render] = {
     "path_says": _path_says,
     "says": _says,
     "ablation": _ablation,
-    "limits": _limits,
     "learning_curve": _learning_curve,
 }
 

@@ -21,8 +21,7 @@ def annotations(part: Labelled) -> np.ndarray:
 def co_occurrence(targets: np.ndarray) -> np.ndarray:
     """How often labels are given together, beyond how often each is given: their correlation.
 
-    targets: (items, labels), boolean (then it is phi) or numbers from 0 to 1 (the share of a
-        track's listeners who chose the label).
+    targets: (items, labels), boolean (then it is phi) or shares of listeners, 0 to 1.
     Returns (labels, labels) float64; NaN where a label is the same for all items.
     """
     matrix = targets.astype(np.float64)
@@ -37,11 +36,9 @@ def affect_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     Compares the cosine of two labels' vectors with their co-occurrence in real annotations. Few
     labels make few pairs: nine labels make 36, so differences of .1 say little.
 
-    vectors: (labels, d), any length but zero.
-    targets: (items, labels), the same labels in the same order, as in `co_occurrence`.
+    vectors: (labels, d), not zero; targets: (items, labels), as in `co_occurrence`.
     Returns −1 to 1. Labels that are the same for all items are left out with a warning.
-    Raises ValueError if fewer than three labels remain, a vector is zero, or all pairs of labels
-    are equally near or equally often together.
+    Raises ValueError if fewer than three labels remain, or all pairs of labels are alike.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
     targets = np.asarray(targets)
@@ -51,11 +48,8 @@ def affect_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     kept = np.flatnonzero((targets != targets[0]).any(axis=0))
     if len(kept) < len(together):
         left_out = sorted(set(range(len(together))) - set(kept.tolist()))
-        warnings.warn(
-            f"{len(left_out)} of {len(together)} labels are the same for all items and left out of "
-            f"the affect correlation: columns {left_out}",
-            stacklevel=2,
-        )
+        said = f"labels that are the same for all items are left out: columns {left_out}"
+        warnings.warn(said, stacklevel=2)
     if len(kept) < 3:
         raise ValueError(f"{len(kept)} labels that tell items apart; a correlation needs 3")
     unit = unit_rows(vectors[kept], [f"column {i}" for i in kept])
@@ -80,9 +74,7 @@ def co_occurrence_map(
     regression on both sides, where C is `co_occurrence`; the leading eigenvectors of their mean are
     the directions of the words that listeners keep together.
 
-    vectors: for each training dataset its label vectors, (labels, d).
-    targets: for each its (tracks, labels) bool.
-    components: of the map, at most d.
+    vectors, targets: of each training dataset (labels, d) and (tracks, labels) bool.
     penalty: in units of the vectors' mean square length.
     Returns (d, components): label vectors times it are the labels' new coordinates.
     """

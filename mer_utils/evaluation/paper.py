@@ -70,8 +70,7 @@ PUBLISHED_CLUSTERS = {0.03: "42 of 73 labels", 0.025: "62 of 65 labels", 0.04: "
 def departures(method: Method, training: Sequence[Labelled]) -> pd.DataFrame:
     """What is not as in the paper when one of its rows is made, by name.
 
-    method: one of `projector.paper_methods`, perhaps changed; training: the datasets it is trained
-        on.
+    method: one of `projector.paper_methods`, perhaps changed.
     Returns a table indexed by departure with the columns paper and here: those of ALWAYS, those of
     the data, and every field of the method and of its training that is not the recipe's.
     """

@@ -1,30 +1,28 @@
 """Intervals: groups of tracks drawn with replacement, and the luck of seeds.
 
 Intervals are 95 % and hold the luck of the tracks and of the training's seeds.
-- Tracks: whole groups of tracks (an artist's, say) are drawn with replacement, a track's segments
-  go with it, and all metrics see the same draws; a label that loses all its positives in a draw is
-  left out of that draw's mean.
+- Tracks: whole groups of tracks (an artist's, say) are drawn with replacement, and all metrics see
+  the same draws; a label that loses all its positives in a draw is left out of that draw's mean.
 - Seeds: the variance of a mean over n seeds is their variance / n, what drawing n − 1 of them gives
   on average (Rao & Wu 1988); three seeds are too few for percentiles of draws.
 - The variances are added, which errs on the wide side (Owen, The pigeonhole bootstrap, 2007). The
   interval is the value ± Student's quantile × standard error. The value is the middle, not the mean
   of the draws: a track drawn twice stands beside its own copy, which lifts average precision.
-- With one seed an interval knows nothing of seeds, and no interval knows of other datasets.
+- With one seed an interval knows nothing of seeds; none knows of other datasets.
 """
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from mer_utils.metrics import Measure
+
 INTERVAL = (2.5, 97.5)  # per cent
 BLOCK = 256  # draws scored at once: bounds memory to about 256 weights a track
 BOOTSTRAP, CHANCE = 1, 2  # streams of one seed, so that chance draws never move the intervals
-
-Measure = Callable[[np.ndarray], np.ndarray]
-"""A metric as a function of weights (tracks, draws) that gives (draws, labels)."""
 
 
 def group_numbers(groups: Sequence[Hashable] | None, tracks: int) -> np.ndarray:
@@ -35,7 +33,7 @@ def group_numbers(groups: Sequence[Hashable] | None, tracks: int) -> np.ndarray:
     if groups is None:
         return np.arange(tracks)
     if len(groups) != tracks:
-        raise ValueError(f"{len(groups)} groups were given for {tracks} tracks; expected one each")
+        raise ValueError(f"{len(groups)} groups for {tracks} tracks; expected one each")
     numbers = pd.factorize(pd.Series(list(groups), dtype=object))[0]
     if (numbers < 0).any():
         raise ValueError(f"{(numbers < 0).sum()} of {tracks} tracks have no group (None or NaN)")
@@ -45,7 +43,7 @@ def group_numbers(groups: Sequence[Hashable] | None, tracks: int) -> np.ndarray:
 def draw_weights(groups: np.ndarray, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
     """Draw as many groups as there are, with replacement, again and again.
 
-    groups: (tracks,) as by `group_numbers`. resamples: how many draws.
+    groups: (tracks,) as by `group_numbers`.
     Yields float64 (tracks, draws), how often each track was drawn, a block of draws at a time.
     """
     rng = np.random.default_rng((seed, BOOTSTRAP))
@@ -65,12 +63,9 @@ def resampled(
     Raises ValueError for fewer than 2 resamples or groups.
     """
     if resamples < 2:
-        raise ValueError(f"resamples is {resamples}, expected at least 2, better 1000")
+        raise ValueError(f"resamples is {resamples}, expected at least 2")
     if groups.max() == 0:
-        raise ValueError(
-            f"{len(groups)} tracks are in 1 group; resampling needs 2 groups or more (without "
-            "groups each track is one)"
-        )
+        raise ValueError(f"{len(groups)} tracks are in 1 group; resampling needs 2 or more")
     blocks = [
         {name: measure(weights) for name, measure in measures.items()}
         for weights in draw_weights(groups, resamples, seed)

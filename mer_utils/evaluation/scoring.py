@@ -3,33 +3,28 @@
 Arrays come in, pandas tables go out; their conventions are those of `mer_utils.metrics`, the
 intervals those of `evaluation.resampling`. Songs' ROC-AUC and average precision are those of the
 mean score of a song's segments. A label that cannot be scored (no positives, no negatives) never
-counts as 0 or 1: it is left out of the mean, and the tables name it. The checks of all arguments
-are here.
+counts as 0 or 1: it is left out of the mean, and the tables name it.
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from mer_utils.evaluation.chance import chance_levels, checked_targets
-from mer_utils.evaluation.resampling import (
-    Measure,
-    group_numbers,
-    interval,
-    percentiles,
-    resampled,
-)
+from mer_utils.evaluation.resampling import group_numbers, interval, percentiles, resampled
 from mer_utils.metrics import (
-    Counts,
-    Rankings,
+    Measure,
     check_k,
     check_scores,
     check_track_index,
     count_votes,
     elect,
+    f1_measure,
     macro,
+    ranking_measures,
     top_k,
     track_scores,
 )
@@ -52,9 +47,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score a method: every metric with its interval, its chance and what it was measured on.
 
-    scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list or tuple of
-        such arrays, one a seed, gives the mean over seeds of every metric, and its interval holds
-        the seeds' luck. With one array the interval knows nothing of seeds.
+    scores: (segments, labels) with `track_index`, or (tracks, labels); finite. A list of such
+        arrays, one a seed, gives the mean over seeds, and an interval that holds the seeds' luck.
     targets: boolean (tracks, labels).
     k: how many labels are predicted, 1 … labels (paper: MTG-Jamendo 2, CAL500 4, Emotify 3).
     track_index: (segments,) row of each segment's track in `targets`; every track has a segment.
@@ -69,50 +63,50 @@ def evaluate(
     Returns a table indexed by metric: segment_macro_f1 (only with `track_index`), song_macro_f1
     (with `track_index` by `vote`, else by `top_k`), song_roc_auc and song_average_precision.
     Columns: value; low, high (95 % interval); chance, chance_low, chance_high (mean and 2.5/97.5 %
-    of random scores on the same labels); tracks; labels (in the mean); labels_left_out (names,
-    comma-separated); k (of the F1 rows); seeds; seed_sd (deviation of the value over seeds, NaN for
-    one).
-
-    Raises ValueError that names what does not fit: shapes, NaN, k, empty targets, a track without
-    segments, tracks that are all of one group.
+    of random scores); tracks; labels (in the mean); labels_left_out (names, comma-separated); k (of
+    the F1 rows); seeds; seed_sd (deviation of the value over seeds, NaN for one).
+    Raises ValueError that names what does not fit.
     """
     if chance_draws < 1:
         raise ValueError(f"chance_draws is {chance_draws}, expected at least 1")
     problem = _problem(scores, targets, label_names, unscored, groups)
-    method = _scored(problem, problem.scores, track_index, k, resamples, seed)
+    scored = _scored(problem, problem.scores, track_index, k, resamples, seed)
     segments = None if track_index is None else np.bincount(track_index)
     chance = chance_levels(problem.targets, k, segments, chance_draws, seed)
     rows = {}
-    for metric, values in method.values.items():  # (seeds, labels)
+    for metric, (values, draws) in scored.items():
         value, of_seeds = macro(values.mean(axis=0)), macro(values)
-        low, high, _ = interval(value, macro(method.draws[metric]), problem.groups, of_seeds)
-        chance_low, chance_high = percentiles(chance[metric])
-        rows[metric] = {
-            "value": value,
-            "low": np.clip(low, 0, 1),
-            "high": np.clip(high, 0, 1),
-            "chance": np.mean(chance[metric]),
-            "chance_low": chance_low,
-            "chance_high": chance_high,
-            **_measured_on(problem, metric, values[0], k),
-            "seeds": len(values),
-            "seed_sd": _deviation(of_seeds),
-        }
+        low, high = np.clip(interval(value, macro(draws), problem.groups, of_seeds)[:2], 0, 1)
+        row = {"value": value, "low": low, "high": high, "chance": np.mean(chance[metric])}
+        row["chance_low"], row["chance_high"] = percentiles(chance[metric])
+        row |= _measured_on(problem, metric, values[0], k)
+        rows[metric] = row | {"seeds": len(values), "seed_sd": _deviation(of_seeds)}
     return _table(rows)
 
 
 def metric_values(
-    scores: np.ndarray, targets: np.ndarray, k: int, track_index: np.ndarray | None = None
+    scores: Scores, targets: np.ndarray, k: int, track_index: np.ndarray | None = None
 ) -> pd.Series:
-    """The column `value` of `evaluate` alone, without intervals and chance: for many runs.
-
-    Arguments as for `evaluate`. Returns a series indexed by metric.
-    """
+    """The column `value` of `evaluate` alone, without intervals and chance: for many runs."""
     problem = _problem(scores, targets)
-    measures = _measures(problem.scores[0], problem.targets, track_index, k)
-    ones = np.ones((len(targets), 1))
-    values = {metric: float(macro(measure(ones)[0])) for metric, measure in measures.items()}
-    return pd.Series(values, name="value").rename_axis("metric")
+    measures = [_measures(each, problem.targets, track_index, k) for each in problem.scores]
+    values = _values(measures, len(problem.targets))
+    means = {metric: macro(of_seeds.mean(axis=0)) for metric, of_seeds in values.items()}
+    return pd.Series(means, name="value").rename_axis("metric")
+
+
+def reference_rows(targets: np.ndarray, k: int, **settings: object) -> pd.DataFrame:
+    """Song macro-F1 that needs no audio: of every label, and of the k most frequent ones.
+
+    Arguments and columns as those of `evaluate`; chance is that of k labels at random.
+    Returns the rows "every label" (what a higher k can buy) and "most frequent" (uses the target's
+    labels: a reference, not a method).
+    """
+    frequency = np.tile(np.sum(targets, axis=0), (len(targets), 1))
+    predicted = {"every label": frequency.shape[1], "most frequent": k}
+    rows = [evaluate(frequency, targets, count, **settings) for count in predicted.values()]
+    table = pd.concat([row.loc[["song_macro_f1"]] for row in rows])
+    return table.set_axis(pd.Index(predicted, name="reference"))
 
 
 def per_label_scores(
@@ -128,28 +122,25 @@ def per_label_scores(
     """ROC-AUC and average precision of each label over songs, with 95 % intervals.
 
     Arguments as for `evaluate`.
-    Returns a table indexed by label, in the given order: tracks, positives, prevalence; roc_auc,
-    roc_auc_low, roc_auc_high; average_precision, …_low, …_high; average_precision_chance (what
-    random scores are expected to reach: the prevalence, and a little more where tracks are few;
-    chance of ROC-AUC is .5). A label that cannot be scored has NaN there. An interval is over the
-    draws in which the label still has positives (and negatives).
+    Returns a table indexed by label: tracks, positives, prevalence; roc_auc, roc_auc_low,
+    roc_auc_high; average_precision, …_low, …_high (NaN for a label that cannot be scored);
+    average_precision_chance (what random scores are expected to reach: the prevalence, and a little
+    more where tracks are few). An interval is over the draws in which a label has positives.
     """
     problem = _problem(scores, targets, label_names, unscored, groups)
-    method = _scored(problem, problem.scores, track_index, None, resamples, seed)
-    columns = {}
-    for song_metric, values in method.values.items():
-        metric = song_metric.removeprefix("song_")
-        columns[metric] = values.mean(axis=0)  # (labels,)
-        low, high, _ = interval(columns[metric], method.draws[song_metric], problem.groups, values)
-        columns[f"{metric}_low"], columns[f"{metric}_high"] = np.clip([low, high], 0, 1)
-    scored = pd.DataFrame(columns, index=problem.names)
     tracks, positives = len(targets), np.sum(targets, axis=0)  # of all labels
-    names = [str(name) for name in label_names]
-    table = pd.DataFrame({"tracks": tracks, "positives": positives}, index=names)
+    index = pd.Index([str(name) for name in label_names], name="label")
+    table = pd.DataFrame({"tracks": tracks, "positives": positives}, index)
     table["prevalence"] = positives / tracks
-    table = table.join(scored).rename_axis("label")
-    table["average_precision_chance"] = _expected_average_precision(positives, tracks)
-    return table
+    scored = _scored(problem, problem.scores, track_index, None, resamples, seed)
+    for song_metric, (values, draws) in scored.items():
+        metric = song_metric.removeprefix("song_")
+        value = values.mean(axis=0)  # (labels,)
+        low, high, _ = interval(value, draws, problem.groups, values)
+        table[metric] = pd.Series(value, problem.names)
+        table[f"{metric}_low"] = pd.Series(np.clip(low, 0, 1), problem.names)
+        table[f"{metric}_high"] = pd.Series(np.clip(high, 0, 1), problem.names)
+    return table.assign(average_precision_chance=_expected_average_precision(positives, tracks))
 
 
 def _expected_average_precision(positives: np.ndarray, tracks: int) -> np.ndarray:
@@ -180,17 +171,12 @@ def compare(
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
-    The seeds of the two are taken as independent.
-
-    scores_a, scores_b: scores of the two methods, each (segments, labels) with its own track index,
-        or (tracks, labels), or a list of such, one a seed, as for `evaluate`. The segment row is
-        there if both have segments.
-    Other arguments as for `evaluate`; a label that is unscored for one is left out for both.
+    The seeds of the two are taken as independent. Arguments as for `evaluate`; a label that is
+    unscored for one method is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
     interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
-    two-sided, from the same standard error and degrees of freedom as the interval: it is below .05
-    exactly if the interval leaves 0 out. It is not corrected for many comparisons: see `holm`.
+    two-sided: below .05 exactly if the interval leaves 0 out. For many comparisons see `holm`.
     """
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
     problem = _problem([*seeds_a, *seeds_b], targets, label_names, unscored, groups)
@@ -198,22 +184,15 @@ def compare(
     a = _scored(problem, own, track_index_a, k, resamples, seed)
     b = _scored(problem, other, track_index_b, k, resamples, seed)
     rows = {}
-    for metric in [metric for metric in a.values if metric in b.values]:
-        value_a, value_b = (macro(each.values[metric].mean(axis=0)) for each in (a, b))
-        of_a, of_b = macro(a.values[metric]), macro(b.values[metric])  # (seeds,)
-        draws = macro(a.draws[metric]) - macro(b.draws[metric])  # (draws,)
+    for metric in [metric for metric in a if metric in b]:
+        (values_a, draws_a), (values_b, draws_b) = a[metric], b[metric]
+        value_a, value_b = macro(values_a.mean(axis=0)), macro(values_b.mean(axis=0))
+        of_a, of_b = macro(values_a), macro(values_b)  # (seeds,)
+        draws = macro(draws_a) - macro(draws_b)
         low, high, p = interval(value_a - value_b, draws, problem.groups, of_a, of_b)
-        rows[metric] = {
-            "value_a": value_a,
-            "value_b": value_b,
-            "difference": value_a - value_b,
-            "low": low,
-            "high": high,
-            "p": p,
-            **_measured_on(problem, metric, a.values[metric][0], k),
-            "seed_sd_a": _deviation(of_a),
-            "seed_sd_b": _deviation(of_b),
-        }
+        row = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b}
+        row |= {"low": low, "high": high, "p": p, **_measured_on(problem, metric, values_a[0], k)}
+        rows[metric] = row | {"seed_sd_a": _deviation(of_a), "seed_sd_b": _deviation(of_b)}
     return _table(rows)
 
 
@@ -233,7 +212,7 @@ class _Problem:
 
     scores: list[np.ndarray]
     targets: np.ndarray
-    names: list[str]
+    names: np.ndarray
     left_out: list[str]
     groups: np.ndarray
 
@@ -249,33 +228,22 @@ def _problem(
     if unscored not in ("error", "leave_out"):
         raise ValueError(f'unscored is {unscored!r}, expected "error" or "leave_out"')
     targets, names = checked_targets(targets, label_names)
-    all_scores = [np.asarray(each) for each in _seeds(scores)]
-    for each in all_scores:
+    arrays = [np.asarray(each) for each in _seeds(scores)]
+    for each in arrays:
         if each.ndim != 2 or each.shape[1] != len(names) or not len(each):
             raise ValueError(
-                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)} "
-                "labels as in targets), not empty"
+                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)})"
             )
-    missing = np.any([np.isnan(each).all(axis=0) for each in all_scores], axis=0)  # (labels,)
-    left_out = [name for name, gone in zip(names, missing, strict=True) if gone]
+    missing = np.any([np.isnan(each).all(axis=0) for each in arrays], axis=0)  # (labels,)
+    left_out = names[missing].tolist()
     if left_out and unscored == "error":
-        raise ValueError(
-            f"the scores of {len(left_out)} of {len(names)} labels are all NaN: "
-            f'{", ".join(left_out)}; pass unscored="leave_out" to go on without them'
-        )
-    if missing.all():
-        raise ValueError(f"the scores of all {len(names)} labels are NaN; nothing can be scored")
-    names = [name for name, gone in zip(names, missing, strict=True) if not gone]
-    targets = targets[:, ~missing]
+        named = ", ".join(left_out)
+        raise ValueError(f'the scores of labels are all NaN: {named}; give unscored="leave_out"?')
+    names, targets = names[~missing], targets[:, ~missing]
     if not targets.any():
-        raise ValueError("no scored label has a positive track in targets; nothing can be scored")
-    return _Problem(
-        [check_scores(each[:, ~missing], names) for each in all_scores],
-        targets,
-        names,
-        left_out,
-        group_numbers(groups, len(targets)),
-    )
+        raise ValueError(f"none of {len(names)} scored labels has a positive track in targets")
+    arrays = [check_scores(each[:, ~missing], names) for each in arrays]
+    return _Problem(arrays, targets, names, left_out, group_numbers(groups, len(targets)))
 
 
 def _seeds(scores: Scores) -> list[np.ndarray]:
@@ -287,18 +255,6 @@ def _seeds(scores: Scores) -> list[np.ndarray]:
     return list(scores)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """One method on one dataset, by metric.
-
-    values: (seeds, labels), every track counted once.
-    draws: (draws, labels), the mean over seeds in every draw of groups.
-    """
-
-    values: dict[str, np.ndarray]
-    draws: dict[str, np.ndarray]
-
-
 def _scored(
     problem: _Problem,
     seeds: list[np.ndarray],
@@ -306,48 +262,48 @@ def _scored(
     k: int | None,
     resamples: int,
     seed: int,
-) -> _Scored:
-    """Measure one array of scores a seed, in all tracks and in every draw."""
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By metric: values (seeds, labels), and the mean over seeds in every draw (draws, labels)."""
     measures = [_measures(scores, problem.targets, track_index, k) for scores in seeds]
-    ones = np.ones((len(problem.targets), 1))
-    values = {name: np.stack([each[name](ones)[0] for each in measures]) for name in measures[0]}
 
-    def mean_over_seeds(name: str) -> Measure:
-        return lambda weights: np.mean([each[name](weights) for each in measures], axis=0)
+    def mean_over_seeds(name: str, weights: np.ndarray) -> np.ndarray:
+        return np.mean([each[name](weights) for each in measures], axis=0)
 
-    means = {name: mean_over_seeds(name) for name in values}
-    return _Scored(values, resampled(means, problem.groups, resamples, seed))
+    means = {name: partial(mean_over_seeds, name) for name in measures[0]}
+    draws = resampled(means, problem.groups, resamples, seed)
+    values = _values(measures, len(problem.targets))
+    return {name: (values[name], draws[name]) for name in values}
+
+
+def _values(measures: list[dict[str, Measure]], tracks: int) -> dict[str, np.ndarray]:
+    """Every metric with every track counted once: by name (seeds, labels)."""
+    ones = np.ones((tracks, 1))
+    return {name: np.stack([each[name](ones)[0] for each in measures]) for name in measures[0]}
 
 
 def _measures(
     scores: np.ndarray, targets: np.ndarray, track_index: np.ndarray | None, k: int | None
 ) -> dict[str, Measure]:
     """The metrics of scores, counted and sorted once; without k those without a threshold alone."""
+    songs = scores
     if track_index is not None:
         track_index = check_track_index(track_index, len(scores), len(targets))
         songs = track_scores(scores, track_index, len(targets))
-    elif len(scores) == len(targets):
-        songs = scores
-    else:
+    elif len(scores) != len(targets):
         raise ValueError(
-            f"scores have {len(scores)} rows but targets {len(targets)} tracks; "
-            "if the rows are segments pass track_index, the row of each segment's track"
+            f"{len(scores)} rows of scores for {len(targets)} tracks; of segments give track_index"
         )
     measures = {}
     if k is not None:
         check_k(k, targets.shape[1])
-        if track_index is None:
-            predicted = top_k(songs, k)
-        else:
+        predicted = top_k(songs, k)
+        if track_index is not None:
             votes = count_votes(scores, track_index, k, len(targets))
-            segments = np.bincount(track_index)
-            measures["segment_macro_f1"] = Counts.of(votes, targets, segments).f1
+            measures["segment_macro_f1"] = f1_measure(votes, targets, np.bincount(track_index))
             predicted = elect(votes, songs, k)
-        measures["song_macro_f1"] = Counts.of(predicted, targets).f1
-    rankings = Rankings.of(songs, targets)
-    measures["song_roc_auc"] = rankings.roc_auc
-    measures["song_average_precision"] = rankings.average_precision
-    return measures
+        measures["song_macro_f1"] = f1_measure(predicted, targets)
+    roc_auc, average_precision = ranking_measures(songs, targets)
+    return measures | {"song_roc_auc": roc_auc, "song_average_precision": average_precision}
 
 
 def _deviation(of_seeds: np.ndarray) -> float:
@@ -357,7 +313,7 @@ def _deviation(of_seeds: np.ndarray) -> float:
 
 def _measured_on(problem: _Problem, metric: str, values: np.ndarray, k: int) -> dict:
     """The columns that say what a metric was measured on; values (labels,), NaN if left out."""
-    unscored = [n for n, gone in zip(problem.names, np.isnan(values), strict=True) if gone]
+    unscored = problem.names[np.isnan(values)].tolist()
     return {
         "tracks": len(problem.targets),
         "labels": len(values) - len(unscored),

@@ -7,7 +7,7 @@ resampled: no interval and no p-value here says what another dataset would give.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,16 @@ import torch
 
 from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
-from mer_utils.evaluation.chance import reference_rows, supervised_reference
+from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.paper import REPORTED
-from mer_utils.evaluation.resampling import INTERVAL
-from mer_utils.evaluation.scoring import compare, evaluate, holm, metric_values, per_label_scores
+from mer_utils.evaluation.scoring import (
+    compare,
+    evaluate,
+    holm,
+    metric_values,
+    per_label_scores,
+    reference_rows,
+)
 from mer_utils.evaluation.study import Outcome, k_of, others, song_roc_auc, song_scores
 from mer_utils.projector import losses
 from mer_utils.projector.methods import cluster_training_labels
@@ -34,55 +40,52 @@ METRICS = {
 
 
 def task_of(part: Labelled) -> dict:
-    """What predictions for a dataset are scored against: arguments of `evaluate` and `compare`."""
-    return {
-        "targets": part.dataset.targets(),
-        "k": k_of(part.dataset),
-        "label_names": part.dataset.labels,
-        "groups": part.dataset.tracks["group"],
-    }
+    """What predictions for a dataset are scored against: arguments of `evaluate` and others."""
+    dataset = part.dataset
+    groups = dataset.tracks["group"]
+    return {"targets": dataset.targets(), "label_names": dataset.labels, "groups": groups}
+
+
+def _below(tables: Iterable[tuple[Outcome, pd.DataFrame]]) -> pd.DataFrame:
+    """Tables below one another, each with its outcome's target, method and transductive first."""
+    named = []
+    for outcome, table in tables:
+        table = table.reset_index()
+        table.insert(0, "target", outcome.target)
+        table.insert(1, "method", outcome.method.name)
+        table.insert(2, "transductive", outcome.method.own_statistics)
+        named.append(table)
+    return pd.concat(named, ignore_index=True)
 
 
 def results_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """Score every outcome.
+    """Score every outcome of `evaluation.run_study`.
 
-    outcomes: from `evaluation.run_study`; data: the datasets by name.
     Returns one row a target, method and metric: target, method, transductive (whether the method
-    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate` (value is
-    the mean over seeds), of_mean_scores (the metric of the seeds' mean score: what the seeds reach
-    as a committee; the value for one seed), and shuffled, shuffled_low, shuffled_high, shuffles:
-    mean and 2.5/97.5 % of the same method trained on shuffled labels (NaN where none were): random
-    scores are too low a bar for a trained model, whose labels are correlated.
+    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`,
+    of_mean_scores (the metric of the seeds' mean score: what they reach as a committee), and
+    shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same method trained
+    on shuffled labels (NaN where none were): random scores are too low a bar for a trained model,
+    whose labels are correlated.
     """
-    tables = []
-    for outcome in outcomes:
-        part = data[outcome.target]
-        index = part.features.track_index(part.dataset)
-        task = task_of(part)
-        plain = (task["targets"], task["k"], index)
-        table = evaluate(outcome.scores, **task, track_index=index, resamples=resamples)
-        table["of_mean_scores"] = table["value"]
-        if len(outcome.scores) > 1:
-            table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
-        chance = pd.DataFrame([metric_values(scores, *plain) for scores in outcome.shuffled])
-        table[["shuffled", "shuffled_low", "shuffled_high"]] = np.nan
-        if outcome.shuffled:
-            low, high = np.percentile(chance.to_numpy(), INTERVAL, axis=0)
-            table["shuffled"] = chance.mean()
-            table["shuffled_low"], table["shuffled_high"] = low, high
-        tables.append(_named(table.assign(shuffles=len(chance)), outcome))
-    return pd.concat(tables, ignore_index=True)
+    return _below(
+        (outcome, _scored(outcome, data[outcome.target], resamples)) for outcome in outcomes
+    )
 
 
-def _named(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
-    """Put the columns target, method, transductive before the rest."""
-    table = table.reset_index()
-    table.insert(0, "target", outcome.target)
-    table.insert(1, "method", outcome.method.name)
-    table.insert(2, "transductive", outcome.method.own_statistics)
-    return table
+def _scored(outcome: Outcome, part: Labelled, resamples: int) -> pd.DataFrame:
+    """The rows of one outcome, indexed by metric."""
+    index, k = part.features.track_index(part.dataset), k_of(part.dataset)
+    plain = (part.dataset.targets(), k, index)
+    table = evaluate(outcome.scores, **task_of(part), k=k, track_index=index, resamples=resamples)
+    table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
+    chance = [metric_values(scores, *plain) for scores in outcome.shuffled]
+    chance = pd.DataFrame(chance, columns=table.index, dtype=float)  # empty without shuffles
+    table["shuffled"] = chance.mean()
+    table["shuffled_low"], table["shuffled_high"] = chance.quantile(0.025), chance.quantile(0.975)
+    return table.assign(shuffles=len(chance))
 
 
 def reference_table(
@@ -94,60 +97,52 @@ def reference_table(
 
     The supervised reference learns from the target's own labels (5-fold, groups kept whole, linear,
     the same features). It is no ceiling: a zero-shot model that has heard more music can pass it.
-    "every label" and "most frequent k" predict without hearing anything.
+    A dataset that is too small for it has none, and a warning says so. "every label" and "most
+    frequent" (k labels) predict without hearing anything.
     oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
-    A dataset that is too small for one has none, and a warning says so.
     """
     tables = []
     for name, part in data.items():
-        task = task_of(part)
+        task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
         scores = {"supervised reference": supervised_scores(part)}
-        if oracles and name in oracles:
+        scored = int(np.isfinite(scores["supervised reference"]).all(axis=0).sum())
+        if scored < task["k"]:
+            said = f"{name}: no supervised reference, which scores {scored} labels; k = {task['k']}"
+            warnings.warn(said, stacklevel=2)
+            scores = {}
+        if name in (oracles or {}):
             scores["oracle"] = oracles[name]
         for method, of_tracks in scores.items():
-            scored = int(np.isfinite(of_tracks).all(axis=0).sum())
-            if scored < task["k"]:
-                warnings.warn(
-                    f"{name}: no {method}, as it scores {scored} labels, fewer than "
-                    f"k = {task['k']}; the dataset is too small",
-                    stacklevel=2,
-                )
-                continue
-            table = evaluate(of_tracks, **task, resamples=resamples, unscored="leave_out")
-            tables.append(table.reset_index().assign(target=name, method=method))
-        rows = reference_rows(**task, resamples=resamples).drop("random_top_k")
-        rows = rows.reset_index(names="method")
-        rows["method"] = rows["method"].str.replace("_", " ")
-        tables.append(rows.assign(target=name, metric="song_macro_f1"))
+            table = evaluate(of_tracks, **task, unscored="leave_out").reset_index()
+            tables.append(table.assign(target=name, method=method))
+        deaf = reference_rows(**task, chance_draws=1).reset_index(names="method")
+        deaf = deaf.drop(columns=["chance", "chance_low", "chance_high", "seeds", "seed_sd"])
+        deaf.loc[deaf["method"] == "every label", "k"] = pd.NA
+        tables.append(deaf.assign(target=name, metric="song_macro_f1"))
     return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
 
 
 def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
-    return supervised_reference(
-        pooled.reshape(len(pooled), -1),
-        part.dataset.targets(),
-        part.dataset.tracks["group"],
-        label_names=part.dataset.labels,
-    )
+    return supervised_reference(pooled.reshape(len(pooled), -1), **task_of(part))
 
 
-def knows_nothing_table(datasets: Mapping[str, Dataset], draws: int = 200) -> pd.DataFrame:
+def knows_nothing_table(datasets: Mapping[str, Dataset]) -> pd.DataFrame:
     """Song macro-F1 of predictions that know nothing about the music, one row a dataset."""
     rows = {}
     for name, dataset in datasets.items():
         targets, k = dataset.targets(), k_of(dataset)
-        scored = reference_rows(targets, k, resamples=2, draws=draws)  # no intervals are shown
+        scored = reference_rows(targets, k, resamples=2)  # no intervals are shown
         rows[name] = {
             "tracks": len(dataset),
             "labels": len(dataset.labels),
             "labels a track": targets.sum(1).mean(),
             "k": k,
-            "random top k": scored.loc["random_top_k", "value"],
-            "random top k, 97.5 %": scored.loc["random_top_k", "high"],
-            "most frequent k": scored.loc["most_frequent", "value"],
-            "every label": scored.loc["every_label", "value"],
+            "random top k": scored.loc["most frequent", "chance"],
+            "random top k, 97.5 %": scored.loc["most frequent", "chance_high"],
+            "most frequent k": scored.loc["most frequent", "value"],
+            "every label": scored.loc["every label", "value"],
         }
     return pd.DataFrame(rows).T.astype({"tracks": int, "labels": int, "k": int})
 
@@ -160,10 +155,9 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     """One metric as text, rows methods and columns targets: "value [low, high]".
 
-    "±0.012" after it: the deviation of the value from seed to seed, for a method with several. (The
-    interval is that of the mean over seeds and of the tracks; one training lies anywhere in ±.)
-    † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
-    levels and what they were measured on.
+    "±0.012" after it: the deviation from seed to seed, for a method with several. † marks methods
+    that looked at the target's unlabelled audio. The last rows are the two chance levels and what
+    they were measured on.
     """
     rows = table[table["metric"] == metric]
     cells: dict[str, dict[str, str]] = {}
@@ -173,15 +167,13 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
         cells.setdefault(method, {})[row.target] = text
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
-        under = {
-            "chance: random scores": with_interval(*first[["chance", "chance_low", "chance_high"]])
-        }
+        chance = with_interval(*first[["chance", "chance_low", "chance_high"]])
+        cells.setdefault("chance: random scores", {})[target] = chance
         if "shuffled" in part and part["shuffled"].notna().any():
             ends = part["shuffled"].mean(), part["shuffled_low"].min(), part["shuffled_high"].max()
-            under["chance: shuffled labels, all methods"] = with_interval(*ends)
-        under["tracks, labels"] = f"{first['tracks']}, {first['labels']}"
-        for name, text in under.items():
-            cells.setdefault(name, {})[target] = text
+            trained = cells.setdefault("chance: shuffled labels, all methods", {})
+            trained[target] = with_interval(*ends)
+        cells.setdefault("tracks, labels", {})[target] = f"{first['tracks']}, {first['labels']}"
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 
 
@@ -210,13 +202,11 @@ def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataF
 def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
     """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
 
-    Rows: metric and method; columns: targets; text: the value, and "±0.012", the deviation from
-    seed to seed, for a method with several (the paper reports one training). Where a target is one
-    of the paper's datasets, its reported numbers follow as "paper: …".
+    Rows: metric and method; columns: targets; text as in `readable`, without intervals. Where a
+    target is one of the paper's datasets, its reported numbers follow as "paper: …".
     """
-    of_paper = ["segment_macro_f1", "song_macro_f1"]
     columns = {}
-    for target, part in table[table["metric"].isin(of_paper)].groupby("target", sort=False):
+    for target, part in table[table["metric"].isin(REPORTED)].groupby("target", sort=False):
         cells = {
             (row.metric, row.method): f"{row.value:.3f}{_plus_minus(row)}"
             for row in part.itertuples()
@@ -225,8 +215,8 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
         cells |= {(metric, "chance"): f"{value:.3f}" for metric, value in chance.items()}
         cells |= {
             (metric, f"paper: {method}"): f"{value:.3f}"
-            for metric in of_paper
-            for method, value in REPORTED[metric].get(target, {}).items()
+            for metric, reported in REPORTED.items()
+            for method, value in reported.get(target, {}).items()
         }
         columns[target] = pd.Series(cells)
     layout = pd.DataFrame(columns).fillna("").rename_axis(["metric", "method"])
@@ -239,15 +229,16 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
     That is how the paper reports it ("best λ"): chosen on the target. Others are compared with it
     so that the comparison is never in their favour.
     """
-    best: dict[str, tuple[float, Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.method.training.alignment_weight == 0 or outcome.method.deterministic:
-            continue
+
+    def value(outcome: Outcome) -> float:
         part = data[outcome.target]
-        value = np.mean([song_roc_auc(song_scores(s, part), part) for s in outcome.scores])
-        if value > best.get(outcome.target, (-np.inf, outcome))[0]:
-            best[outcome.target] = (value, outcome)
-    return {target: outcome for target, (_, outcome) in best.items()}
+        return np.mean([song_roc_auc(song_scores(each, part), part) for each in outcome.scores])
+
+    of_target: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.method.training.alignment_weight > 0 and not outcome.method.deterministic:
+            of_target.setdefault(outcome.target, []).append(outcome)
+    return {target: max(rivals, key=value) for target, rivals in of_target.items()}
 
 
 def compare_with_alignment(
@@ -267,7 +258,6 @@ def compare_all(
 ) -> pd.DataFrame:
     """Each outcome against the reference at its place, on the same resampled groups of tracks.
 
-    A path of changes is `compare_all(steps[1:], steps[:-1], data)`.
     Returns a row a pair and metric: target, method, transductive, against, metric, the columns of
     `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
     pairs of the metric (Holm 1979).
@@ -282,12 +272,12 @@ def compare_all(
             )
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
-        places = {"track_index_a": index, "track_index_b": index, "resamples": resamples}
-        table = compare(outcome.scores, reference.scores, **task_of(part), **places)
-        table = _named(table, outcome)
-        table.insert(3, "against", reference.method.name)
-        tables.append(table)
-    table = pd.concat(tables, ignore_index=True)
+        task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
+        task |= {"track_index_a": index, "track_index_b": index}
+        table = compare(outcome.scores, reference.scores, **task)
+        against = pd.concat({reference.method.name: table}, names=["against"])
+        tables.append((outcome, against))
+    table = _below(tables)
     return table.assign(p_holm=table.groupby("metric")["p"].transform(holm))
 
 
@@ -298,47 +288,51 @@ def per_label_table(
     tables = []
     for outcome in outcomes:
         part = data[outcome.target]
-        table = per_label_scores(
-            outcome.scores,
-            part.dataset.targets(),
-            part.dataset.labels,
-            part.features.track_index(part.dataset),
-            resamples,
-            groups=part.dataset.tracks["group"],
-        )
-        tables.append(_named(table, outcome))
-    return pd.concat(tables, ignore_index=True)
+        index = part.features.track_index(part.dataset)
+        task = task_of(part) | {"track_index": index, "resamples": resamples}
+        tables.append((outcome, per_label_scores(outcome.scores, **task)))
+    return _below(tables)
 
 
-def cluster_cosine_table(
-    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0, most: int = 2000
+def cosine_table(
+    outcomes: Sequence[Outcome],
+    data: Mapping[str, Labelled],
+    groups: str = "clusters",
+    seed: int = 0,
+    most: int = 2000,
 ) -> pd.DataFrame:
-    """How near projected training music lies to its own label cluster and to the others.
+    """How near projected training music lies to its own group and to the others.
 
-    As in the alignment loss, a segment is in the cluster of one of its labels, drawn at random.
+    groups: "clusters" of labels (as in the alignment loss, a segment is in the cluster of one of
+        its labels, drawn at random) or "datasets".
     most: segments that are looked at, drawn at random if there are more.
-    Returns one row a method: target, method, within and between (mean cosines), difference.
+    Returns one row a method: target, method, within and between (mean cosines; between is NaN where
+    there is one group), difference.
     """
     rows = []
     for outcome in outcomes:
         training = others(data, outcome.target)
-        with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
-            clusters = cluster_training_labels(outcome.method, training)
-        assignment = torch.from_numpy(np.asarray(clusters.assignment))
         generator, first = torch.Generator().manual_seed(seed), 0
+        owner = np.repeat(range(len(training)), [len(p.dataset.labels) for p in training])
+        if groups == "clusters":
+            with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
+                owner = cluster_training_labels(outcome.method, training).assignment
+        owner = torch.from_numpy(np.asarray(owner))  # (labels of all datasets,)
         projections, owners = [], []
         for part in training:
             track = part.features.track_index(part.dataset)
             targets = torch.from_numpy(part.dataset.targets()[track])  # (segments, labels)
             labelled = targets.any(1)
-            owners.append(assignment[first + draw_label(targets[labelled], generator)])
+            owners.append(owner[first + draw_label(targets[labelled], generator)])
             projections.append(project_part(outcome, part)[labelled])
             first += len(part.dataset.labels)
-        projected, cluster = torch.cat(projections), torch.cat(owners)
+        projected, group = torch.cat(projections), torch.cat(owners)
         keep = torch.randperm(len(projected), generator=generator)[:most]
-        within, between = losses.cluster_cosines(projected[keep], cluster[keep])
+        within, between = losses.cluster_cosines(projected[keep], group[keep])
         row = {"target": outcome.target, "method": outcome.method.name}
-        rows.append(row | {"within": within.mean().item(), "between": between.mean().item()})
+        row["within"] = within.mean().item()
+        row["between"] = between.mean().item() if len(group.unique()) > 1 else np.nan
+        rows.append(row)
     table = pd.DataFrame(rows)
     return table.assign(difference=table["within"] - table["between"])
 
@@ -352,9 +346,8 @@ def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
 def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
     """Track by track: what was predicted, what listeners said, and how well the two agree.
 
-    Returns a table indexed by track, best first: agreement (how often a label that the track has
-    is above one that it has not, .5 is chance), predicted (the top k), labels. Tracks with no
-    label or all of them are left out.
+    Returns a table indexed by track, best first: agreement (how often a label that it has is above
+    one that it has not), predicted (the top k), labels; without tracks of no label or all.
     """
     scores = song_scores(np.mean(outcome.scores, axis=0), part)  # (tracks, labels)
     targets = part.dataset.targets()
@@ -373,37 +366,28 @@ def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
 def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
     """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
 
-    A method that only tells groups apart has .5 here. Labels that all or no tracks of a group have
-    are left out.
+    A method that only tells groups apart has .5 here.
     column: of the dataset's table of tracks.
     Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
     """
-    groups = part.dataset.tracks[column].to_numpy()
-    targets = part.dataset.targets()
+    groups, targets = part.dataset.tracks[column].to_numpy(), part.dataset.targets()
     rows = []
     for outcome in outcomes:
         songs = [song_scores(scores, part) for scores in outcome.scores]
         for group in dict.fromkeys(groups):
             inside = groups == group
             values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
-            rows.append(
-                {
-                    column: group,
-                    "method": outcome.method.name,
-                    "tracks": int(inside.sum()),
-                    "labels": int(np.isfinite(values[0]).sum()),
-                    "roc_auc": float(np.nanmean(values)),
-                }
-            )
+            row = {column: group, "method": outcome.method.name, "tracks": int(inside.sum())}
+            row["labels"] = int(np.isfinite(values[0]).sum())
+            rows.append(row | {"roc_auc": float(np.nanmean(values))})
     return pd.DataFrame(rows)
 
 
 def markdown(table: pd.DataFrame) -> str:
     """A table of text as a Markdown table; the index makes the first columns."""
-    flat = table.reset_index()
     names = [str(name) for name in table.index.names]
-    flat.columns = [n if n != "None" else "" for n in names] + [str(c) for c in table.columns]
-    lines = [list(flat.columns), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
+    head = [n if n != "None" else "" for n in names] + [str(column) for column in table.columns]
+    lines = [head, ["---"] * len(head), *table.reset_index().astype(str).to_numpy().tolist()]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )

@@ -65,7 +65,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
-    table: from `evaluation.tables.cluster_cosine_table`, of one target; several rows a method are
+    table: from `evaluation.tables.cosine_table`, of one target; several rows a method are
         averaged.
     """
     style.require_columns(table, "target method within between", "cluster_cosine_bars")

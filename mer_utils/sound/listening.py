@@ -1,0 +1,88 @@
+"""What there is to listen to, as plain arrays: layers of tracks, single frames, bare spectra."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from mer_utils.data.reading import refuse
+from mer_utils.data.types import Dataset, Features, pool_tracks
+from mer_utils.progress import progress_bar
+from mer_utils.sound import audio, cues, musicnn
+from mer_utils.sound.encoders import Encoder
+
+Layers = dict[Hashable, np.ndarray]
+"""{layer: (tracks, dim) float32}"""
+
+
+def some_tracks(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
+    """At most `count` of a dataset's tracks, drawn at random, in their order.
+
+    `source` of the result names the draw, so that its features get a store of their own.
+    """
+    if count >= len(dataset):
+        return dataset
+    rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count])
+    source = {**dataset.source, "drawn": {"tracks": count, "of": len(dataset), "seed": seed}}
+    return replace(dataset, tracks=dataset.tracks.iloc[rows], source=source)
+
+
+def track_layers(features: Features, dataset: Dataset) -> Layers:
+    """The mean of each track's segments; `features` may be of more tracks than the dataset has.
+
+    Raises ValueError for a track without features.
+    """
+    own = features.only(np.isin(features.track, dataset.tracks.index.to_numpy(dtype=str)))
+    return split_layers(pool_tracks(own, dataset), features.encoder["layers"])
+
+
+def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> Layers:
+    """An encoder's output (rows, layers, dim) by the layers' names or numbers.
+
+    The one layer of musicnn and musicnn+cues becomes its parts in the order of the network
+    (`sound.cues.PARTS`), the tags on a logarithmic scale (`sound.musicnn.log_tags`).
+    """
+    values = np.asarray(values, dtype=np.float32)
+    if list(layers) not in (["all"], [cues.LAYER]):
+        return {layer: values[:, i] for i, layer in enumerate(layers)}
+    there = ["pooled", "penultimate", "tags", *(["cues"] if cues.LAYER in layers else [])]
+    parts = {part: values[:, 0, cues.PARTS[part]] for part in there}
+    return parts | {"tags": musicnn.log_tags(parts["tags"])}
+
+
+def mean_spectra(dataset: Dataset) -> np.ndarray:
+    """What can be had without any network: the mean over time of each track's mel spectrogram.
+
+    Returns (tracks, 96) float32, `sound.musicnn.log_mel` of the whole track.
+    """
+    bands = musicnn.mel_bands()  # (mel bands, FFT bins)
+    waveforms = _waveforms(dataset, musicnn.SAMPLE_RATE)
+    return np.stack(
+        [musicnn.log_mel(torch.from_numpy(w), bands).mean(0).numpy() for w in waveforms]
+    )
+
+
+def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
+    """Encode one segment of every track frame by frame, and sum its frames up in several ways.
+
+    The segment is the middle one of a track, so that no fade-in is to blame for what a first frame
+    lacks. musicnn's frames are windows of 3 s.
+    Returns layers by pooling: "mean", "first frame" (what the paper's code keeps), "middle frame".
+    """
+    pooled = []
+    for waveform in _waveforms(dataset, encoder.sample_rate):
+        segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
+        frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
+        pooled.append((frames.mean(1), frames[:, 0], frames[:, frames.shape[1] // 2]))
+    names = ("mean", "first frame", "middle frame")
+    values = map(np.stack, zip(*pooled, strict=True))  # of each pooling (tracks, layers, dim)
+    return {name: split_layers(v, encoder.layers) for name, v in zip(names, values, strict=True)}
+
+
+def _waveforms(dataset: Dataset, sample_rate: int) -> Iterator[np.ndarray]:
+    """Each track's waveform, (samples,)."""
+    paths = dataset.tracks["audio"]
+    refuse(dataset.name, "tracks have no audio file", paths.index[paths.isna()], len(dataset))
+    for path in progress_bar(paths, desc=dataset.name, unit="track"):
+        yield audio.read(path, sample_rate)
