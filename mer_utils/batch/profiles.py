@@ -14,6 +14,7 @@ import numpy as np
 
 from mer_utils.corpus import demo
 from mer_utils.data import LOADERS, Dataset, Labelled, load_folder, load_mulan
+from mer_utils.evaluation import rivals
 from mer_utils.sound import features, mert
 from mer_utils.sound.cues import projector_input
 from mer_utils.sound.encoders import Encoder, load_encoder
@@ -248,3 +249,20 @@ def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.nda
         for name in profile.targets or profile.datasets
         if name in demo.DEMO_DATASETS
     }
+
+
+def clap_scores(
+    profile: Profile, loaded: Mapping[str, Dataset], checkpoint: str
+) -> dict[str, np.ndarray]:
+    """What CLAP says of the datasets that have audio, (tracks, labels) each; none without it.
+
+    checkpoint: folder or Hub repository of a CLAP; "" for none.
+    """
+    if not checkpoint or profile.encoder is None:
+        return {}
+    encoder, scores = load_encoder(f"hf:{checkpoint}"), {}
+    for name, dataset in loaded.items():
+        store = feature_store(replace(profile, encoder="clap"), dataset, encoder)
+        part = Labelled(dataset, features.extract(dataset, encoder, store))
+        scores[name] = rivals.clap_scores(part, encoder)
+    return scores

@@ -8,8 +8,8 @@ music of the target.
 
 import numpy as np
 import torch
+import transformers
 from torch.nn import functional
-from transformers import AutoTokenizer
 
 from mer_utils.data.types import Labelled
 from mer_utils.evaluation.study import song_scores
@@ -30,7 +30,7 @@ def clap_scores(part: Labelled, encoder: Encoder, style: str = "ensemble") -> np
         raise ValueError(
             f"{encoder.name}: has no text half, so it scores no labels; give a CLAP checkpoint"
         )
-    tokenizer = AutoTokenizer.from_pretrained(
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
         find_model(encoder.spec["checkpoint"]), local_files_only=True
     )
     vectors = []

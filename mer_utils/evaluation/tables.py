@@ -91,7 +91,7 @@ def _scored(outcome: Outcome, part: Labelled, resamples: int) -> pd.DataFrame:
 def reference_table(
     data: Mapping[str, Labelled],
     resamples: int = 1000,
-    oracles: Mapping[str, np.ndarray] | None = None,
+    others: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> pd.DataFrame:
     """What to compare with, in the columns of `results_table`: none of these is a method.
 
@@ -99,7 +99,8 @@ def reference_table(
     the same features). It is no ceiling: a zero-shot model that has heard more music can pass it.
     A dataset that is too small for it has none, and a warning says so. "every label" and "most
     frequent" (k labels) predict without hearing anything.
-    oracles: (tracks, labels) the best possible scores of datasets whose truth is known.
+    others: more rows, by name and dataset their scores (tracks, labels): "oracle", the best possible
+        where the truth is known; "CLAP" (`rivals.clap_scores`).
     """
     tables = []
     for name, part in data.items():
@@ -110,8 +111,7 @@ def reference_table(
             said = f"{name}: no supervised reference, which scores {scored} labels; k = {task['k']}"
             warnings.warn(said, stacklevel=2)
             scores = {}
-        if name in (oracles or {}):
-            scores["oracle"] = oracles[name]
+        scores |= {row: of[name] for row, of in (others or {}).items() if name in of}
         for method, of_tracks in scores.items():
             table = evaluate(of_tracks, **task, unscored="leave_out").reset_index()
             tables.append(table.assign(target=name, method=method))
