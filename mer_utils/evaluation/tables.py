@@ -99,8 +99,8 @@ def reference_table(
     the same features). It is no ceiling: a zero-shot model that has heard more music can pass it.
     A dataset that is too small for it has none, and a warning says so. "every label" and "most
     frequent" (k labels) predict without hearing anything.
-    others: more rows, by name and dataset their scores (tracks, labels): "oracle", the best possible
-        where the truth is known; "CLAP" (`rivals.clap_scores`).
+    others: more rows, by name and dataset their scores (tracks, labels): "oracle", the best
+        possible where the truth is known; "CLAP" (`rivals.clap_scores`).
     """
     tables = []
     for name, part in data.items():
