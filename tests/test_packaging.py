@@ -51,7 +51,8 @@ def imported(folder: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"mer_utils", "conftest", "moods"}
+    own = {"mer_utils", *(path.stem for path in (PROJECT / "tests").glob("*.py"))}
+    return names - set(sys.stdlib_module_names) - own
 
 
 def test_environment_has_the_same_pins():

@@ -1,12 +1,13 @@
 """CLAP as a rival, on a small one with random weights."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import transformers
 from moods import mood_dataset
 from test_hugging_face import clap, hubert
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mer_utils import sound
 from mer_utils.data import Features, Labelled
@@ -31,10 +32,18 @@ WORDS = [
 def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clap")
-    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    model = {
+        "type": "WordLevel",
+        "vocab": {w: i for i, w in enumerate(WORDS)},
+        "unk_token": "<unk>",
+    }
+    words = {"version": "1.0", "added_tokens": [], "model": model}
+    words |= {"pre_tokenizer": {"type": "Whitespace"}}
+    (folder / "words.json").write_text(json.dumps(words))
     special = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, **special)
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "words.json"), **special
+    )
     for part in (*clap(), tokenizer):
         part.save_pretrained(folder)
     return folder

@@ -13,17 +13,17 @@ batch.
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import torch
 import transformers
+from joblib import wrap_non_picklable_objects
 
 from mer_utils.registry import Registry, add_entries, own_entries
 
@@ -120,7 +120,8 @@ class Encoder:
 
     def __reduce__(self) -> tuple:
         """A pickled encoder is its recipe, so that workers load it themselves."""
-        return load_cached, (self.spec, cloudpickle.dumps(own_entries()))
+        own = wrap_non_picklable_objects(own_entries(), keep_wrapper=False)
+        return load_cached, (self.spec, own)
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         """Encode waveforms of one length.
@@ -220,11 +221,12 @@ def load_encoder(
     given = {"name": name, "checkpoint": checkpoint, "layers": layers, "device": on}
     given["precision"] = precision
     taken = signature(make).parameters
-    asked = {"checkpoint": checkpoint, "layers": layers, "precision": precision != PRECISIONS[0]}
-    for what, value in asked.items():
-        if what not in taken and value not in (None, False):
+    for what, usual in (("checkpoint", None), ("precision", PRECISIONS[0])):
+        if what not in taken and given[what] != usual:
             raise ValueError(f"{name}: takes no {what} ({given[what]!r}); leave it out")
     network = make(**{key: value for key, value in given.items() if key in taken})
+    if layers not in (None, network.layers):
+        raise ValueError(f"{name}: layers={layers!r}, but its layers are {network.layers}")
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
         raise ValueError(
@@ -244,13 +246,12 @@ def load_encoder(
     return Encoder(name, seconds, network, spec)
 
 
-def load_cached(spec: dict, entries: bytes = b"") -> Encoder:
+def load_cached(spec: dict, entries: Mapping[str, Mapping] | None = None) -> Encoder:
     """The encoder of a spec (`Encoder.spec`), loaded once a process: for workers.
 
-    entries: what the user registered in the process that sends it, pickled.
+    entries: what the user registered in the process that sends it (`registry.own_entries`).
     """
-    if entries:
-        add_entries(cloudpickle.loads(entries))
+    add_entries(entries or {})
     return _load_cached(json.dumps(spec, sort_keys=True))
 
 

@@ -62,15 +62,9 @@ class Musicnn(nn.Module, Network):
     dim = PARTS["pooled"].stop
 
     def __init__(
-        self,
-        checkpoint: str | Path | None = None,
-        layers: tuple | None = None,
-        device: torch.device | str = "cpu",
+        self, checkpoint: str | Path | None = None, device: torch.device | str = "cpu"
     ) -> None:
         super().__init__()
-        if layers not in (None, self.layers):
-            there = f"there is {self.layers}, whose columns sound.cues.PARTS names"
-            raise ValueError(f"musicnn: layers={layers!r}, but {there}")
         kernels = ((204, (7, 38)), (204, (7, 67)), (51, (128, 1)), (51, (64, 1)), (51, (32, 1)))
         widths = (204, 204, 51, 51, 51, 64, 64, 64, 1506, 200)
         with torch.random.fork_rng(devices=()):  # random starts must not use up the caller's draws
