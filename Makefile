@@ -25,10 +25,11 @@ test: $(READY)  ## all tests
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: $(READY)  ## formatting, lint, imports that run one way, notebooks without outputs
+lint: $(READY)  ## formatting, lint, imports that run one way, types of the doors, notebooks without outputs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 format: $(READY)  ## what lint wants
@@ -49,7 +50,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 clean:  ## remove the virtual environment, runs and tool caches (not cache/, data/)
-	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs site build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # made once, and again whenever the pins change
