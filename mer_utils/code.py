@@ -13,18 +13,24 @@ what does not.
 import ast
 import hashlib
 import inspect
+import linecache
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
+
+import joblib
 
 PACKAGE = Path(__file__).resolve().parent
 PLUMBING = ("__init__", "code", "progress", "registry", "storage")  # decide no value
 DATA_FILES = (".csv", ".yml")
 
 _STARTED = time.time()
+_PARSING = threading.Lock()
 _NO_MATTER = {"annotation", "returns", "type_comment", "kind"}  # fields of a syntax tree
 
 
@@ -56,32 +62,89 @@ def files_hash(files: Iterable[Path]) -> str:
 def own_hash(thing: Callable) -> str:
     """A short hash of a function or class of the user's, and of what it names of the user's own.
 
-    Of this package only its name counts, as `modules_hash` tells the rest.
+    What it names of this package counts as `modules_hash` tells; of other libraries by its name.
     """
     found: dict[str, str] = {}
-    waiting = [thing]
+    waiting = [("", inspect.unwrap(thing))] if _is_own(thing) else []
     while waiting:
-        this = waiting.pop()
-        place = f"{this.__module__}.{this.__qualname__}"
-        if place in found or not _is_own(this):
+        place, value = waiting.pop()
+        code = inspect.isfunction(value) or inspect.isclass(value)
+        place = f"{value.__module__}.{value.__qualname__}" if code else place
+        if place in found:
             continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(this)))
-        except (OSError, SyntaxError, TypeError):  # made by exec, or a lambda inside a line
-            raise ValueError(
-                f"{place}: its source cannot be read, so results could not be known by it; write "
-                "it in a file or a notebook's cell, as def or class"
-            ) from None
-        _refuse_edited(Path(inspect.getsourcefile(this) or ""))
-        found[place] = _digest(_tree(tree))
-        space = vars(sys.modules[this.__module__])
-        for name in sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space}):
-            value = space[name]
-            if inspect.isfunction(value) or inspect.isclass(value):
-                waiting.append(value)
-            elif not inspect.ismodule(value):
-                found[f"{this.__module__}.{name}"] = repr(value)
+        if inspect.ismodule(value):
+            found[place] = _module_told(value)
+        elif not code:
+            found[place] = _value_told(place, value)
+            waiting += [("", type(value))] if _is_own(type(value)) else []
+        elif value.__module__.partition(".")[0] == PACKAGE.name:
+            found[place] = _module_told(sys.modules[value.__module__])
+        elif _is_own(value):
+            with _PARSING:  # Python 3.11's parser counts its depth across threads
+                tree = ast.parse(_source(value))
+            found[place] = _digest(_tree(tree))
+            space = {**vars(sys.modules[value.__module__]), **_closed_over(value)}
+            named = sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space})
+            waiting += [(f"{value.__module__}.{x}", inspect.unwrap(space[x])) for x in named]
     return _digest(sorted(found.items()))
+
+
+def _closed_over(thing: Callable) -> dict[str, object]:
+    """The variables of the functions around a function, by name."""
+    cells = getattr(thing, "__closure__", None) or ()
+    names = thing.__code__.co_freevars if cells else ()
+    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+
+
+def _module_told(module: ModuleType) -> str:
+    """What a module does: of this package by its hash, of the user's by its file, else its name."""
+    if module.__name__.partition(".")[0] == PACKAGE.name:
+        return modules_hash(module.__name__.partition(".")[2] or "__init__")
+    if _is_own(module) and module.__file__:
+        _refuse_edited(Path(module.__file__))
+        return files_hash([Path(module.__file__)])
+    return module.__name__
+
+
+def _value_told(name: str, value: object) -> str:
+    """What a constant of the user's is: its content, or the name of a library's function."""
+    if inspect.isroutine(value):
+        return f"{value.__module__}.{value.__name__}"
+    if type(value).__module__.partition(".")[0] == PACKAGE.name:  # such as a registry
+        return type(value).__name__
+    if hasattr(value, "state_dict"):  # a network
+        value = {k: v.numpy(force=True) for k, v in value.state_dict().items()}
+    elif hasattr(value, "numpy"):  # a tensor
+        value = value.numpy(force=True)
+    try:
+        return str(joblib.hash(value))
+    except Exception as error:  # locks, open files, what cannot be pickled
+        raise ValueError(
+            f"{name}: results could not be known by its content ({error}); make it inside the "
+            "function that uses it"
+        ) from error
+
+
+def _source(thing: Callable) -> str:
+    """The source text of a function or class, in a file or in a notebook's cell."""
+    if inspect.isclass(thing) and thing.__module__ == "__main__":  # inspect does not find cells
+        for member in filter(inspect.isfunction, vars(thing).values()):
+            first = member.__code__.co_firstlineno
+            lines = linecache.getlines(member.__code__.co_filename)
+            for node in ast.walk(ast.parse("".join(lines))):
+                own = isinstance(node, ast.ClassDef) and node.name == thing.__name__
+                if own and node.lineno <= first <= node.end_lineno:
+                    return ast.unparse(node)
+    try:
+        text = textwrap.dedent(inspect.getsource(thing))
+        ast.parse(text)
+    except (OSError, SyntaxError, TypeError):  # made by exec, or a lambda inside a line
+        raise ValueError(
+            f"{thing.__module__}.{thing.__qualname__}: its source cannot be read, so results could "
+            "not be known by it; write it in a file or a notebook's cell, as def or class"
+        ) from None
+    _refuse_edited(Path(inspect.getsourcefile(thing) or ""))
+    return text
 
 
 def checked(function: Callable, *modules: str) -> Callable:
@@ -97,14 +160,14 @@ def _call(
     return function(*arguments)
 
 
-def _is_own(thing: Callable) -> bool:
+def _is_own(thing: Callable | ModuleType) -> bool:
     """Whether something is the user's: not of this package, Python or an installed library."""
-    top = thing.__module__.partition(".")[0]
-    file = getattr(sys.modules.get(top), "__file__", None)
-    installed = {"site-packages", "dist-packages"} & set(Path(file or "").parts)
-    return top == "__main__" or bool(
-        file and not installed and top != PACKAGE.name and top not in sys.stdlib_module_names
-    )
+    name = thing.__name__ if inspect.ismodule(thing) else str(thing.__module__)
+    top = name.partition(".")[0]
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    library = installed or top == PACKAGE.name or top in sys.stdlib_module_names
+    return name == "__main__" or bool(file.name and not library)
 
 
 def _refuse_replaced(module: str) -> None:

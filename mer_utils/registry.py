@@ -15,6 +15,7 @@ Worker processes are given what was registered in a notebook.
 
 import sys
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,7 @@ class Registry(dict[str, Callable]):
         """Make a registry; what: one of its entries, in words."""
         super().__init__()
         self.what = what
+        self.reserved: set[str] = set()  # names that mean something else where entries are named
         self.all[what] = self
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
@@ -44,6 +46,8 @@ class Registry(dict[str, Callable]):
         """
 
         def add(entry: Entry) -> Entry:
+            if name in self.reserved:
+                raise ValueError(f"{name!r} cannot name a {self.what}: it means another thing")
             taken = self.get(name)
             if taken is not None and _place(taken) != _place(entry):
                 raise ValueError(
@@ -61,8 +65,9 @@ class Registry(dict[str, Callable]):
     def __missing__(self, name: str) -> Callable:
         path, _, inside = str(name).rpartition(":")
         if path.endswith(".py"):
-            _load(path)
-            if found := self.get(inside):
+            module = _load(path)
+            found = self.get(inside)
+            if found is not None and found.__module__ == module.__name__:
                 self[name] = found
                 return found
         raise ValueError(
@@ -74,17 +79,21 @@ class Registry(dict[str, Callable]):
 def own_entries() -> dict[str, dict[str, Callable]]:
     """What is not this package's, by registry and name: for a worker process.
 
-    Without what `file.py:name` loads, which a worker loads itself.
+    Of what `file.py:name` loaded, the files, under "".
     """
     elsewhere = (f"{PACKAGE}.", FROM_FILE)
-    return {
+    own = {
         what: {k: v for k, v in registry.items() if not v.__module__.startswith(elsewhere)}
         for what, registry in Registry.all.items()
     }
+    files = [m.__file__ for name, m in list(sys.modules.items()) if name.startswith(FROM_FILE)]
+    return own | {"": dict.fromkeys(files)}
 
 
 def add_entries(entries: Mapping[str, Mapping[str, Callable]]) -> None:
     """Register what another process sent."""
+    for path in entries.get("", ()):
+        _load(path)
     for what, own in entries.items():
         if what in Registry.all:
             Registry.all[what].update(own)
@@ -100,11 +109,11 @@ def _load(path: str) -> ModuleType:
     file = next((place for place in tried if place.is_file()), None)
     if file is None:
         raise FileNotFoundError(f"no file {' nor '.join(map(str, dict.fromkeys(tried)))}")
-    name = f"{FROM_FILE}{file.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(file.resolve()):
-        return loaded
-    spec = spec_from_file_location(name, file.resolve())
+    file = file.resolve()
+    name = f"{FROM_FILE}{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_file_location(name, file)
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

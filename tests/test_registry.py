@@ -1,5 +1,7 @@
 """Registries: one decorator, names that list themselves, files that are named from outside."""
 
+import sys
+
 import pytest
 
 from mer_utils import data, labels, projector, sound
@@ -7,7 +9,7 @@ from mer_utils.registry import Registry
 
 
 @pytest.fixture
-def shapes(monkeypatch) -> Registry:
+def shapes(monkeypatch):
     monkeypatch.setattr(Registry, "all", dict(Registry.all))
     registry = Registry("shape")
 
@@ -15,7 +17,9 @@ def shapes(monkeypatch) -> Registry:
     def circle():
         return "o"
 
-    return registry
+    yield registry
+    for name in [name for name in sys.modules if name.startswith("own_file_")]:
+        del sys.modules[name]
 
 
 def test_a_name_stands_for_what_was_registered(shapes):

@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     heard = "turn the audio of a profile's datasets into features, at any scale"
     extract = commands.add_parser("extract", parents=[profile, workers], help=heard)
     extract.add_argument("--encoder", default="", help="another encoder than the profile's")
+    extract.add_argument("--csv", default="", help="a dataset of your own that joins")
     extract.add_argument("--checkpoint", default="", help="folder with the encoder's weights")
     extract.set_defaults(call=_extract)
 
@@ -157,7 +158,7 @@ def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
 
 
 def _extract(options: argparse.Namespace) -> None:
-    profile = profiles.choose(options.profile, options.encoder)
+    profile = profiles.choose(options.profile, options.encoder, options.csv)
     profiles.check_inputs(profile, options.checkpoint)
     with _executor(options) as executor:
         data = profiles.load_labelled(profile, options.checkpoint, executor)

@@ -69,7 +69,8 @@ def plain(value: object, name: str = "value") -> object:
 
 
 def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as plain values (`plain`), a whole number for a decimal one as a decimal.
+    """Parameters as plain values (`plain`), a whole number for a decimal one as a decimal, and
+    paths absolute.
 
     Raises ValueError for one that no notebook declares, or of another type than its default.
     """
@@ -88,8 +89,29 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
                 f"parameter {name!r} is {value!r} ({type(value).__name__}), not like the default "
                 f"{default!r}{hint}"
             )
-        checked[name] = value
+        checked[name] = _absolute(value)
     return checked
+
+
+def named_path(value: object) -> Path | None:
+    """The file or folder that a parameter names, as it is or as `file.py:name`, `hf:folder`.
+
+    A relative one is taken from the working folder, then from the project.
+    """
+    text = str(value).removeprefix("hf:")
+    text = text.rpartition(":")[0] if ".py:" in text else text
+    tried = [base / text for base in (Path.cwd(), PROJECT)]
+    return next((p for p in tried if p.is_file() or ("/" in text and p.is_dir())), None)
+
+
+def _absolute(value: object) -> object:
+    """The same value, a path in it absolute: a notebook's kernel works in another folder."""
+    path = named_path(value) if isinstance(value, str) and value else None
+    if path is None:
+        return value
+    head = "hf:" if value.startswith("hf:") else ""
+    tail = f":{value.rpartition(':')[2]}" if ".py:" in value else ""
+    return f"{head}{path.resolve()}{tail}"
 
 
 @contextmanager

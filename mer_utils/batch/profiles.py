@@ -17,10 +17,14 @@ from mer_utils.data import LOADERS, Dataset, Labelled, load_folder, load_mulan
 from mer_utils.evaluation import rivals
 from mer_utils.sound import features, mert
 from mer_utils.sound.cues import projector_input
-from mer_utils.sound.encoders import Encoder, load_encoder
+from mer_utils.sound.encoders import ENCODERS, HUB, Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
+
+
+# whose files are those that their authors publish, wherever they lie
+KNOWN_LOADERS = ("load_mtg_jamendo", "load_cal500", "load_emotify")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,10 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         profile = replace(profile, encoder=encoder, layers=None)
     if csv:
         own = str(PROJECT / csv) if csv.endswith(".csv") else csv
+        if name_of(own) in profile.datasets:
+            raise ValueError(
+                f"{csv!r} has the name of a dataset of the profile, {name_of(own)}; rename the file"
+            )
         targets = profile.targets and (*profile.targets, name_of(own))
         profile = replace(profile, datasets=(*profile.datasets, own), targets=targets)
     return profile
@@ -175,6 +183,10 @@ def check_inputs(profile: Profile, checkpoint: str = "") -> None:
     for name in profile.datasets:
         if name.endswith(".csv") and not Path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file; csv= is a table with path and labels")
+        if not name.endswith(".csv") and name not in demo.DEMO_DATASETS and profile.encoder:
+            LOADERS[name]  # an unknown one is an error
+    if profile.encoder and not profile.encoder.startswith(HUB):
+        ENCODERS[profile.encoder]
     if profile.encoder in mert.PUBLISHED:
         mert.find_checkpoint(profile.encoder, checkpoint or None)
     data_folders(profile)
@@ -201,10 +213,17 @@ def load_dataset(name: str, size: int | None = None) -> Dataset:
         return load_folder(name)
     load, folder = LOADERS[name], data_folder(_folder_of(name))
     dataset = load(folder, audio="skip")
+    if dataset.name != name_of(name):
+        raise ValueError(f"the loader {name!r} gives a dataset called {dataset.name!r}")
     tracks = dataset.tracks.dropna(subset=["audio"])
     if tracks.empty:
         return load(folder, audio="require")  # stops with the loader's own error
     return replace(dataset, tracks=tracks)
+
+
+def is_own(dataset: str) -> bool:
+    """Whether a dataset of a profile is the user's: a CSV, or from a file of theirs."""
+    return dataset.endswith(".csv") or ".py:" in dataset
 
 
 def _folder_of(dataset: str) -> str:
@@ -232,11 +251,20 @@ def load_labelled(
     return labelled
 
 
+def audio_state(dataset: Dataset) -> list:
+    """Path, size and time of each audio file: what tells a user's own files apart."""
+    files = [Path(path) for path in dataset.tracks["audio"].dropna()]
+    states = [(str(file), file.stat()) for file in files if file.is_file()]
+    return [[path, state.st_size, state.st_mtime_ns] for path, state in states]
+
+
 def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
     """Folder of a dataset's features, named by all that decides them, code too, but rounding."""
     settings = encoder.settings()
     decisive = {k: v for k, v in settings.items() if k not in ("device", "torch", "transformers")}
     made_by = {"dataset": dataset.source, "encoder": decisive, "code": features.code_hash(encoder)}
+    if dataset.name not in demo.DEMO_DATASETS and dataset.source.get("loader") not in KNOWN_LOADERS:
+        made_by["audio"] = audio_state(dataset)
     return (
         CACHE / "features" / f"{slug(f'{dataset.name}-{profile.encoder}')}-{settings_hash(made_by)}"
     )
@@ -258,11 +286,16 @@ def clap_scores(
 
     checkpoint: folder or Hub repository of a CLAP; "" for none.
     """
-    if not checkpoint or profile.encoder is None:
+    if not checkpoint:
         return {}
+    if profile.encoder is None:
+        raise ValueError(f"profile {profile.name!r} has no audio for CLAP ({checkpoint!r}) to hear")
     encoder, scores = load_encoder(f"hf:{checkpoint}"), {}
     for name, dataset in loaded.items():
         store = feature_store(replace(profile, encoder="clap"), dataset, encoder)
         part = Labelled(dataset, features.extract(dataset, encoder, store))
         scores[name] = rivals.clap_scores(part, encoder)
     return scores
+
+
+LOADERS.reserved.update({*demo.DEMO_DATASETS, *_MULAN} - {*LOADERS})

@@ -31,12 +31,13 @@ from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
 from mer_utils.batch import notebooks, profiles, site
-from mer_utils.batch.profiles import PROJECT
+from mer_utils.batch.profiles import PROJECT, Profile
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.study import slug
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
+from mer_utils.projector.networks import PROJECTORS
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}
@@ -105,10 +106,6 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     declared = notebooks.declared_parameters(notebook)
     source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
     made_by = {"notebook": source, "package": package_hash()}
-    with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
-        files = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
-        sizes = {str(file): file.stat().st_size for file in files}
-        made_by["data"] = storage.settings_hash(sizes)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
     for combination in ParameterGrid(described["grid"]):
@@ -122,21 +119,29 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
             raise ValueError(f"no target {given['target']!r}; there are {', '.join(targets)}")
         if given.get("approach", "ridge") not in APPROACHES:
             LOSSES[given["approach"]]  # an unknown one is an error
+        PROJECTORS[given.get("network", "paper")]
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        made = {"parameters": given, "files": _named_files(given), **made_by}
+        made = {"parameters": given, "inputs": _inputs(chosen, given), **made_by}
         key = f"{name}-{storage.settings_hash(made)}"
         cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
     return list(cells.values())
 
 
-def _named_files(parameters: Mapping[str, object]) -> list[str]:
-    """Hashes of the user's files that parameters name, as `mine.csv` or `mine.py:name`."""
-    texts = [value for value in parameters.values() if isinstance(value, str)]
-    named = [PROJECT / (text.rpartition(":")[0] if ".py:" in text else text) for text in texts]
-    files = [path for path in named if path.suffix in (".csv", ".py") and path.is_file()]
-    return [storage.file_hash(path) for path in files]
+def _inputs(profile: Profile, parameters: Mapping[str, object]) -> dict:
+    """The state of everything outside the project's code that a cell reads."""
+    named = {notebooks.named_path(x) for x in parameters.values() if isinstance(x, str) and x}
+    state: dict[str, object] = {}
+    for path in sorted(filter(None, named)):
+        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+        state[str(path)] = [storage.file_hash(file) for file in files]
+    with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
+        folders = profiles.data_folders(profile)
+        sizes = {str(f): f.stat().st_size for d in folders for f in d.rglob("*") if f.is_file()}
+        own = [profiles.load_dataset(name) for name in profile.datasets if profiles.is_own(name)]
+        state |= {"data": storage.settings_hash(sizes), "own": [*map(profiles.audio_state, own)]}
+    return state
 
 
 def package_hash() -> str:

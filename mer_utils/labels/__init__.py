@@ -11,7 +11,7 @@ A text model of your own takes one decorator on a function from texts to vectors
 
     @labels.TEXT_MODELS.register("mine")
     def mine(texts):  # a tuple of texts -> (texts, d), of any length but zero
-        return model.encode(list(texts))
+        return [[1 + text.count(letter) for letter in "aeiou"] for text in texts]
 
     labels.embed_labels(["calm", "wild"], model="mine")
 """

@@ -22,7 +22,8 @@ A loss or a projector of your own takes one decorator on a function or class (`m
         def forward(self, values):  # (batch, layers, dim) -> (batch, dimensions)
             return self.leave(values.flatten(1))
 
-    Method("mine", projector="straight", training=TrainingSettings(loss="linear"))
+    settings = projector.TrainingSettings(loss="linear")
+    projector.Method("mine", projector="straight", training=settings)
 """
 
 from mer_utils.projector.losses import (

@@ -21,8 +21,9 @@ from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
+from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.model import Model, statistics
-from mer_utils.projector.networks import build_projector
+from mer_utils.projector.networks import PROJECTORS, build_projector
 from mer_utils.projector.ridge import bridge_tags, fit_ridge_to
 from mer_utils.projector.training import (
     TrainingData,
@@ -248,6 +249,10 @@ APPROACHES = (
     "ridge",
     "tag bridge",
 )
+
+
+LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
+PROJECTORS.reserved.add("tags")
 
 
 def by_name(

@@ -26,6 +26,7 @@ import transformers
 from joblib import wrap_non_picklable_objects
 
 from mer_utils.registry import Registry, add_entries, own_entries
+from mer_utils.storage import file_hash
 
 ENCODERS = Registry("encoder")
 """What makes a `Network`: a class of it, or a function, with any of the arguments name, checkpoint,
@@ -112,11 +113,22 @@ class Encoder:
             "sample_rate": self.sample_rate,
             "segment_seconds": self.segment_seconds,
             "pooling": "mean over time",
+            "precision": self.spec.get("precision"),
+            **self._checkpoint(),
             **self.network.settings(),
             "device": self.network.device.type,
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         }
+
+    def _checkpoint(self) -> dict:
+        """The files of the checkpoint by hash, of a network that does not tell its weights."""
+        checkpoint = self.spec.get("checkpoint")
+        if checkpoint is None or "weights_sha256" in self.network.settings():
+            return {}
+        place = Path(checkpoint)
+        files = sorted(x for x in place.rglob("*") if x.is_file()) if place.is_dir() else [place]
+        return {"checkpoint_sha256": [file_hash(file) for file in files]}
 
     def __reduce__(self) -> tuple:
         """A pickled encoder is its recipe, so that workers load it themselves."""
@@ -233,7 +245,7 @@ def load_encoder(
             f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
             f"{network.minimum_samples / network.sample_rate:.3f} s"
         )
-    if checkpoint is not None and Path(checkpoint).is_dir():
+    if checkpoint is not None and Path(checkpoint).exists():
         checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
     spec = {
         "name": name,
