@@ -19,13 +19,7 @@ from mer_utils.evaluation.tables import compare_all, results_table, with_interva
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.methods import (
-    COMPONENTS,
-    Method,
-    default_ridge,
-    paper_methods,
-    with_label_vectors,
-)
+from mer_utils.projector.methods import COMPONENTS, Method, default_ridge, paper_methods
 from mer_utils.projector.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
@@ -213,7 +207,7 @@ def ablation_path_outcomes(
     space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
     directed = replace(centred, name="antonym directions beside the text", space=space)
     contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
-    ridge = with_label_vectors(default_ridge(style, model), file)
+    ridge = default_ridge(style, model, file)
     plain = replace(ridge, label_penalty=None)
     calibrated = [
         tracks,

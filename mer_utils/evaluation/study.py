@@ -11,7 +11,7 @@ the target's unlabelled audio is `transductive`, and every table says so.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +180,7 @@ def run_study(
     """
     if len(data) < 2:
         raise ValueError(f"a study needs two datasets or more, not only {list(data)}")
-    work = []
+    studied = []  # the trainings of each target and method
     for target in targets or data:
         if target not in data:
             raise ValueError(f"no dataset {target!r} to predict; there are {list(data)}")
@@ -196,23 +196,12 @@ def run_study(
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
             if method.trained:
                 drawn += [(seed, True) for seed in range(shuffles)]
-            work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
-    missing = {t.folder: t for t in work if not (t.folder / "scores.npy").is_file()}
-    _run_tasks(list(missing.values()), jobs, progress)
-    found: dict[tuple[str, str], Outcome] = {}
-    for task in work:
-        outcome = found.setdefault(
-            (task.target.name, task.method.name),
-            Outcome(task.target.name, task.method, [], [], [], []),
-        )
-        scores = storage.read_array(task.folder / "scores.npy")
-        if task.shuffled:
-            outcome.shuffled.append(scores)
-        else:
-            outcome.scores.append(scores)
-            outcome.histories.append(pd.read_parquet(task.folder / "history.parquet"))
-            outcome.folders.append(task.folder)
-    return list(found.values())
+            task = partial(Task, method, training, data[target], Path(folder))
+            studied.append([task(*draw) for draw in drawn])
+    tasks = {task.folder: task for of_method in studied for task in of_method}
+    missing = [t for folder, t in tasks.items() if not (folder / "scores.npy").is_file()]
+    _run_tasks(missing, jobs, progress)
+    return [_outcome(of_method) for of_method in studied]
 
 
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -229,34 +218,21 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
         members = [outcome for outcome in outcomes if outcome.target == target]
-        first = members[0]
         for field in ("own_statistics", "calibrated"):
             if len({getattr(member.method, field) for member in members}) > 1:
                 raise ValueError(f"{name}: {field} is true for some members and false for others")
-        seeds = {
-            member.method.name: len(member.scores)
-            for member in members
-            if len(member.scores) > 1 or not member.method.deterministic
-        }
-        if len(set(seeds.values())) > 1:
-            raise ValueError(
-                f"{name}: members have different numbers of seeds: {seeds}; all that are not "
-                "deterministic need the same"
-            )
-        shuffled = zip(*(member.shuffled for member in members), strict=True)
-        together.append(
-            Outcome(
-                target,
-                replace(first.method, name=name),
-                scores=[
-                    np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
-                    for seed in range(max(len(m.scores) for m in members))
-                ],
-                shuffled=[np.mean(each, axis=0) for each in shuffled],
-                histories=[],
-                folders=[folder for member in members for folder in member.folders],
-            )
-        )
+        counts = {len(m.scores) for m in members if len(m.scores) > 1 or not m.method.deterministic}
+        if len(counts) > 1:
+            raise ValueError(f"{name}: members have different numbers of seeds: {sorted(counts)}")
+        scores = [
+            np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
+            for seed in range(max(counts, default=1))
+        ]
+        draws = zip(*(member.shuffled for member in members), strict=True)
+        shuffled = [np.mean(each, axis=0) for each in draws]
+        folders = [folder for member in members for folder in member.folders]
+        method = replace(members[0].method, name=name)
+        together.append(Outcome(target, method, scores, shuffled, [], folders))
     return together
 
 
@@ -304,6 +280,16 @@ class Task:
         scores = target_scores(model, self.method, self.target, self.training)
         metrics.check_scores(scores, list(self.target.dataset.labels))
         storage.write_array(self.folder / "scores.npy", scores)
+
+
+def _outcome(tasks: Sequence[Task]) -> Outcome:
+    """What all trainings of one method for one target have left on disk."""
+    folders, shuffled = (
+        [task.folder for task in tasks if task.shuffled == shuffled] for shuffled in (False, True)
+    )
+    scores = [[storage.read_array(f / "scores.npy") for f in each] for each in (folders, shuffled)]
+    histories = [pd.read_parquet(folder / "history.parquet") for folder in folders]
+    return Outcome(tasks[0].target.name, tasks[0].method, *scores, histories, folders)
 
 
 def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:

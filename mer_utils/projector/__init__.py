@@ -29,7 +29,6 @@ from mer_utils.projector.losses import (
     LOSSES,
     alignment_loss,
     cluster_cosines,
-    contrastive_loss,
     triplet_loss,
 )
 from mer_utils.projector.methods import (

@@ -54,8 +54,15 @@ def contrastive(
     settings: TrainingSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """Over the whole vocabulary (`contrastive_loss`); arguments as for `triplet`."""
-    return contrastive_loss(projected, vectors, targets, settings.temperature)
+    """Each item has to pick its labels out of the whole vocabulary; arguments as for `triplet`.
+
+    The softmax over all labels of cosine / temperature is the probability of each label; the loss
+    is its negative logarithm, averaged over an item's labels, then over items.
+    """
+    logits = cosines(projected, vectors) / settings.temperature  # (b, labels)
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    chosen = targets.to(projected.dtype)
+    return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
 
 
 def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
@@ -96,30 +103,6 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     far = functional.cosine_similarity(anchor, negative)  # (b,)
     return functional.relu(far - near + margin).mean()
 
-
-def contrastive_loss(
-    projected: Tensor, vectors: Tensor, targets: Tensor, temperature: float = 0.1
-) -> Tensor:
-    """Each item has to pick its labels out of the whole vocabulary.
-
-    The softmax over all labels of cosine / temperature is the probability of each label; the loss
-    is its negative logarithm, averaged over an item's labels, then over items.
-
-    projected: (b, d) projected audio.
-    vectors: (labels, d) of the vocabulary of one dataset.
-    targets: (b, labels) bool; every item has a label.
-    temperature: above 0; the smaller, the more the nearest wrong labels count.
-    Returns a scalar, 0 or more.
-    """
-    if targets.shape != (len(projected), len(vectors)) or not temperature > 0:  # no broadcasting
-        raise ValueError(
-            f"contrastive_loss of {len(projected)} items and {len(vectors)} labels got targets of "
-            f"the shape {tuple(targets.shape)} and the temperature {temperature}; expected (b, "
-            "labels) and a number above 0"
-        )
-    log_probabilities = functional.log_softmax(cosines(projected, vectors) / temperature, dim=1)
-    chosen = targets.to(projected.dtype)
-    return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
 
 
 def alignment_loss(

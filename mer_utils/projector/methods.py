@@ -9,6 +9,7 @@ Source: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment).
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -146,23 +147,14 @@ def paper_methods(
         "weighting": "segments",
         **changes,
     }
-    aligned = [
-        replace(settings, alignment_weight=weight, alignment_variant=variant)
-        for variant in variants
-        for weight in weights
-    ]
-    return [
+    methods = [
         Method("baseline 1 (labels)", training=settings, **recipe),
         Method("baseline 2 (clusters)", aim="clusters", training=settings, **recipe),
-        *(
-            Method(
-                f"alignment {one.alignment_variant} λ={one.alignment_weight:g}",
-                training=one,
-                **recipe,
-            )
-            for one in aligned
-        ),
     ]
+    for variant, weight in product(variants, weights):
+        aligned = replace(settings, alignment_weight=weight, alignment_variant=variant)
+        methods.append(Method(f"alignment {variant} λ={weight:g}", training=aligned, **recipe))
+    return methods
 
 
 def ridge_grid(
@@ -170,52 +162,46 @@ def ridge_grid(
     directions: Sequence[str | None] = (None, "antonym-pca", "text+antonyms"),
     penalties: Sequence[float] = (3.0, 10.0, 30.0),
     model: str = DEFAULT_MODEL,
+    file: str | None = None,
     **changes: object,
 ) -> list[Method]:
     """Ridge methods to select among: label spaces × penalties.
 
     directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
+    file: of published label vectors, in place of texts (`LabelSpace.file`).
     changes: other fields of Method, the same for all.
     """
+    centred = LabelSpace(model=model, centre=True, components=COMPONENTS, file=file)
     fields = {"projector": "ridge", "label_penalty": 3.0, "calibrated": True, **changes}
     return [
         Method(
             f"ridge, {style}, {kind or 'text'}, α={penalty:g}",
-            space=LabelSpace(style, model, centre=True, directions=kind, components=COMPONENTS),
+            space=replace(centred, style=style, directions=kind),
             penalty=penalty,
             **fields,
         )
-        for style in styles
-        for kind in directions
-        for penalty in penalties
+        for style, kind, penalty in product(styles, directions, penalties)
     ]
 
 
 def default_ridge(
-    style: str = "definition", model: str = DEFAULT_MODEL, **changes: object
+    style: str = "definition", model: str = DEFAULT_MODEL, file: str | None = None
 ) -> Method:
     """One ridge with nothing chosen: the middle of `ridge_grid`, for a dataset nobody has seen.
 
     docs/selection.md compares it with rules that choose.
-    changes: other fields of Method.
     """
-    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model)
-    return replace(ridge, **{"name": "ridge", **changes})
-
-
-def with_label_vectors(method: Method, file: str | None) -> Method:
-    """The same method with published label vectors (`LabelSpace.file`) in place of texts."""
-    return replace(method, space=replace(method.space, file=file))
+    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model, file)
+    return replace(ridge, name="ridge")
 
 
 def affective_networks(
-    space: LabelSpace, training: TrainingSettings | None = None, **changes: object
+    space: LabelSpace, training: TrainingSettings, **changes: object
 ) -> list[Method]:
     """The paper's network in another label space, with its triplet loss and with a contrastive one.
 
-    changes: other fields of Method, the same for all.
+    changes: other fields of Method, the same for both.
     """
-    training = training or TrainingSettings()
     contrastive = replace(training, loss="contrastive", temperature=0.3)
     fields = {"space": space, "calibrated": True, **changes}
     return [
@@ -230,24 +216,12 @@ def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Meth
     Only for features that hold the tags, those of the encoder musicnn+cues.
     """
     space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca", components=3)
-    return Method(
-        "tag bridge, no training" + (", own statistics" if own_statistics else ""),
-        projector="tags",
-        space=space,
-        own_statistics=own_statistics,
-        calibrated=True,
-    )
+    name = "tag bridge, no training" + (", own statistics" if own_statistics else "")
+    return Method(name, "tags", space, own_statistics=own_statistics, calibrated=True)
 
 
-APPROACHES = (
-    "baseline 1",
-    "baseline 2",
-    "alignment",
-    "triplet",
-    "contrastive",
-    "ridge",
-    "tag bridge",
-)
+APPROACHES = ("baseline 1", "baseline 2", "alignment")  # the paper's
+APPROACHES += ("triplet", "contrastive", "ridge", "tag bridge")
 
 
 def by_name(
@@ -303,10 +277,8 @@ def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> Lab
 
 def cluster_names(method: Method, training: Sequence[Labelled]) -> list[list[str]]:
     """The training labels of each cluster, "dataset: label"."""
-    clusters = cluster_training_labels(method, training)
-    names = [f"{part.name}: {label}" for part in training for label in part.dataset.labels]
-    assignment = np.asarray(clusters.assignment)
-    return [[names[i] for i in np.flatnonzero(assignment == c)] for c in np.unique(assignment)]
+    names = pd.Series([f"{p.name}: {label}" for p in training for label in p.dataset.labels])
+    return names.groupby(cluster_training_labels(method, training).assignment).agg(list).tolist()
 
 
 def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Method:
@@ -334,15 +306,11 @@ def prepare(
             f"training needs datasets, one or more, with features of one shape, not {shapes}; "
             "extract them with one encoder"
         )
-    blocks = training[0].features.encoder.get("blocks")
-    if blocks is not None and sum(blocks) != np.prod(training[0].features.values.shape[1:]):
-        raise ValueError(
-            f"the features' blocks {blocks} make {sum(blocks)}, but their shape is {shapes}; "
-            "give blocks of all layers and dimensions"
-        )
-    clusters = cluster_training_labels(method, training) if method.needs_clusters else None
     sizes = [len(part.dataset.labels) for part in training]
-    assignment = np.arange(sum(sizes)) if clusters is None else np.asarray(clusters.assignment)
+    assignment = np.arange(sum(sizes))  # each label alone
+    if method.needs_clusters:
+        clusters = cluster_training_labels(method, training)
+        assignment = clusters.assignment
     owned = torch.from_numpy(assignment).long().split(sizes)  # (labels,) each
     prepared = []
     for part, own_clusters in zip(training, owned, strict=True):
@@ -367,7 +335,7 @@ def prepare(
                 weight=segment_weights(track, method.weighting),
             )
         )
-    if clusters is not None and method.aim == "clusters":
+    if method.aim == "clusters":
         prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(prepared, method.own_statistics)
 

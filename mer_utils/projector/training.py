@@ -208,12 +208,7 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     scores = metrics.check_scores(scores.cpu().numpy())  # a diverged network is no best epoch
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
     per_track = metrics.track_scores(scores, index.cpu().numpy(), len(tracks))
-    return _mean(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy()))
-
-
-def _mean(values: Sequence[float]) -> float:
-    """The mean of what is known, NaN if nothing is."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    return float(metrics.macro(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy())))
 
 
 def train(
@@ -265,7 +260,7 @@ def train(
                 sums += losses.detach()
             triplet, alignment = (sums / steps).tolist()
             validation = {f"validation {p.name}": validation_score(projector, p) for p in data}
-            score = _mean(list(validation.values()))
+            score = metrics.macro(np.array(list(validation.values())))
             row = {"epoch": epoch, "loss": triplet + alignment, "triplet": triplet}
             row |= {"alignment": alignment, "learning_rate": optimizer.param_groups[0]["lr"]}
             history.append(row | {"validation": score} | validation)
