@@ -120,17 +120,13 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
     Raises ValueError if the features have no such part.
     """
     encoder = part.features.encoder
-    parts, widths = encoder.get("columns", []), encoder.get("blocks", [])
-    if not widths or not set(names) <= set(parts):
+    parts, widths = (np.array(encoder.get(key, [])) for key in ("columns", "blocks"))
+    if not len(widths) or not set(names) <= set(parts.tolist()):
         raise ValueError(f"{part.name}: no parts {list(names)} among the features' parts {parts}")
     inside = np.isin(parts, names)  # (parts,)
-    kept = {
-        "columns": np.array(parts)[inside].tolist(),
-        "blocks": np.array(widths)[inside].tolist(),
-    }
+    kept = {"columns": parts[inside].tolist(), "blocks": widths[inside].tolist()}
     values = part.features.values[:, :, np.repeat(inside, widths)]
-    features = replace(part.features, values=values, encoder=encoder | kept)
-    return Labelled(part.dataset, features)
+    return replace(part, features=replace(part.features, values=values, encoder=encoder | kept))
 
 
 def learning_curve_outcomes(
@@ -158,7 +154,7 @@ def learning_curve_outcomes(
             row = {"target": target, "share": share}
             row["training_tracks"] = np.mean([sum(len(one.dataset) for one in p) for p in parts])
             row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
-            rows.append(row | {"draws": len(values), "tracks": len(data[target].dataset)})
+            rows.append(row | {"draws": len(parts), "tracks": len(data[target].dataset)})
     return pd.DataFrame(rows)
 
 
@@ -202,27 +198,28 @@ def ablation_path_outcomes(
         for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
     )
     baseline = replace(expanded[0], name="without the alignment loss")
-    tracks = replace(baseline, name="every track counts the same", weighting="tracks")
-    centred = replace(tracks, name="labels centred", space=replace(tracks.space, centre=True))
-    space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
-    directed = replace(centred, name="antonym directions beside the text", space=space)
-    contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
-    ridge = default_ridge(style, model, file)
-    plain = replace(ridge, label_penalty=None)
-    calibrated = [
-        tracks,
-        centred,
-        directed,
-        replace(directed, name="contrastive loss", training=contrastive),
-        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
-        replace(plain, name="length of the projection kept"),
-        replace(ridge, name="penalty on the labels' side"),
-    ]
-    return [
+    centred = replace(baseline.space, centre=True)
+    directed = replace(centred, directions="text+antonyms", components=COMPONENTS)
+    contrastive = replace(baseline.training, loss="contrastive", temperature=0.3)
+    path = [
         replace(bare[-1], name=f"{bare[-1].name}, bare names"),
         replace(expanded[-1], name="expanded texts"),
         baseline,
-        *(replace(method, calibrated=True) for method in calibrated),
+    ]
+    for name, change in {
+        "every track counts the same": {"weighting": "tracks", "calibrated": True},
+        "labels centred": {"space": centred},
+        "antonym directions beside the text": {"space": directed},
+        "contrastive loss": {"training": contrastive},
+    }.items():
+        path.append(replace(path[-1], name=name, **change))
+    ridge = default_ridge(style, model, file)
+    plain = replace(ridge, label_penalty=None)
+    return [
+        *path,
+        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
+        replace(plain, name="length of the projection kept"),
+        replace(ridge, name="penalty on the labels' side"),
     ]
 
 

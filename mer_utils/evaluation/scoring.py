@@ -146,20 +146,21 @@ def compare(
     k: int,
     track_index_a: np.ndarray | None = None,
     track_index_b: np.ndarray | None = None,
+    resamples: int = 1000,
     **settings: object,
 ) -> pd.DataFrame:
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
-    The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: resamples,
-    seed, label_names, unscored, groups); a label that is unscored for one is left out for both.
+    The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: seed,
+    label_names, unscored, groups); a label that is unscored for one is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
     interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
     two-sided: below .05 exactly if the interval leaves 0 out. For many comparisons see `holm`.
     """
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
-    problem = _problem([*seeds_a, *seeds_b], targets, **settings)
+    problem = _problem([*seeds_a, *seeds_b], targets, resamples, **settings)
     a = _scored(problem, problem.scores[: len(seeds_a)], k, track_index_a)
     b = _scored(problem, problem.scores[len(seeds_a) :], k, track_index_b)
     rows = {}

@@ -221,12 +221,13 @@ def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
         for field in ("own_statistics", "calibrated"):
             if len({getattr(member.method, field) for member in members}) > 1:
                 raise ValueError(f"{name}: {field} is true for some members and false for others")
-        counts = {len(m.scores) for m in members if len(m.scores) > 1 or not m.method.deterministic}
-        if len(counts) > 1:
-            raise ValueError(f"{name}: members have different numbers of seeds: {sorted(counts)}")
+        several = [m for m in members if len(m.scores) > 1 or not m.method.deterministic]
+        seeds = {member.method.name: len(member.scores) for member in several}
+        if len(set(seeds.values())) > 1:
+            raise ValueError(f"{name}: members have different numbers of seeds: {seeds}")
         scores = [
             np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
-            for seed in range(max(counts, default=1))
+            for seed in range(max(seeds.values(), default=1))
         ]
         draws = zip(*(member.shuffled for member in members), strict=True)
         shuffled = [np.mean(each, axis=0) for each in draws]

@@ -43,8 +43,7 @@ def label_frequencies(datasets: Mapping[str, Dataset]) -> Figure:
         panel.set_xlim(left=0)
         panel.set_xlabel("share of the tracks (%)")
         style.titled(panel, style.dataset_title(group[0].name), f"{len(table)} labels")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -96,8 +95,7 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -
     panel.axhline(50, **{**style.CHANCE, "label": "middle of the set", "zorder": 1})
     panel.set(xlabel="time (s)", ylabel="rank in the\nreference set (%)", ylim=(-3, 103))
     style.titled(panel, title, f"each point hears {segment_seconds:g} s")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -120,8 +118,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     panel.set_xticks(sorted(set(table["layer"])))
     panel.set(xlabel="encoder layer", ylabel=metric)
     shade = Patch(color=style.LIGHT_GREY, label=style.INTERVAL)
-    style.legend_below(figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)])
-    return figure
+    return style.legend_below(figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)])
 
 
 @style.set_style()
@@ -146,5 +143,4 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
     titles = [f"{style.dataset_title(name)}\n{number:,} tracks" for name, number in tracks.items()]
     style.named_rows(panel, titles)
     panel.set_xlabel(metric)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)

@@ -144,8 +144,7 @@ def similarity_heatmap(
             usual = cosines[~diagonal].mean()
             text += f", mean cosine {cosines[marked].mean():.2f} (all pairs {usual:.2f})"
         keys.append(Patch(label=text, **outline))
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 def _mark_datasets(
@@ -215,8 +214,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
         style.key("between clusters", color=style.LIGHT_GREY, linestyle="-"),
         Patch(color=style.GREY, label=f"alone in its cluster ({(sizes == 1).sum()})"),
     ]
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 @style.set_style()
@@ -245,8 +243,7 @@ def label_spaces(table: pd.DataFrame) -> Figure:
     marks = set(table.loc[table["roc_auc"].isna(), "kind"])
     keys = [style.key(k, color=c, marker="|" if k in marks else "o") for k, c in colours.items()]
     keys += [style.key(name, color=style.GREY, marker=marker) for name, marker in markers.items()]
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 # --- Choosing clusters ----------------------------------------------------------------------------
@@ -310,5 +307,4 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure
         f"{setting} = {value:.4g} ({style.count(int(clusters), 'cluster')})"
     )
     figure.align_ylabels()
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)

@@ -57,8 +57,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             axes[0, -1].plot(best, scores[best], "o", **dot)
     axes[0, -1].axhline(0.5, **style.CHANCE)
     best = style.key("best epoch (weights kept)", marker="o", color=style.DARK_GREY)
-    style.legend_below(figure, [best])
-    return figure
+    return style.legend_below(figure, [best])
 
 
 @style.set_style()
@@ -85,8 +84,7 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     axes.set_xlabel("mean cosine of projected audio")
     style.named_rows(axes, [style.wrapped(method) for method in means.index])
     axes.grid(visible=False)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -117,8 +115,7 @@ def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[s
         panel.set_box_aspect(1)
         panel.locator_params(nbins=5)
     axes[0, 0].set_ylabel(f"component 2 ({share[1]:.0f} %)")
-    style.legend_below(figure, style.dataset_keys(categories, "segment", marker="o"))
-    return figure
+    return style.legend_below(figure, style.dataset_keys(categories, "segment", marker="o"))
 
 
 # --- Results --------------------------------------------------------------------------------------
@@ -165,8 +162,7 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     for name, values in references.groupby("method", sort=False)["value"]:
         text = f"{name} ({' / '.join(f'{value:.3f}' for value in values)})"
         keys.append(style.key(text, linewidth=1.2, **lines[name]))
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 @style.set_style()
@@ -183,8 +179,7 @@ def ablation_path(table: pd.DataFrame) -> Figure:
     for panel, _, part in panels:
         part = part.sort_values("row")
         panel.plot(part["value"], part["row"], color=style.GREY, linewidth=1, zorder=1)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 def _score_panels(
@@ -256,8 +251,7 @@ def per_label(table: pd.DataFrame) -> Figure:
         style.titled(panel, style.dataset_title(target), tracks)
         panel.set_xlabel("ROC-AUC")
     leading.set_ylabel("label (number of tracks that have it)")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -287,8 +281,7 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
         style.titled(panel, style.dataset_title(target), f"mean over {seeds} seeds")
         panel.set_xlabel("λ" if axis == "weight" else axis.replace("_", " "))
     panels[0][0].set_ylabel("song ROC-AUC")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 def _configuration(settings: Mapping[str, object]) -> str:
@@ -318,5 +311,4 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     panel.minorticks_off()
     panel.set(xlabel="training tracks", ylabel=METRIC_NAMES["song_roc_auc"])
     draws = f"shaded: range over {table['draws'].max()} draws of the training tracks"
-    style.legend_below(figure, [Patch(facecolor=style.LIGHT_GREY, label=draws)])
-    return figure
+    return style.legend_below(figure, [Patch(facecolor=style.LIGHT_GREY, label=draws)])
