@@ -130,14 +130,14 @@ def probe_poolings(
             found, draws = r_squared(*own), r_squared(*own, weights)  # (targets,), (draws, targets)
             chance = r_squared(*dealt).reshape(SHUFFLES, targets)
             reference = reference or (found, draws)
-            table = pd.DataFrame({"pooling": way, "layer": layer, "target": list(points)})
-            table = table.assign(metric="r2", value=found, **_ends("low", "high", draws))
-            table["chance"] = [column.mean() for column in chance.T]
-            table = table.assign(**_ends("chance_low", "chance_high", chance), tracks=tracks)
-            table = table.assign(groups=int(group.max()) + 1, dim=features.shape[1])
-            table["difference"] = found - reference[0]
-            lost = _ends("difference_low", "difference_high", draws - reference[1])
-            rows.append(table.assign(**lost))
+            row = {"pooling": way, "layer": layer, "target": list(points), "metric": "r2"}
+            row |= {"value": found, **_ends("low", "high", draws)}
+            row["chance"] = [column.mean() for column in chance.T]
+            row |= _ends("chance_low", "chance_high", chance)
+            row |= {"tracks": tracks, "groups": int(group.max()) + 1, "dim": features.shape[1]}
+            row["difference"] = found - reference[0]
+            row |= _ends("difference_low", "difference_high", draws - reference[1])
+            rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -7,6 +7,7 @@ resampled: no interval and no p-value here says what another dataset would give.
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ from mer_utils.evaluation.scoring import (
     reference_rows,
 )
 from mer_utils.evaluation.study import Outcome, k_of, others, song_roc_auc, song_scores
-from mer_utils.projector import losses
+from mer_utils.projector.losses import cluster_cosines
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
 from mer_utils.projector.training import draw_label
@@ -37,6 +38,7 @@ METRICS = {
     "song_roc_auc": "song ROC-AUC",
     "song_average_precision": "song average precision",
 }
+MOST_SEGMENTS = 2000  # whose cosines are looked at, drawn at random from more
 
 
 def task_of(part: Labelled) -> dict:
@@ -160,20 +162,18 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     they were measured on.
     """
     rows = table[table["metric"] == metric]
-    cells: dict[str, dict[str, str]] = {}
+    cells = defaultdict(dict)  # of each row the texts by target
     for row in rows.itertuples():
         method = row.method + (" †" if row.transductive else "")
-        text = with_interval(row.value, row.low, row.high) + _plus_minus(row)
-        cells.setdefault(method, {})[row.target] = text
+        cells[method][row.target] = with_interval(row.value, row.low, row.high) + _plus_minus(row)
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
-        chance = with_interval(*first[["chance", "chance_low", "chance_high"]])
-        cells.setdefault("chance: random scores", {})[target] = chance
+        chance = first[["chance", "chance_low", "chance_high"]]
+        cells["chance: random scores"][target] = with_interval(*chance)
         if "shuffled" in part and part["shuffled"].notna().any():
             ends = part["shuffled"].mean(), part["shuffled_low"].min(), part["shuffled_high"].max()
-            trained = cells.setdefault("chance: shuffled labels, all methods", {})
-            trained[target] = with_interval(*ends)
-        cells.setdefault("tracks, labels", {})[target] = f"{first['tracks']}, {first['labels']}"
+            cells["chance: shuffled labels, all methods"][target] = with_interval(*ends)
+        cells["tracks, labels"][target] = f"{first['tracks']}, {first['labels']}"
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 
 
@@ -285,13 +285,13 @@ def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
     """ROC-AUC and average precision of every label; the columns of `scoring.per_label_scores`."""
-    tables = []
-    for outcome in outcomes:
+
+    def scored(outcome: Outcome) -> pd.DataFrame:
         part = data[outcome.target]
-        index = part.features.track_index(part.dataset)
-        task = task_of(part) | {"track_index": index, "resamples": resamples}
-        tables.append((outcome, per_label_scores(outcome.scores, **task)))
-    return _below(tables)
+        task = task_of(part) | {"track_index": part.features.track_index(part.dataset)}
+        return per_label_scores(outcome.scores, **task, resamples=resamples)
+
+    return _below((outcome, scored(outcome)) for outcome in outcomes)
 
 
 def cosine_table(
@@ -299,40 +299,35 @@ def cosine_table(
     data: Mapping[str, Labelled],
     groups: str = "clusters",
     seed: int = 0,
-    most: int = 2000,
 ) -> pd.DataFrame:
     """How near projected training music lies to its own group and to the others.
 
     groups: "clusters" of labels (as in the alignment loss, a segment is in the cluster of one of
         its labels, drawn at random) or "datasets".
-    most: segments that are looked at, drawn at random if there are more.
     Returns one row a method: target, method, within and between (mean cosines; between is NaN where
     there is one group), difference.
     """
     rows = []
     for outcome in outcomes:
         training = others(data, outcome.target)
-        generator, first = torch.Generator().manual_seed(seed), 0
-        owner = np.repeat(range(len(training)), [len(p.dataset.labels) for p in training])
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [len(part.dataset.labels) for part in training]
+        group_of = np.repeat(range(len(training)), sizes)  # (labels of all datasets,)
         if groups == "clusters":
             with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
-                owner = cluster_training_labels(outcome.method, training).assignment
-        owner = torch.from_numpy(np.asarray(owner))  # (labels of all datasets,)
-        projections, owners = [], []
-        for part in training:
+                group_of = cluster_training_labels(outcome.method, training).assignment
+        projections, drawn = [], []
+        for part, own in zip(training, torch.from_numpy(group_of).split(sizes), strict=True):
             track = part.features.track_index(part.dataset)
             targets = torch.from_numpy(part.dataset.targets()[track])  # (segments, labels)
             labelled = targets.any(1)
-            owners.append(owner[first + draw_label(targets[labelled], generator)])
+            drawn.append(own[draw_label(targets[labelled], generator)])
             projections.append(project_part(outcome, part)[labelled])
-            first += len(part.dataset.labels)
-        projected, group = torch.cat(projections), torch.cat(owners)
-        keep = torch.randperm(len(projected), generator=generator)[:most]
-        within, between = losses.cluster_cosines(projected[keep], group[keep])
-        row = {"target": outcome.target, "method": outcome.method.name}
-        row["within"] = within.mean().item()
-        row["between"] = between.mean().item() if len(group.unique()) > 1 else np.nan
-        rows.append(row)
+        projected, group = torch.cat(projections), torch.cat(drawn)
+        keep = torch.randperm(len(projected), generator=generator)[:MOST_SEGMENTS]
+        within, between = (x.mean().item() for x in cluster_cosines(projected[keep], group[keep]))
+        row = {"target": outcome.target, "method": outcome.method.name, "within": within}
+        rows.append(row | {"between": between if len(group.unique()) > 1 else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(difference=table["within"] - table["between"])
 

@@ -36,7 +36,7 @@ def fit_ridge(
         squares.
     weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
     blocks: widths of the parts of which the features consist, in order; every part then counts the
-        same, however wide it is (its features are divided by the root of its width). One if None.
+        same, however wide it is (its features are divided by the root of its width).
     keep_length: of the projector.
     Returns the projector; the features' weighted mean x̄ is kept as its offset.
     """
@@ -52,10 +52,8 @@ def fit_ridge(
     w = (w / w.sum())[:, None]  # (n, 1)
     parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     offset = torch.stack([(w[part] * x[part].double()).sum(0) for part in parts]).sum(0)
-    scale = torch.ones(x.shape[1], dtype=torch.float64)  # of each feature
-    if blocks is not None:
-        widths = torch.tensor(list(blocks))
-        scale = widths.double().rsqrt().repeat_interleave(widths)
+    widths = torch.tensor(list(blocks or [1] * x.shape[1]))
+    scale = widths.double().rsqrt().repeat_interleave(widths)  # of each feature; 1 without blocks
     gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
     aim = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64)
     for part in parts:
@@ -67,9 +65,8 @@ def fit_ridge(
         solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
     else:  # without a penalty there may be more features than items
         solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
-    projector = build_projector(
-        "ridge", *values.shape[1:], targets.shape[1], keep_length=keep_length
-    )
+    sizes = *values.shape[1:], targets.shape[1]
+    projector = build_projector("ridge", *sizes, keep_length=keep_length)
     projector.weight.copy_((scale[:, None] * solution).float())
     projector.offset.copy_(offset.float())
     return projector
