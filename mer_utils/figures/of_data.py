@@ -118,7 +118,9 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     panel.set_xticks(sorted(set(table["layer"])))
     panel.set(xlabel="encoder layer", ylabel=metric)
     shade = Patch(color=style.LIGHT_GREY, label=style.INTERVAL)
-    return style.legend_below(figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)])
+    return style.legend_below(
+        figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)]
+    )
 
 
 @style.set_style()

@@ -104,7 +104,6 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     return functional.relu(far - near + margin).mean()
 
 
-
 def alignment_loss(
     projected: Tensor, clusters: Tensor, weight: float, variant: Variant = "contrast"
 ) -> Tensor:

@@ -302,23 +302,23 @@ def prepare(
     """
     shapes = {part.name: part.features.values.shape[1:] for part in training}
     if len(set(shapes.values())) != 1:
-        raise ValueError(
-            f"training needs datasets, one or more, with features of one shape, not {shapes}; "
-            "extract them with one encoder"
-        )
-    sizes = [len(part.dataset.labels) for part in training]
-    assignment = np.arange(sum(sizes))  # each label alone
+        raise ValueError(f"training needs datasets with features of one shape, not {shapes}")
+    vectors = [torch.from_numpy(method.space.vectors(p.dataset.labels)) for p in training]
+    sizes, aims = [len(each) for each in vectors], vectors  # (labels, d) each
+    assignment = torch.arange(sum(sizes))  # each label alone
     if method.needs_clusters:
         clusters = cluster_training_labels(method, training)
-        assignment = clusters.assignment
-    owned = torch.from_numpy(assignment).long().split(sizes)  # (labels,) each
+        assignment = torch.from_numpy(clusters.assignment)
+    if method.aim == "clusters":
+        centres = cluster_centres(method.space, clusters, torch.cat(vectors))
+        aims = centres[assignment].split(sizes)
     prepared = []
-    for part, own_clusters in zip(training, owned, strict=True):
+    of_labels = zip(training, vectors, aims, assignment.split(sizes), strict=True)
+    for part, label_vectors, target_vectors, own_clusters in of_labels:
         use, validation = usable_tracks(part.dataset, 0.1, seed)
         targets = part.dataset.targets()
         if shuffle_labels:
             targets = shuffled_targets(targets, use | validation, seed)
-        vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
         track = part.features.track_index(part.dataset)  # (segments,)
         keep = (use | validation)[track]
         track = torch.from_numpy(track[keep])
@@ -328,33 +328,25 @@ def prepare(
                 values=torch.from_numpy(np.asarray(part.features.values[keep], dtype=np.float32)),
                 track=track.long(),
                 targets=torch.from_numpy(targets),
-                label_vectors=vectors,
-                target_vectors=vectors,
+                label_vectors=label_vectors,
+                target_vectors=target_vectors,
                 clusters=own_clusters,
                 validation=torch.tensor(validation),
                 weight=segment_weights(track, method.weighting),
             )
         )
-    if method.aim == "clusters":
-        prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(prepared, method.own_statistics)
 
 
-def aim_at_clusters(
-    method: Method, data: Sequence[TrainingData], clusters: LabelClusters
-) -> list[TrainingData]:
-    """Let every label aim at its cluster's centre.
+def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor) -> Tensor:
+    """Where a label space has the clusters' centres: (clusters, d).
 
-    In the space of the text vectors these are the clustering's own centres; in any other label
-    space the means of the clusters' labels there.
+    Those of the clustering if labels are their texts, else the means of their labels (labels, d).
     """
-    if method.space.is_text:
-        centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
-    else:
-        vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
-        member = functional.one_hot(torch.cat([part.clusters for part in data])).float()
-        centres = (member.T @ vectors) / member.sum(0)[:, None]  # (clusters, d)
-    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+    if space.is_text:
+        return torch.from_numpy(clusters.centres)
+    member = functional.one_hot(torch.from_numpy(clusters.assignment)).float()
+    return (member.T @ vectors) / member.sum(0)[:, None]
 
 
 def standardised(
