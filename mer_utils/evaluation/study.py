@@ -68,31 +68,23 @@ def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, L
     ]
 
 
-def inner_score(method: Method, training: Sequence[Labelled]) -> float:
-    """How well a method predicts labels that it has not seen, inside the training side.
+def select_method(
+    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
+) -> tuple[Method, pd.DataFrame]:
+    """The candidate that best predicts labels it has not seen, inside the training side.
 
     Several training datasets: each is left out in turn and predicted from the others. One: its
     labels and its groups of tracks are left out together, in three folds of labels (two where
     there are fewer than nine).
-    Returns the mean macro ROC-AUC over what was left out.
+    Returns it and a table with every candidate's mean macro ROC-AUC over these, best first.
     """
     if len(training) > 1:
         pairs = [([p for p in training if p is not part], part) for part in training]
     else:
         folds = 3 if len(training[0].dataset.labels) >= 9 else 2
         pairs = [([a], b) for a, b in label_folds(training[0], folds, seed=0)]
-    return float(np.mean([trained_roc_auc(method, *pair) for pair in pairs]))
-
-
-def select_method(
-    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
-) -> tuple[Method, pd.DataFrame]:
-    """The candidate that does best inside the training side; the target is not looked at.
-
-    Returns it and a table with every candidate's inner score, best first.
-    """
     bar = progress_bar(candidates, desc="selecting", show=progress, leave=False)
-    scores = [inner_score(method, training) for method in bar]
+    scores = [np.mean([trained_roc_auc(method, *pair) for pair in pairs]) for method in bar]
     table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
     best = candidates[int(np.argmax(scores))]
     return best, table.sort_values("inner ROC-AUC", ascending=False, ignore_index=True)

@@ -80,13 +80,11 @@ class Method:
         if self.aim not in AIMS:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
         if self.weighting not in get_args(Weighting):
-            raise ValueError(
-                f"{self.name}: the same weight have {get_args(Weighting)}, not {self.weighting!r}"
-            )
+            raise ValueError(f"{self.name}: no weighting {self.weighting!r}: {get_args(Weighting)}")
         if self.penalty < 0 or (self.label_penalty is not None and self.label_penalty <= 0):
             raise ValueError(
-                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first must "
-                "be 0 or more, the label penalty above 0 or None"
+                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first is 0 "
+                "or more, the label penalty above 0 or None"
             )
 
     @property

@@ -79,14 +79,13 @@ class Model:
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        ours = {key: self.encoder.get(key) for key in FITS} | {"shape": tuple(self.mean.shape)}
-        theirs = {key: features.encoder.get(key) for key in FITS}
-        theirs |= {"shape": features.values.shape[1:]}
-        for key, value in ours.items():
-            if theirs[key] != value:
+        ours = self.encoder | {"shape": tuple(self.mean.shape)}
+        theirs = features.encoder | {"shape": features.values.shape[1:]}
+        for key in (*FITS, "shape"):
+            if theirs.get(key) != ours.get(key):
                 raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {value!r}, but "
-                    f"these have {theirs[key]!r}; extract them with the model's encoder"
+                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
+                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
                 )
 
     def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:

@@ -107,8 +107,7 @@ class TrainingData:
         if len(segments) == 0:
             raise ValueError(
                 f"{self.name}: no segment to train on: of {len(self.targets)} tracks, "
-                f"{int(self.validation.sum())} are for validation and {int((count == 0).sum())} "
-                "have no label; give the training split more tracks"
+                f"{self.validation.sum()} validate and {(count == 0).sum()} have no label"
             )
         return segments
 
