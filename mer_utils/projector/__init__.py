@@ -25,12 +25,7 @@ A loss or a projector of your own takes one decorator on a function or class (`m
     Method("mine", projector="straight", training=TrainingSettings(loss="linear"))
 """
 
-from mer_utils.projector.losses import (
-    LOSSES,
-    alignment_loss,
-    cluster_cosines,
-    triplet_loss,
-)
+from mer_utils.projector.losses import LOSSES, alignment_loss, cluster_cosines, triplet_loss
 from mer_utils.projector.methods import (
     APPROACHES,
     Method,
