@@ -103,8 +103,7 @@ def similarity_heatmap(
     """Cosine of every label with every label, in the order of hierarchical clustering.
 
     embeddings: 3 labels or more. Centred ones get a diverging scale round 0.
-    antonyms: pairs of words whose cells, if both are labels, are outlined; the legend says how many
-        are and their mean cosine.
+    antonyms: pairs of words whose cells, if both are labels, are outlined.
     """
     number = len(embeddings)
     distances = _cosine_distances(embeddings)
@@ -163,10 +162,9 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     """Which labels form a cluster, as a tree of labels (the paper's Fig. 2 shows a graph).
 
     embeddings, clusters: of the same labels, 3 or more.
-    Returns a row a label. Labels of one cluster are joined in its colour, at their mean distance
-    (average linkage); its medoid is bold, labels alone in their cluster are grey. Grey lines join
-    clusters: one that is left of a coloured one shows labels that are nearer to another cluster
-    than to each other.
+    Labels of one cluster are joined in its colour, at their mean distance (average linkage). Grey
+    lines join clusters: one that is left of a coloured one shows labels that are nearer to another
+    cluster than to each other.
     """
     if tuple(clusters.labels) != tuple(embeddings.labels):
         raise ValueError(
@@ -262,10 +260,9 @@ _SETTING_NAMES = {
 def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure:
     """What each value of a clustering setting gives, and the one that was chosen.
 
-    sweep: from `labels.sweep_settings`, one method and setting.
-    chosen: from `labels.choose_setting`.
-    Returns three panels: number of clusters with the size of the largest, mean silhouette,
-    stability. Where one cluster holds more than half of the labels (the cliff) the ground is grey.
+    sweep: from `labels.sweep_settings`, one method and setting; chosen: from
+        `labels.choose_setting`.
+    Where one cluster holds more than half of the labels (the cliff) the ground is grey.
     """
     needed = "method setting value labels clusters largest silhouette stability stability_low"
     style.require_columns(sweep, needed, "clustering_sweep")

@@ -32,8 +32,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Losses and validation score over the epochs of one or more trainings.
 
     histories: by method, the table of `projector.train`; closed-form methods have none.
-    Returns panels for the triplet loss, the alignment loss (if there is one) and the validation
-    score. A dot marks the best epoch, whose weights were kept.
+    A dot marks the best epoch, whose weights were kept.
     """
     for name, table in histories.items():
         style.require_columns(table, "epoch triplet alignment validation", f"history of {name}")
@@ -64,8 +63,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
-    table: from `evaluation.tables.cosine_table`, of one target; several rows a method are
-        averaged.
+    table: from `evaluation.tables.cosine_table`, of one target; several rows a method: their mean.
     """
     style.require_columns(table, "target method within between", "cluster_cosine_bars")
     if len(set(table["target"])) > 1:
@@ -91,10 +89,9 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
 def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[str]) -> Figure:
     """Projected audio in two dimensions, one panel a model, such as before and after alignment.
 
-    projections: by panel title, (n, d) each, the same segments in the same order; brought to unit
-        length, as cosines are all that counts.
+    projections: by panel title, (n, d) each, the same segments in the same order.
     categories: (n,) the dataset of each segment.
-    Returns panels on the same axes, the principal components of all projections together.
+    The axes are the principal components of all projections together, at unit length.
     """
     categories = [str(category) for category in categories]
     unit = [normalize(np.asarray(values, dtype=np.float64)) for values in projections.values()]
@@ -128,8 +125,7 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     table: from `evaluation.tables.results_table`, with shuffled, shuffled_low and shuffled_high
         (the same method trained on shuffled labels) where they are known; rows of
         `evaluation.tables.reference_table` (reference is true) become vertical lines.
-    metric: a value of the column metric.
-    Returns a panel a target. Hollow: the method has looked at the target's unlabelled audio.
+    Hollow: the method has looked at the target's unlabelled audio.
     """
     table = table[table["metric"] == metric]
     reference = table.get("reference", pd.Series(False, table.index)).eq(True).fillna(False)
@@ -187,8 +183,7 @@ def _score_panels(
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
     """A panel for each target with a row for each value of the column `by`: scores with intervals.
 
-    hollow: (rows of the table,) which dots are not filled.
-    legend: what filled and what hollow dots are.
+    hollow: which dots are not filled; legend: what filled and what hollow dots are.
     Returns the table's parts with a column row.
     """
     texts = {name: style.wrapped(name) for name in table[by].unique()}

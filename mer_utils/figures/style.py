@@ -192,9 +192,8 @@ def place_names(
 ) -> None:
     """Write names beside their points so that no two overlap; the layout is then final.
 
-    Each name takes the cheapest of some places round its point, in turn (local search over
-    candidates: Christensen, Marks & Shieber 1995, ACM Transactions on Graphics 14(3)); a thin line
-    leads to one that ends up away from its point.
+    Each takes the cheapest of some places round its point, in turn (local search: Christensen,
+    Marks & Shieber 1995, ACM Transactions on Graphics 14(3)); a thin line leads to one far away.
 
     positions: (names, 2) in data units, inside the final limits of the axes.
     """
@@ -311,9 +310,7 @@ def intervals(
 ) -> None:
     """Dots with their horizontal intervals, one a row, and their legend entries.
 
-    scores: value, low and high.
-    look: color and marker.
-    hollow: which dots are not filled.
+    scores: value, low and high. look: color and marker. hollow: which dots are not filled.
     """
     colour = look["color"]
     axes.hlines(rows, scores["low"], scores["high"], color=colour, linewidth=1.6, zorder=3)
