@@ -60,14 +60,12 @@ def count_votes(
 def vote(similarities: np.ndarray, track_index: np.ndarray, k: int) -> np.ndarray:
     """The paper's song vote: a song's labels are the k that most of its segments vote for.
 
-    Every segment votes for the k labels most similar to it. The paper's code leaves labels with
-    equally many votes to the order in which torch.topk happens to give them; here the label with
-    the higher mean similarity over the track's segments wins, then the earlier label.
+    Every segment votes for the k labels most similar to it. Of labels with equally many votes the
+    one with the higher mean similarity wins, then the earlier (in the paper's code, chance).
 
     similarities: (segments, labels) cosine of projected audio and label.
     Returns a boolean array (tracks, labels) with exactly k true in each row.
-    Raises ValueError for similarities that are not finite, a k outside the vocabulary, a
-    track_index of another length or with gaps.
+    Raises ValueError for what `check_scores`, `check_k` and `check_track_index` refuse.
     """
     similarities = check_scores(similarities)
     check_k(k, similarities.shape[1])

@@ -33,8 +33,8 @@ def co_occurrence(targets: np.ndarray) -> np.ndarray:
 def affect_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     """Do labels that are given together lie together? Spearman's rank correlation over all pairs.
 
-    Compares the cosine of two labels' vectors with their co-occurrence in real annotations. Few
-    labels make few pairs: nine labels make 36, so differences of .1 say little.
+    Of two labels' cosine and their co-occurrence in real annotations. Nine labels make 36 pairs, so
+    differences of .1 say little.
 
     vectors: (labels, d), not zero; targets: (items, labels), as in `co_occurrence`.
     Returns −1 to 1. Labels that are the same for all items are left out with a warning.

@@ -34,10 +34,9 @@ def label_space_table(
 ) -> pd.DataFrame:
     """How affective each label space is, and what a ridge in it predicts.
 
-    Returns one row a target, kind and style: affect_correlation (`affect.affect_correlation`
-    with the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets),
-    pairs of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned
-    from the *training* datasets' annotations (`affect.co_occurrence_map`); it has no roc_auc.
+    Returns one row a target, kind and style: affect_correlation (with the target's annotations),
+    roc_auc (macro, songs; a ridge trained on all other datasets), pairs of labels. The kind
+    "co-occurrence" is `learned_vectors`; it has no roc_auc.
     """
     rows = []
     for target in targets:
@@ -61,7 +60,7 @@ def label_space_table(
 def learned_vectors(
     part: Labelled, training: Sequence[Labelled], style: str, model: str = DEFAULT_MODEL
 ) -> np.ndarray:
-    """A target's labels by a map learned from the training datasets' co-occurrences."""
+    """A target's labels by a map of text vectors, learned from the training data's annotations."""
     space = LabelSpace(style, model, centre=True)
     vectors = [space.vectors(other.dataset.labels) for other in training]
     mapping = co_occurrence_map(vectors, [annotations(p) for p in training], COMPONENTS)
@@ -138,8 +137,7 @@ def learning_curve_outcomes(
     """Song ROC-AUC of a closed form trained on random parts of the training tracks.
 
     chosen: for each target its method, such as a ridge.
-    shares: of each training dataset's groups of tracks (artists), above 0 up to 1.
-    draws: parts of each size; the whole is taken once.
+    shares: of each training dataset's groups of tracks; draws: parts of each size, 1 of the whole.
     Returns a row a target and share: training_tracks (mean), value (mean over draws), low, high
     (range over draws), draws, tracks (of the target).
     """
@@ -189,9 +187,8 @@ def ablation_path_outcomes(
     style: the expanded text of all steps but the first.
     weight, variant: λ and form of the alignment loss of the first two steps.
     file: of published label vectors, in place of the expanded texts.
-    Returns methods whose names say what has changed from the one before. From "every track counts
-    the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
-    stop early, so it trains on the tracks that a network validates on, too.
+    Returns methods whose names say what has changed from the one before. Scores are calibrated as
+    well from the fourth on, which changes no ROC-AUC; a ridge trains on validation tracks too.
     """
     bare, expanded = (
         paper_methods(training, [weight], [variant], settings, space=space, **changes)
@@ -229,9 +226,8 @@ def path_table(
     """Song ROC-AUC of every step of `ablation_path_outcomes`, each against the step before it.
 
     outcomes: of all steps and targets, those of a target in the order of the path.
-    Returns a row a target and step: target, step, value, low, high, seeds, seed_sd, tracks, labels,
-    difference, difference_low, difference_high, p, p_holm (from the step before; NaN for the
-    first), text (all of it, to read).
+    Returns target, step, value, low, high, seeds, seed_sd, tracks, labels; difference,
+    difference_low, difference_high, p, p_holm (from the step before); text (all of it, to read).
     """
     targets = list(dict.fromkeys(outcome.target for outcome in outcomes))
     order = sorted(outcomes, key=lambda outcome: targets.index(outcome.target))  # stable

@@ -94,10 +94,7 @@ def select_method(
 
 
 def song_scores(scores: np.ndarray, part: Labelled) -> np.ndarray:
-    """Mean score of each track's segments: (segments, labels) to (tracks, labels).
-
-    Raises ValueError for scores that are not finite and for a track without segments.
-    """
+    """Mean score of each track's segments: (segments, labels) to (tracks, labels)."""
     scores = metrics.check_scores(scores, list(part.dataset.labels))
     index = part.features.track_index(part.dataset)  # (segments,)
     index = metrics.check_track_index(index, len(scores), len(part.dataset))
@@ -133,10 +130,8 @@ def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
 class Outcome:
     """What one method did for one target: scores of every seed, and of shuffled-label training.
 
-    scores: one (segments, labels) array a seed.
-    shuffled: one a shuffled-label training; may be empty.
-    histories: one training table a seed; empty tables for a ridge.
-    folders: where each seed's model lies.
+    scores: one (segments, labels) array a seed; shuffled: one a shuffled-label training.
+    histories: a training table a seed, empty for a ridge; folders: where each seed's model lies.
     """
 
     target: str
@@ -161,8 +156,7 @@ def run_study(
     """Predict every target from all other datasets, by every method, with every seed.
 
     data: the datasets by name.
-    methods: the same for all targets, or by target (when settings were selected for each); of
-        different names.
+    methods: the same for all targets, or by target; of different names.
     folder: keeps every model, history and score; what is there is not done again.
     seeds: how many, from first_seed on; a deterministic method runs once.
     shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
@@ -199,13 +193,11 @@ def run_study(
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The mean score of several methods as one outcome a target, with one array of scores a seed.
 
-    Metrics of a committee are averaged over seeds as those of a single network are: seed i of it
-    has seed i of every member, and a deterministic member is the same in all.
+    Seed i of it has seed i of every member; a deterministic member is the same in all.
 
     outcomes: of methods with as many shuffled trainings each, and with scores on one scale (all
         calibrated, all ridges, or all cosines): they are averaged as they are.
-    Raises ValueError if members differ in their number of seeds, in whether they look at the
-    target's audio or in whether their scores are calibrated.
+    Raises ValueError if members differ in their seeds, `own_statistics` or `calibrated`.
     """
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):

@@ -118,22 +118,14 @@ def alignment_loss(
     Returns a scalar.
     """
     if clusters.shape != projected.shape[:1] or not weight >= 0:  # torch would broadcast
-        shapes = [tuple(x.shape) for x in (projected, clusters)]
-        raise ValueError(
-            f"alignment_loss takes items (b, d), clusters (b,) and a weight of 0 or more, not "
-            f"{shapes} and {weight}"
-        )
+        given = tuple(projected.shape), tuple(clusters.shape), weight
+        raise ValueError(f"items (b, d), clusters (b,) and a weight of 0 or more, not {given}")
     own, other = cluster_cosines(projected, clusters)
-    match variant:
-        case "contrast":
-            terms = functional.relu(other - own + 1)
-        case "push":
-            terms = functional.relu(other + 1)
-        case "pull":
-            terms = 1 - own
-        case _:
-            raise ValueError(f"no alignment variant {variant!r}; there are contrast, push, pull")
-    return weight * terms.mean()
+    relu = functional.relu
+    terms = {"contrast": relu(other - own + 1), "push": relu(other + 1), "pull": 1 - own}
+    if variant not in terms:
+        raise ValueError(f"no alignment variant {variant!r}; there are {', '.join(terms)}")
+    return weight * terms[variant].mean()
 
 
 def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:

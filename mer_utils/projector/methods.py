@@ -52,9 +52,8 @@ class Method:
     clustering: method and settings for `labels.cluster_labels`, over the training labels.
     training: how a network is trained; the closed forms have none.
     penalty: of the ridge, on the features' side.
-    label_penalty: of the ridge, on the labels' side: the map from label vectors to features is
-        smoothed as well, so that twenty labels of calm do not outvote one of anger. None is
-        without.
+    label_penalty: of the ridge, on the labels' side, so that twenty labels of calm do not outvote
+        one of anger. None is without.
     own_statistics: standardise every dataset by its own features: transductive at the target.
     weighting: "tracks": in training every track counts the same, however long, as it does in
         scoring; "segments": every segment counts the same, as in the paper.
@@ -124,18 +123,17 @@ def paper_methods(
 ) -> list[Method]:
     """The rows of the paper's result tables for one direction, as its authors ran them.
 
-    Every label is expanded to a description. The labels of the training datasets are clustered by
-    mean shift over their vectors. Baseline 1 and alignment draw a track to the vectors of its own
-    labels, baseline 2 to the centres of their clusters; the alignment loss alone sees clusters.
+    Every label is expanded to a description; those of all training datasets are clustered by mean
+    shift. Baseline 1 and alignment draw a track to the vectors of its own labels, baseline 2 to the
+    centres of their clusters; the alignment loss alone sees clusters.
 
     training: names of the datasets that are trained on: they decide the quantile.
     weights: λ of the alignment; variants: its forms.
     settings: of the training; the paper's if None.
     space: "definition", our expansion, if None; `LabelSpace(file=…)` takes the authors' vectors.
-    clustering: another one than the paper's.
-    changes: other fields of Method, the same for all.
-    Returns the methods in the order of the table. `evaluation.paper.departures` names what is not
-    as in the paper.
+    clustering: another one than the paper's; changes: other fields of Method, the same for all.
+    Returns the methods in the table's order; `evaluation.paper.departures` says what is not as in
+    the paper.
     """
     settings = settings or TrainingSettings()
     quantile = PAPER_QUANTILES.get(frozenset(training), OTHER_QUANTILE)

@@ -49,9 +49,8 @@ class Model:
     def project(self, features: Features, own_statistics: bool = False) -> Tensor:
         """Audio in the label space: (segments, d).
 
-        own_statistics: standardise by the mean and deviation of these features instead of the
-            training features'. This looks at the unlabelled audio of the new dataset as a whole
-            (transductive): say so beside every score that uses it.
+        own_statistics: standardise by the mean and deviation of these features, not the training
+            features'. This is transductive: say so beside every score that uses it.
         Raises ValueError if the features come from another encoder or have another shape.
         """
         self.check(features)

@@ -32,8 +32,7 @@ def fit_ridge(
 
     values: (n, layers, dim) features; put them on one scale first, as the penalty treats all alike.
     targets: (n, d) where each should land: its centred targets times the centred label vectors.
-    penalty: 0 or more, in units of v, the features' mean variance; more is smoother, 0 is least
-        squares.
+    penalty: 0 or more, in units of v, the features' mean variance.
     weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
     blocks: widths of the parts of which the features consist, in order; every part then counts the
         same, however wide it is (its features are divided by the root of its width).
@@ -81,9 +80,8 @@ def fit_ridge_to(
 ) -> RidgeProjector:
     """Closed-form map to (targets − their mean) · (label vectors − their mean, unit length).
 
-    Every dataset counts the same. Tracks that a network would validate on are used as well:
-    there is nothing to stop early. Training segments are projected to a root mean square length
-    of 1, so that scores of different label spaces are on one scale.
+    Every dataset counts the same; validation tracks are used as well, as nothing stops early.
+    Training segments are projected to a root mean square length of 1: one scale for all spaces.
 
     label_penalty: as in `label_smoother`; the other arguments as in `fit_ridge`.
     """

@@ -143,9 +143,8 @@ def cycle(
 ) -> Iterator[Tensor]:
     """Batches of segments for ever, all of one size.
 
-    Where all weigh the same, in a new random order each time round: what is left at the end of a
-    round begins the first batch of the next, so that none is left out. Else each is drawn as often
-    as it weighs, with replacement.
+    Where all weigh the same, in a new random order each time round, the rest of a round before the
+    next. Else each is drawn as often as it weighs, with replacement.
 
     segments: (n,) int; weight: (n,) how much each counts.
     """
@@ -168,11 +167,8 @@ def step_losses(
     settings: TrainingSettings,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The two losses of one step: the sum over datasets of what draws items to their labels (the
-    triplet or the contrastive loss), and the alignment.
-
-    batches: for each dataset, (batch,) int segments.
-    Returns two scalars.
+    """The two losses of one step: what draws items to their labels, summed over datasets, and the
+    alignment. batches: for each dataset, (batch,) int segments.
     """
     total = torch.zeros((), device=batches[0].device)
     loss, projections, clusters = LOSSES[settings.loss], [], []
@@ -223,12 +219,9 @@ def train(
     progress: show a bar.
     Returns a table, one row an epoch: loss, triplet, alignment, learning rate, validation (mean
     macro ROC-AUC over the datasets' validation tracks) and one validation column a dataset. Its
-    `attrs["best_epoch"]` is the epoch whose weights were kept: the last where there is nothing to
-    validate on.
+    `attrs["best_epoch"]` is the epoch whose weights were kept: the last if nothing validates.
     Raises ValueError if there is nothing to train on.
     """
-    if not data:
-        raise ValueError("no training dataset was given")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     projector.to(device)
     data = [part.to(device) for part in data]
