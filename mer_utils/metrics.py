@@ -221,10 +221,8 @@ def check_scores(scores: np.ndarray, names: Sequence[str] | None = None) -> np.n
     strange = np.argwhere(~np.isfinite(scores))
     if len(strange):
         row, label = strange[0]
-        raise ValueError(
-            f"{len(strange)} of {scores.size} scores are NaN or infinite, first: row {row}, label "
-            f"{label if names is None else names[label]} ({scores[row, label]})"
-        )
+        first = f"row {row}, label {label if names is None else names[label]}"
+        raise ValueError(f"{len(strange)} of {scores.size} scores are NaN or infinite: {first}, …")
     return scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
 
 
@@ -240,20 +238,13 @@ def check_track_index(
     """The row of each segment's track, (segments,): integers, every track with a segment."""
     index = np.asarray(track_index)
     if index.shape != (segments,) or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(
-            f"track_index is {index.dtype} {index.shape}, expected whole numbers ({segments},): "
-            "the row of each segment's track"
-        )
+        raise ValueError(f"track_index is {index.dtype} {index.shape}, not integers ({segments},)")
     last = int(index.max())
     tracks = last + 1 if tracks is None else tracks
     if index.min() < 0 or last >= tracks:
-        raise ValueError(
-            f"track_index goes from {index.min()} to {last}, expected rows of {tracks} tracks"
-        )
+        raise ValueError(f"track_index goes from {index.min()} to {last}, for {tracks} tracks")
     empty = np.setdiff1d(np.arange(tracks), index)
     if len(empty):
-        raise ValueError(
-            f"{len(empty)} of {tracks} tracks have no segment in track_index, first: rows "
-            f"{empty[:3].tolist()}; leave those tracks out"
-        )
+        first = empty[:3].tolist()
+        raise ValueError(f"{len(empty)} of {tracks} tracks have no segment, first: rows {first}")
     return index

@@ -215,9 +215,7 @@ def _problem(
     arrays = [np.asarray(each) for each in _seeds(scores)]
     for each in arrays:
         if each.ndim != 2 or each.shape[1] != len(names) or not len(each):
-            raise ValueError(
-                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)})"
-            )
+            raise ValueError(f"scores have the shape {each.shape}, expected (items, {len(names)})")
     missing = np.any([np.isnan(each).all(axis=0) for each in arrays], axis=0)  # (labels,)
     left_out = names[missing].tolist()
     if left_out and unscored == "error":
@@ -270,9 +268,7 @@ def _measures(
         track_index = metrics.check_track_index(track_index, len(scores), len(targets))
         songs = metrics.track_scores(scores, track_index, len(targets))
     elif len(scores) != len(targets):
-        raise ValueError(
-            f"{len(scores)} rows of scores for {len(targets)} tracks; of segments give track_index"
-        )
+        raise ValueError(f"{len(scores)} rows of scores, {len(targets)} tracks: give track_index")
     measures, f1 = {}, metrics.f1_measure
     if k is not None:
         metrics.check_k(k, targets.shape[1])

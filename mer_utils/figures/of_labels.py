@@ -167,10 +167,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     cluster than to each other.
     """
     if tuple(clusters.labels) != tuple(embeddings.labels):
-        raise ValueError(
-            f"the clusters ({len(clusters.labels)} labels) are not of these embeddings "
-            f"({len(embeddings.labels)} labels), or in another order; cluster these"
-        )
+        raise ValueError("label_graph: the clusters are of other labels, or in another order")
     assignment = np.asarray(clusters.assignment)
     number, sizes = len(assignment), np.bincount(assignment)
     far = 3.0  # more than any distance: all labels of a cluster are joined before clusters are

@@ -42,10 +42,7 @@ def fit_ridge(
     if not penalty >= 0:
         raise ValueError(f"the ridge's penalty is {penalty}; expected 0 or more")
     if not len(values) == len(targets) > 0:
-        raise ValueError(
-            f"fit_ridge got {len(values)} items of features and {len(targets)} targets; it needs "
-            "one target an item, and at least one item"
-        )
+        raise ValueError(f"fit_ridge got {len(values)} items of features, {len(targets)} targets")
     x = values.flatten(1)  # (n, layers * dim)
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
     w = (w / w.sum())[:, None]  # (n, 1)
@@ -123,8 +120,7 @@ def bridge_tags(space: LabelSpace, encoder: dict, layers: int, dim: int) -> Ridg
     """
     if list(encoder.get("columns", ()))[:1] != ["tags"]:
         raise ValueError(
-            "the tag bridge needs features that begin with musicnn's tags, those of the encoder "
-            f"'musicnn+cues'; these are of {encoder.get('name')!r}"
+            f"the tag bridge needs features of 'musicnn+cues', not of {encoder.get('name')!r}"
         )
     vectors = torch.from_numpy(space.vectors(musicnn.TAGS))  # (tags, d)
     projector = build_projector("ridge", layers, dim, vectors.shape[1])

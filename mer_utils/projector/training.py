@@ -57,9 +57,8 @@ class TrainingSettings:
         """Refuse what would train something else than was meant."""
         LOSSES[self.loss]  # an unknown one is an error
         if self.alignment_variant not in get_args(Variant):
-            raise ValueError(
-                f"alignment_variant is {self.alignment_variant!r}; there are {get_args(Variant)}"
-            )
+            known = get_args(Variant)
+            raise ValueError(f"alignment_variant {self.alignment_variant!r} is none of {known}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if not value >= least:
