@@ -60,14 +60,12 @@ def count_votes(
 def vote(similarities: np.ndarray, track_index: np.ndarray, k: int) -> np.ndarray:
     """The paper's song vote: a song's labels are the k that most of its segments vote for.
 
-    Every segment votes for the k labels most similar to it. The paper's code leaves labels with
-    equally many votes to the order in which torch.topk happens to give them; here the label with
-    the higher mean similarity over the track's segments wins, then the earlier label.
+    Every segment votes for the k labels most similar to it. Of labels with equally many votes the
+    one with the higher mean similarity wins, then the earlier (in the paper's code, chance).
 
     similarities: (segments, labels) cosine of projected audio and label.
     Returns a boolean array (tracks, labels) with exactly k true in each row.
-    Raises ValueError for similarities that are not finite, a k outside the vocabulary, a
-    track_index of another length or with gaps.
+    Raises ValueError for what `check_scores`, `check_k` and `check_track_index` refuse.
     """
     similarities = check_scores(similarities)
     check_k(k, similarities.shape[1])
@@ -223,10 +221,8 @@ def check_scores(scores: np.ndarray, names: Sequence[str] | None = None) -> np.n
     strange = np.argwhere(~np.isfinite(scores))
     if len(strange):
         row, label = strange[0]
-        raise ValueError(
-            f"{len(strange)} of {scores.size} scores are NaN or infinite, first: row {row}, label "
-            f"{label if names is None else names[label]} ({scores[row, label]})"
-        )
+        first = f"row {row}, label {label if names is None else names[label]}"
+        raise ValueError(f"{len(strange)} of {scores.size} scores are NaN or infinite: {first}, …")
     return scores if scores.dtype in (np.float32, np.float64) else scores.astype(np.float64)
 
 
@@ -242,20 +238,13 @@ def check_track_index(
     """The row of each segment's track, (segments,): integers, every track with a segment."""
     index = np.asarray(track_index)
     if index.shape != (segments,) or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(
-            f"track_index is {index.dtype} {index.shape}, expected whole numbers ({segments},): "
-            "the row of each segment's track"
-        )
+        raise ValueError(f"track_index is {index.dtype} {index.shape}, not integers ({segments},)")
     last = int(index.max())
     tracks = last + 1 if tracks is None else tracks
     if index.min() < 0 or last >= tracks:
-        raise ValueError(
-            f"track_index goes from {index.min()} to {last}, expected rows of {tracks} tracks"
-        )
+        raise ValueError(f"track_index goes from {index.min()} to {last}, for {tracks} tracks")
     empty = np.setdiff1d(np.arange(tracks), index)
     if len(empty):
-        raise ValueError(
-            f"{len(empty)} of {tracks} tracks have no segment in track_index, first: rows "
-            f"{empty[:3].tolist()}; leave those tracks out"
-        )
+        first = empty[:3].tolist()
+        raise ValueError(f"{len(empty)} of {tracks} tracks have no segment, first: rows {first}")
     return index

@@ -40,9 +40,8 @@ def chance_levels(
 ) -> dict[str, np.ndarray]:
     """Each metric of random scores, by name (draws,).
 
-    For segments, random scores of every segment; for songs, one random score of every song and
-    label. The vote over random segments needs no draws of its own: by symmetry among the labels it
-    elects every set of k labels with the same probability, as random scores of the song do.
+    The vote over random segments needs no draws of its own: by symmetry among the labels it elects
+    every set of k labels with the same probability, as random scores of the song do.
 
     segments: (tracks,) number of segments, or None if scores are of tracks.
     """
@@ -125,9 +124,8 @@ def supervised_reference(
 ) -> np.ndarray:
     """Scores that the same features reach when a linear model may learn from the target's labels.
 
-    For each label, standardised features and logistic regression, fitted on all folds but one and
-    applied to the one left out. Folds keep the label's share of positives where possible
-    (stratified) and never split a group. The regularisation is fixed, not chosen on the scores.
+    For each label, standardised features and logistic regression with fixed regularisation, out of
+    stratified folds that never split a group.
 
     features: (tracks, dim); average segments and layers first.
     targets: boolean (tracks, labels).

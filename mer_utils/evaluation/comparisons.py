@@ -19,13 +19,7 @@ from mer_utils.evaluation.tables import compare_all, results_table, with_interva
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.methods import (
-    COMPONENTS,
-    Method,
-    default_ridge,
-    paper_methods,
-    with_label_vectors,
-)
+from mer_utils.projector.methods import COMPONENTS, Method, default_ridge, paper_methods
 from mer_utils.projector.training import TrainingSettings
 
 KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
@@ -40,10 +34,9 @@ def label_space_table(
 ) -> pd.DataFrame:
     """How affective each label space is, and what a ridge in it predicts.
 
-    Returns one row a target, kind and style: affect_correlation (`affect.affect_correlation`
-    with the target's annotations), roc_auc (macro, songs; a ridge trained on all other datasets),
-    pairs of labels. The kind "co-occurrence" is a linear map of the centred text vectors learned
-    from the *training* datasets' annotations (`affect.co_occurrence_map`); it has no roc_auc.
+    Returns one row a target, kind and style: affect_correlation (with the target's annotations),
+    roc_auc (macro, songs; a ridge trained on all other datasets), pairs of labels. The kind
+    "co-occurrence" is `learned_vectors`; it has no roc_auc.
     """
     rows = []
     for target in targets:
@@ -67,7 +60,7 @@ def label_space_table(
 def learned_vectors(
     part: Labelled, training: Sequence[Labelled], style: str, model: str = DEFAULT_MODEL
 ) -> np.ndarray:
-    """A target's labels by a map learned from the training datasets' co-occurrences."""
+    """A target's labels by a map of text vectors, learned from the training data's annotations."""
     space = LabelSpace(style, model, centre=True)
     vectors = [space.vectors(other.dataset.labels) for other in training]
     mapping = co_occurrence_map(vectors, [annotations(p) for p in training], COMPONENTS)
@@ -126,17 +119,13 @@ def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
     Raises ValueError if the features have no such part.
     """
     encoder = part.features.encoder
-    parts, widths = encoder.get("columns", []), encoder.get("blocks", [])
-    if not widths or not set(names) <= set(parts):
+    parts, widths = (np.array(encoder.get(key, [])) for key in ("columns", "blocks"))
+    if not len(widths) or not set(names) <= set(parts.tolist()):
         raise ValueError(f"{part.name}: no parts {list(names)} among the features' parts {parts}")
     inside = np.isin(parts, names)  # (parts,)
-    kept = {
-        "columns": np.array(parts)[inside].tolist(),
-        "blocks": np.array(widths)[inside].tolist(),
-    }
+    kept = {"columns": parts[inside].tolist(), "blocks": widths[inside].tolist()}
     values = part.features.values[:, :, np.repeat(inside, widths)]
-    features = replace(part.features, values=values, encoder=encoder | kept)
-    return Labelled(part.dataset, features)
+    return replace(part, features=replace(part.features, values=values, encoder=encoder | kept))
 
 
 def learning_curve_outcomes(
@@ -148,8 +137,7 @@ def learning_curve_outcomes(
     """Song ROC-AUC of a closed form trained on random parts of the training tracks.
 
     chosen: for each target its method, such as a ridge.
-    shares: of each training dataset's groups of tracks (artists), above 0 up to 1.
-    draws: parts of each size; the whole is taken once.
+    shares: of each training dataset's groups of tracks; draws: parts of each size, 1 of the whole.
     Returns a row a target and share: training_tracks (mean), value (mean over draws), low, high
     (range over draws), draws, tracks (of the target).
     """
@@ -164,7 +152,7 @@ def learning_curve_outcomes(
             row = {"target": target, "share": share}
             row["training_tracks"] = np.mean([sum(len(one.dataset) for one in p) for p in parts])
             row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
-            rows.append(row | {"draws": len(values), "tracks": len(data[target].dataset)})
+            rows.append(row | {"draws": len(parts), "tracks": len(data[target].dataset)})
     return pd.DataFrame(rows)
 
 
@@ -199,36 +187,36 @@ def ablation_path_outcomes(
     style: the expanded text of all steps but the first.
     weight, variant: λ and form of the alignment loss of the first two steps.
     file: of published label vectors, in place of the expanded texts.
-    Returns methods whose names say what has changed from the one before. From "every track counts
-    the same" on the scores are calibrated as well, which changes no ROC-AUC. A ridge has nothing to
-    stop early, so it trains on the tracks that a network validates on, too.
+    Returns methods whose names say what has changed from the one before. Scores are calibrated as
+    well from the fourth on, which changes no ROC-AUC; a ridge trains on validation tracks too.
     """
     bare, expanded = (
         paper_methods(training, [weight], [variant], settings, space=space, **changes)
         for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
     )
     baseline = replace(expanded[0], name="without the alignment loss")
-    tracks = replace(baseline, name="every track counts the same", weighting="tracks")
-    centred = replace(tracks, name="labels centred", space=replace(tracks.space, centre=True))
-    space = replace(centred.space, directions="text+antonyms", components=COMPONENTS)
-    directed = replace(centred, name="antonym directions beside the text", space=space)
-    contrastive = replace(directed.training, loss="contrastive", temperature=0.3)
-    ridge = with_label_vectors(default_ridge(style, model), file)
-    plain = replace(ridge, label_penalty=None)
-    calibrated = [
-        tracks,
-        centred,
-        directed,
-        replace(directed, name="contrastive loss", training=contrastive),
-        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
-        replace(plain, name="length of the projection kept"),
-        replace(ridge, name="penalty on the labels' side"),
-    ]
-    return [
+    centred = replace(baseline.space, centre=True)
+    directed = replace(centred, directions="text+antonyms", components=COMPONENTS)
+    contrastive = replace(baseline.training, loss="contrastive", temperature=0.3)
+    path = [
         replace(bare[-1], name=f"{bare[-1].name}, bare names"),
         replace(expanded[-1], name="expanded texts"),
         baseline,
-        *(replace(method, calibrated=True) for method in calibrated),
+    ]
+    for name, change in {
+        "every track counts the same": {"weighting": "tracks", "calibrated": True},
+        "labels centred": {"space": centred},
+        "antonym directions beside the text": {"space": directed},
+        "contrastive loss": {"training": contrastive},
+    }.items():
+        path.append(replace(path[-1], name=name, **change))
+    ridge = default_ridge(style, model, file)
+    plain = replace(ridge, label_penalty=None)
+    return [
+        *path,
+        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
+        replace(plain, name="length of the projection kept"),
+        replace(ridge, name="penalty on the labels' side"),
     ]
 
 
@@ -238,9 +226,8 @@ def path_table(
     """Song ROC-AUC of every step of `ablation_path_outcomes`, each against the step before it.
 
     outcomes: of all steps and targets, those of a target in the order of the path.
-    Returns a row a target and step: target, step, value, low, high, seeds, seed_sd, tracks, labels,
-    difference, difference_low, difference_high, p, p_holm (from the step before; NaN for the
-    first), text (all of it, to read).
+    Returns target, step, value, low, high, seeds, seed_sd, tracks, labels; difference,
+    difference_low, difference_high, p, p_holm (from the step before); text (all of it, to read).
     """
     targets = list(dict.fromkeys(outcome.target for outcome in outcomes))
     order = sorted(outcomes, key=lambda outcome: targets.index(outcome.target))  # stable

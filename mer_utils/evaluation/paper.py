@@ -147,20 +147,13 @@ def on_test_part(
     """
     parts, cut = dict(data), []
     for outcome in outcomes:
-        mask = scored_segments(data[outcome.target])
-        parts[outcome.target] = _segments_of(data[outcome.target], mask)
-        kept = {
-            field: [scores[mask] for scores in getattr(outcome, field)]
-            for field in ("scores", "shuffled")
-        }
-        cut.append(replace(outcome, **kept))
+        part = data[outcome.target]
+        mask = scored_segments(part)
+        scores, shuffled = ([x[mask] for x in all_] for all_ in (outcome.scores, outcome.shuffled))
+        cut.append(replace(outcome, scores=scores, shuffled=shuffled))
+        features = part.features.only(mask)
+        tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
+        if len(set(tracks["group"])) == 1:  # a small part of a small dataset: tracks are drawn
+            tracks = tracks.assign(group=tracks.index)
+        parts[outcome.target] = Labelled(replace(part.dataset, tracks=tracks), features)
     return cut, parts
-
-
-def _segments_of(part: Labelled, mask: np.ndarray) -> Labelled:
-    """The dataset with some of its segments (bool mask), and the tracks that they are of."""
-    features = part.features.only(mask)
-    tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
-    if len(tracks["group"].unique()) == 1:  # a small part of a small dataset: tracks are resampled
-        tracks = tracks.assign(group=tracks.index)
-    return Labelled(replace(part.dataset, tracks=tracks), features)

@@ -1,17 +1,16 @@
 """Probes: what a layer of an encoder knows, told by how well a linear model reads it off.
 
 A probe is a small supervised model on frozen features (Alain & Bengio 2017, "Understanding
-intermediate layers using linear classifier probes", arXiv 1610.01644). It reads numbers, such as
-the built-in corpus' hidden valence and arousal, by ridge regression, and labels by logistic
-regression. It learns from what it is scored on, by cross-validation: it explains features and is
-never a zero-shot result.
+intermediate layers using linear classifier probes", arXiv 1610.01644): ridge regression onto
+numbers, such as the built-in corpus' hidden valence and arousal, logistic regression onto labels.
+It learns from what it is scored on, by cross-validation: it explains features and is never a
+zero-shot result.
 
 Conventions:
 - Groups (artists) are never split between training and test. R² intervals are the 2.5 and 97.5 % of
   draws of whole groups with replacement, because the errors of one artist's tracks are alike.
 - R² is 1 − Σ (y − prediction)² / Σ (y − mean of the training tracks)², sums over all tracks, each
-  predicted by a model that did not see it. So 0 is exactly what knowing nothing gets, negative is
-  worse than nothing, 1 is perfect.
+  predicted by a model that did not see it: 0 is exactly what knowing nothing gets.
 - Chance is the same probe on points that were dealt out to the tracks anew.
 """
 
@@ -48,24 +47,18 @@ def probe(
     layers: Mapping[str, Layers],
     datasets: Mapping[str, Dataset],
     points: Sequence[str] = (),
-    held_out: bool = False,
-    resamples: int = 1000,
-    seed: int = 0,
+    **settings: object,
 ) -> pd.DataFrame:
     """What a linear model reads off each layer, for tracks that it has not seen.
 
     layers: {dataset: {layer: (tracks, dim)}}, rows as in the dataset's tracks.
-    points: columns of the tables of tracks, numbers to read from all datasets together; none: each
-        dataset's labels by `label_probe`.
-    held_out: predict each dataset's points from the others: does what is read hold elsewhere?
-    seed: decides folds, draws and shuffles; the same for every layer, so layers can be compared.
+    points, settings: as for `probe_poolings`.
     Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
     of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim; or the
     table of `label_probe`.
-    Raises ValueError for layers of other tracks, or points that lack values or do not vary.
     """
     poolings = {name: {"": own} for name, own in layers.items()}
-    table = probe_poolings(poolings, datasets, points, held_out, resamples, seed)
+    table = probe_poolings(poolings, datasets, points, **settings)
     of_poolings = ["pooling", "difference", "difference_low", "difference_high"]
     return table.drop(columns=of_poolings, errors="ignore")
 
@@ -85,12 +78,16 @@ def probe_poolings(
     (leaving out groups instead changes R² by no more than .011 on the built-in corpus).
 
     poolings: {dataset: {pooling: {layer: (tracks, dim)}}}, the same poolings and layers in each.
-    Other arguments as for `probe`.
+    points: columns of the tables of tracks, numbers to read from all datasets together; none: each
+        dataset's labels by `label_probe`.
+    held_out: predict each dataset's points from the others: does what is read hold elsewhere?
+    seed: decides folds, draws and shuffles; the same for every layer, so layers can be compared.
     Returns the columns of `probe` and: pooling; for points also difference (R² minus that of the
-    reference) with difference_low and difference_high, its 95 % interval from the same draws for
-    both (paired).
+    reference) with difference_low and difference_high, its 95 % interval (paired).
+    Raises ValueError for layers of other tracks, or points that lack values or do not vary.
     """
-    ways = list(next(iter(poolings.values())))
+    first = next(iter(poolings.values()))
+    ways, layers = list(first), list(next(iter(first.values())))
     if not points:
         probed = [
             label_probe(poolings[name][way], d, resamples, seed).assign(pooling=way)
@@ -98,10 +95,6 @@ def probe_poolings(
             for name, d in datasets.items()
         ]
         return pd.concat(probed, ignore_index=True)
-    layers = {  # {pooling: {layer: (tracks of all datasets, dim)}}
-        way: {k: np.concatenate([poolings[n][way][k] for n in datasets]) for k in of_first}
-        for way, of_first in poolings[next(iter(datasets))].items()
-    }
     values = pd.concat([d.tracks[list(points)] for d in datasets.values()])
     values = values.to_numpy(dtype=np.float64)  # (tracks, targets)
     if np.isnan(values).any() or (np.ptp(values, axis=0) == 0).any():
@@ -118,10 +111,11 @@ def probe_poolings(
     # All are columns of one problem: they share the decomposition of the features, not the penalty.
     columns = np.hstack([values, values[order].reshape(tracks, -1)])  # of points and shuffles
     rows = []
-    for layer in progress_bar(layers[ways[0]], desc="probe", unit="layer", leave=False):
+    for layer in progress_bar(layers, desc="probe", unit="layer", leave=False):
         reference = None
         for way in ways:
-            features = layers[way][layer].astype(np.float64)
+            features = np.concatenate([poolings[name][way][layer] for name in datasets])
+            features = features.astype(np.float64)  # (tracks of all datasets, dim)
             if len(features) != tracks:
                 raise ValueError(f"layer {layer!r}: {len(features)} rows for {tracks} tracks")
             predicted, baseline = _out_of_fold(features, columns, parts)
@@ -130,14 +124,14 @@ def probe_poolings(
             found, draws = r_squared(*own), r_squared(*own, weights)  # (targets,), (draws, targets)
             chance = r_squared(*dealt).reshape(SHUFFLES, targets)
             reference = reference or (found, draws)
-            table = pd.DataFrame({"pooling": way, "layer": layer, "target": list(points)})
-            table = table.assign(metric="r2", value=found, **_ends("low", "high", draws))
-            table["chance"] = [column.mean() for column in chance.T]
-            table = table.assign(**_ends("chance_low", "chance_high", chance), tracks=tracks)
-            table = table.assign(groups=int(group.max()) + 1, dim=features.shape[1])
-            table["difference"] = found - reference[0]
-            lost = _ends("difference_low", "difference_high", draws - reference[1])
-            rows.append(table.assign(**lost))
+            row = {"pooling": way, "layer": layer, "target": list(points), "metric": "r2"}
+            row |= {"value": found, **_ends("low", "high", draws)}
+            row["chance"] = [column.mean() for column in chance.T]
+            row |= _ends("chance_low", "chance_high", chance)
+            row |= {"tracks": tracks, "groups": int(group.max()) + 1, "dim": features.shape[1]}
+            row["difference"] = found - reference[0]
+            row |= _ends("difference_low", "difference_high", draws - reference[1])
+            rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -186,8 +180,7 @@ def label_probe(
     """How well a linear model finds a dataset's labels from each layer, for tracks it has not seen.
 
     `evaluation.supervised_reference`, scored by macro ROC-AUC. With few tracks, features that know
-    nothing land below .5 (.46 with 36 tracks, .50 with 120): a fold that holds many positives
-    leaves fewer to the model that scores it.
+    nothing land below .5 (.46 with 36 tracks, .50 with 120): a fold with many positives leaves few.
 
     layers: {layer: (tracks, dim)}, row i for `dataset.tracks.index[i]`.
     Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), value, low, high

@@ -13,21 +13,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from mer_utils import metrics
 from mer_utils.evaluation.chance import chance_levels, checked_targets
 from mer_utils.evaluation.resampling import group_numbers, interval, percentiles, resampled
-from mer_utils.metrics import (
-    Measure,
-    check_k,
-    check_scores,
-    check_track_index,
-    count_votes,
-    elect,
-    f1_measure,
-    macro,
-    ranking_measures,
-    top_k,
-    track_scores,
-)
+from mer_utils.metrics import Measure, macro
 
 Scores = np.ndarray | Sequence[np.ndarray]
 """Scores of a method: one array, or a list of one a seed."""
@@ -69,8 +58,8 @@ def evaluate(
     """
     if chance_draws < 1:
         raise ValueError(f"chance_draws is {chance_draws}, expected at least 1")
-    problem = _problem(scores, targets, label_names, unscored, groups)
-    scored = _scored(problem, problem.scores, track_index, k, resamples, seed)
+    problem = _problem(scores, targets, resamples, seed, label_names, unscored, groups)
+    scored = _scored(problem, problem.scores, k, track_index)
     segments = None if track_index is None else np.bincount(track_index)
     chance = chance_levels(problem.targets, k, segments, chance_draws, seed)
     rows = {}
@@ -89,7 +78,7 @@ def metric_values(
 ) -> pd.Series:
     """The column `value` of `evaluate` alone, without intervals and chance: for many runs."""
     problem = _problem(scores, targets)
-    measures = [_measures(each, problem.targets, track_index, k) for each in problem.scores]
+    measures = [_measures(each, problem.targets, k, track_index) for each in problem.scores]
     values = _values(measures, len(problem.targets))
     means = {metric: macro(of_seeds.mean(axis=0)) for metric, of_seeds in values.items()}
     return pd.Series(means, name="value").rename_axis("metric")
@@ -114,32 +103,27 @@ def per_label_scores(
     targets: np.ndarray,
     label_names: Sequence[str],
     track_index: np.ndarray | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    unscored: str = "error",
-    groups: Sequence[Hashable] | None = None,
+    **settings: object,
 ) -> pd.DataFrame:
     """ROC-AUC and average precision of each label over songs, with 95 % intervals.
 
-    Arguments as for `evaluate`.
+    Arguments as for `evaluate`; settings: resamples, seed, unscored, groups.
     Returns a table indexed by label: tracks, positives, prevalence; roc_auc, roc_auc_low,
     roc_auc_high; average_precision, …_low, …_high (NaN for a label that cannot be scored);
     average_precision_chance (what random scores are expected to reach: the prevalence, and a little
     more where tracks are few). An interval is over the draws in which a label has positives.
     """
-    problem = _problem(scores, targets, label_names, unscored, groups)
+    problem = _problem(scores, targets, label_names=label_names, **settings)
     tracks, positives = len(targets), np.sum(targets, axis=0)  # of all labels
     index = pd.Index([str(name) for name in label_names], name="label")
     table = pd.DataFrame({"tracks": tracks, "positives": positives}, index)
     table["prevalence"] = positives / tracks
-    scored = _scored(problem, problem.scores, track_index, None, resamples, seed)
+    scored = _scored(problem, problem.scores, None, track_index)
     for song_metric, (values, draws) in scored.items():
-        metric = song_metric.removeprefix("song_")
         value = values.mean(axis=0)  # (labels,)
-        low, high, _ = interval(value, draws, problem.groups, values)
-        table[metric] = pd.Series(value, problem.names)
-        table[f"{metric}_low"] = pd.Series(np.clip(low, 0, 1), problem.names)
-        table[f"{metric}_high"] = pd.Series(np.clip(high, 0, 1), problem.names)
+        low, high = np.clip(interval(value, draws, problem.groups, values)[:2], 0, 1)
+        for end, column in {"": value, "_low": low, "_high": high}.items():
+            table[song_metric.removeprefix("song_") + end] = pd.Series(column, problem.names)
     return table.assign(average_precision_chance=_expected_average_precision(positives, tracks))
 
 
@@ -163,34 +147,30 @@ def compare(
     track_index_a: np.ndarray | None = None,
     track_index_b: np.ndarray | None = None,
     resamples: int = 1000,
-    seed: int = 0,
-    label_names: Sequence[str] | None = None,
-    unscored: str = "error",
-    groups: Sequence[Hashable] | None = None,
+    **settings: object,
 ) -> pd.DataFrame:
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
-    The seeds of the two are taken as independent. Arguments as for `evaluate`; a label that is
-    unscored for one method is left out for both.
+    The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: seed,
+    label_names, unscored, groups); a label that is unscored for one is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
     interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
     two-sided: below .05 exactly if the interval leaves 0 out. For many comparisons see `holm`.
     """
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
-    problem = _problem([*seeds_a, *seeds_b], targets, label_names, unscored, groups)
-    own, other = problem.scores[: len(seeds_a)], problem.scores[len(seeds_a) :]
-    a = _scored(problem, own, track_index_a, k, resamples, seed)
-    b = _scored(problem, other, track_index_b, k, resamples, seed)
+    problem = _problem([*seeds_a, *seeds_b], targets, resamples, **settings)
+    a = _scored(problem, problem.scores[: len(seeds_a)], k, track_index_a)
+    b = _scored(problem, problem.scores[len(seeds_a) :], k, track_index_b)
     rows = {}
     for metric in [metric for metric in a if metric in b]:
         (values_a, draws_a), (values_b, draws_b) = a[metric], b[metric]
-        value_a, value_b = macro(values_a.mean(axis=0)), macro(values_b.mean(axis=0))
+        row = {"value_a": macro(values_a.mean(axis=0)), "value_b": macro(values_b.mean(axis=0))}
+        row["difference"] = row["value_a"] - row["value_b"]
         of_a, of_b = macro(values_a), macro(values_b)  # (seeds,)
         draws = macro(draws_a) - macro(draws_b)
-        low, high, p = interval(value_a - value_b, draws, problem.groups, of_a, of_b)
-        row = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b}
+        low, high, p = interval(row["difference"], draws, problem.groups, of_a, of_b)
         row |= {"low": low, "high": high, "p": p, **_measured_on(problem, metric, values_a[0], k)}
         rows[metric] = row | {"seed_sd_a": _deviation(of_a), "seed_sd_b": _deviation(of_b)}
     return _table(rows)
@@ -215,25 +195,27 @@ class _Problem:
     names: np.ndarray
     left_out: list[str]
     groups: np.ndarray
+    resamples: int
+    seed: int
 
 
 def _problem(
     scores: Scores,
     targets: np.ndarray,
+    resamples: int = 1000,
+    seed: int = 0,
     label_names: Sequence[str] | None = None,
     unscored: str = "error",
     groups: Sequence[Hashable] | None = None,
 ) -> _Problem:
-    """Check the arguments of one or more methods on one dataset."""
+    """Check the arguments of `evaluate`; scores of one or more methods."""
     if unscored not in ("error", "leave_out"):
         raise ValueError(f'unscored is {unscored!r}, expected "error" or "leave_out"')
     targets, names = checked_targets(targets, label_names)
     arrays = [np.asarray(each) for each in _seeds(scores)]
     for each in arrays:
         if each.ndim != 2 or each.shape[1] != len(names) or not len(each):
-            raise ValueError(
-                f"scores have the shape {each.shape}, expected (segments or tracks, {len(names)})"
-            )
+            raise ValueError(f"scores have the shape {each.shape}, expected (items, {len(names)})")
     missing = np.any([np.isnan(each).all(axis=0) for each in arrays], axis=0)  # (labels,)
     left_out = names[missing].tolist()
     if left_out and unscored == "error":
@@ -242,8 +224,9 @@ def _problem(
     names, targets = names[~missing], targets[:, ~missing]
     if not targets.any():
         raise ValueError(f"none of {len(names)} scored labels has a positive track in targets")
-    arrays = [check_scores(each[:, ~missing], names) for each in arrays]
-    return _Problem(arrays, targets, names, left_out, group_numbers(groups, len(targets)))
+    arrays = [metrics.check_scores(each[:, ~missing], names) for each in arrays]
+    numbers = group_numbers(groups, len(targets))
+    return _Problem(arrays, targets, names, left_out, numbers, resamples, seed)
 
 
 def _seeds(scores: Scores) -> list[np.ndarray]:
@@ -256,21 +239,16 @@ def _seeds(scores: Scores) -> list[np.ndarray]:
 
 
 def _scored(
-    problem: _Problem,
-    seeds: list[np.ndarray],
-    track_index: np.ndarray | None,
-    k: int | None,
-    resamples: int,
-    seed: int,
+    problem: _Problem, seeds: list[np.ndarray], k: int | None, track_index: np.ndarray | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By metric: values (seeds, labels), and the mean over seeds in every draw (draws, labels)."""
-    measures = [_measures(scores, problem.targets, track_index, k) for scores in seeds]
+    measures = [_measures(scores, problem.targets, k, track_index) for scores in seeds]
 
     def mean_over_seeds(name: str, weights: np.ndarray) -> np.ndarray:
         return np.mean([each[name](weights) for each in measures], axis=0)
 
     means = {name: partial(mean_over_seeds, name) for name in measures[0]}
-    draws = resampled(means, problem.groups, resamples, seed)
+    draws = resampled(means, problem.groups, problem.resamples, problem.seed)
     values = _values(measures, len(problem.targets))
     return {name: (values[name], draws[name]) for name in values}
 
@@ -282,27 +260,25 @@ def _values(measures: list[dict[str, Measure]], tracks: int) -> dict[str, np.nda
 
 
 def _measures(
-    scores: np.ndarray, targets: np.ndarray, track_index: np.ndarray | None, k: int | None
+    scores: np.ndarray, targets: np.ndarray, k: int | None, track_index: np.ndarray | None
 ) -> dict[str, Measure]:
     """The metrics of scores, counted and sorted once; without k those without a threshold alone."""
     songs = scores
     if track_index is not None:
-        track_index = check_track_index(track_index, len(scores), len(targets))
-        songs = track_scores(scores, track_index, len(targets))
+        track_index = metrics.check_track_index(track_index, len(scores), len(targets))
+        songs = metrics.track_scores(scores, track_index, len(targets))
     elif len(scores) != len(targets):
-        raise ValueError(
-            f"{len(scores)} rows of scores for {len(targets)} tracks; of segments give track_index"
-        )
-    measures = {}
+        raise ValueError(f"{len(scores)} rows of scores, {len(targets)} tracks: give track_index")
+    measures, f1 = {}, metrics.f1_measure
     if k is not None:
-        check_k(k, targets.shape[1])
-        predicted = top_k(songs, k)
+        metrics.check_k(k, targets.shape[1])
+        predicted = metrics.top_k(songs, k)
         if track_index is not None:
-            votes = count_votes(scores, track_index, k, len(targets))
-            measures["segment_macro_f1"] = f1_measure(votes, targets, np.bincount(track_index))
-            predicted = elect(votes, songs, k)
-        measures["song_macro_f1"] = f1_measure(predicted, targets)
-    roc_auc, average_precision = ranking_measures(songs, targets)
+            votes = metrics.count_votes(scores, track_index, k, len(targets))
+            measures["segment_macro_f1"] = f1(votes, targets, np.bincount(track_index))
+            predicted = metrics.elect(votes, songs, k)
+        measures["song_macro_f1"] = f1(predicted, targets)
+    roc_auc, average_precision = metrics.ranking_measures(songs, targets)
     return measures | {"song_roc_auc": roc_auc, "song_average_precision": average_precision}
 
 

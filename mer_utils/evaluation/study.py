@@ -11,7 +11,7 @@ the target's unlabelled audio is `transductive`, and every table says so.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -68,31 +68,23 @@ def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, L
     ]
 
 
-def inner_score(method: Method, training: Sequence[Labelled]) -> float:
-    """How well a method predicts labels that it has not seen, inside the training side.
+def select_method(
+    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
+) -> tuple[Method, pd.DataFrame]:
+    """The candidate that best predicts labels it has not seen, inside the training side.
 
     Several training datasets: each is left out in turn and predicted from the others. One: its
     labels and its groups of tracks are left out together, in three folds of labels (two where
     there are fewer than nine).
-    Returns the mean macro ROC-AUC over what was left out.
+    Returns it and a table with every candidate's mean macro ROC-AUC over these, best first.
     """
     if len(training) > 1:
         pairs = [([p for p in training if p is not part], part) for part in training]
     else:
         folds = 3 if len(training[0].dataset.labels) >= 9 else 2
         pairs = [([a], b) for a, b in label_folds(training[0], folds, seed=0)]
-    return float(np.mean([trained_roc_auc(method, *pair) for pair in pairs]))
-
-
-def select_method(
-    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
-) -> tuple[Method, pd.DataFrame]:
-    """The candidate that does best inside the training side; the target is not looked at.
-
-    Returns it and a table with every candidate's inner score, best first.
-    """
     bar = progress_bar(candidates, desc="selecting", show=progress, leave=False)
-    scores = [inner_score(method, training) for method in bar]
+    scores = [np.mean([trained_roc_auc(method, *pair) for pair in pairs]) for method in bar]
     table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
     best = candidates[int(np.argmax(scores))]
     return best, table.sort_values("inner ROC-AUC", ascending=False, ignore_index=True)
@@ -102,10 +94,7 @@ def select_method(
 
 
 def song_scores(scores: np.ndarray, part: Labelled) -> np.ndarray:
-    """Mean score of each track's segments: (segments, labels) to (tracks, labels).
-
-    Raises ValueError for scores that are not finite and for a track without segments.
-    """
+    """Mean score of each track's segments: (segments, labels) to (tracks, labels)."""
     scores = metrics.check_scores(scores, list(part.dataset.labels))
     index = part.features.track_index(part.dataset)  # (segments,)
     index = metrics.check_track_index(index, len(scores), len(part.dataset))
@@ -141,10 +130,8 @@ def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
 class Outcome:
     """What one method did for one target: scores of every seed, and of shuffled-label training.
 
-    scores: one (segments, labels) array a seed.
-    shuffled: one a shuffled-label training; may be empty.
-    histories: one training table a seed; empty tables for a ridge.
-    folders: where each seed's model lies.
+    scores: one (segments, labels) array a seed; shuffled: one a shuffled-label training.
+    histories: a training table a seed, empty for a ridge; folders: where each seed's model lies.
     """
 
     target: str
@@ -169,8 +156,7 @@ def run_study(
     """Predict every target from all other datasets, by every method, with every seed.
 
     data: the datasets by name.
-    methods: the same for all targets, or by target (when settings were selected for each); of
-        different names.
+    methods: the same for all targets, or by target; of different names.
     folder: keeps every model, history and score; what is there is not done again.
     seeds: how many, from first_seed on; a deterministic method runs once.
     shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
@@ -180,7 +166,7 @@ def run_study(
     """
     if len(data) < 2:
         raise ValueError(f"a study needs two datasets or more, not only {list(data)}")
-    work = []
+    studied = []  # the trainings of each target and method
     for target in targets or data:
         if target not in data:
             raise ValueError(f"no dataset {target!r} to predict; there are {list(data)}")
@@ -196,67 +182,42 @@ def run_study(
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
             if method.trained:
                 drawn += [(seed, True) for seed in range(shuffles)]
-            work += [Task(method, training, data[target], Path(folder), *draw) for draw in drawn]
-    missing = {t.folder: t for t in work if not (t.folder / "scores.npy").is_file()}
-    _run_tasks(list(missing.values()), jobs, progress)
-    found: dict[tuple[str, str], Outcome] = {}
-    for task in work:
-        outcome = found.setdefault(
-            (task.target.name, task.method.name),
-            Outcome(task.target.name, task.method, [], [], [], []),
-        )
-        scores = storage.read_array(task.folder / "scores.npy")
-        if task.shuffled:
-            outcome.shuffled.append(scores)
-        else:
-            outcome.scores.append(scores)
-            outcome.histories.append(pd.read_parquet(task.folder / "history.parquet"))
-            outcome.folders.append(task.folder)
-    return list(found.values())
+            task = partial(Task, method, training, data[target], Path(folder))
+            studied.append([task(*draw) for draw in drawn])
+    tasks = {task.folder: task for of_method in studied for task in of_method}
+    missing = [t for folder, t in tasks.items() if not (folder / "scores.npy").is_file()]
+    _run_tasks(missing, jobs, progress)
+    return [_outcome(of_method) for of_method in studied]
 
 
 def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The mean score of several methods as one outcome a target, with one array of scores a seed.
 
-    Metrics of a committee are averaged over seeds as those of a single network are: seed i of it
-    has seed i of every member, and a deterministic member is the same in all.
+    Seed i of it has seed i of every member; a deterministic member is the same in all.
 
     outcomes: of methods with as many shuffled trainings each, and with scores on one scale (all
         calibrated, all ridges, or all cosines): they are averaged as they are.
-    Raises ValueError if members differ in their number of seeds, in whether they look at the
-    target's audio or in whether their scores are calibrated.
+    Raises ValueError if members differ in their seeds, `own_statistics` or `calibrated`.
     """
     together = []
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
         members = [outcome for outcome in outcomes if outcome.target == target]
-        first = members[0]
         for field in ("own_statistics", "calibrated"):
             if len({getattr(member.method, field) for member in members}) > 1:
                 raise ValueError(f"{name}: {field} is true for some members and false for others")
-        seeds = {
-            member.method.name: len(member.scores)
-            for member in members
-            if len(member.scores) > 1 or not member.method.deterministic
-        }
+        several = [m for m in members if len(m.scores) > 1 or not m.method.deterministic]
+        seeds = {member.method.name: len(member.scores) for member in several}
         if len(set(seeds.values())) > 1:
-            raise ValueError(
-                f"{name}: members have different numbers of seeds: {seeds}; all that are not "
-                "deterministic need the same"
-            )
-        shuffled = zip(*(member.shuffled for member in members), strict=True)
-        together.append(
-            Outcome(
-                target,
-                replace(first.method, name=name),
-                scores=[
-                    np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
-                    for seed in range(max(len(m.scores) for m in members))
-                ],
-                shuffled=[np.mean(each, axis=0) for each in shuffled],
-                histories=[],
-                folders=[folder for member in members for folder in member.folders],
-            )
-        )
+            raise ValueError(f"{name}: members have different numbers of seeds: {seeds}")
+        scores = [
+            np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
+            for seed in range(max(seeds.values(), default=1))
+        ]
+        draws = zip(*(member.shuffled for member in members), strict=True)
+        shuffled = [np.mean(each, axis=0) for each in draws]
+        folders = [folder for member in members for folder in member.folders]
+        method = replace(members[0].method, name=name)
+        together.append(Outcome(target, method, scores, shuffled, [], folders))
     return together
 
 
@@ -304,6 +265,16 @@ class Task:
         scores = target_scores(model, self.method, self.target, self.training)
         metrics.check_scores(scores, list(self.target.dataset.labels))
         storage.write_array(self.folder / "scores.npy", scores)
+
+
+def _outcome(tasks: Sequence[Task]) -> Outcome:
+    """What all trainings of one method for one target have left on disk."""
+    folders, shuffled = (
+        [task.folder for task in tasks if task.shuffled == shuffled] for shuffled in (False, True)
+    )
+    scores = [[storage.read_array(f / "scores.npy") for f in each] for each in (folders, shuffled)]
+    histories = [pd.read_parquet(folder / "history.parquet") for folder in folders]
+    return Outcome(tasks[0].target.name, tasks[0].method, *scores, histories, folders)
 
 
 def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:

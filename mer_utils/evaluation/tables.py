@@ -7,6 +7,7 @@ resampled: no interval and no p-value here says what another dataset would give.
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,18 +16,11 @@ import torch
 
 from mer_utils import metrics
 from mer_utils.data.types import Dataset, Labelled, pool_tracks
+from mer_utils.evaluation import scoring
 from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.paper import REPORTED
-from mer_utils.evaluation.scoring import (
-    compare,
-    evaluate,
-    holm,
-    metric_values,
-    per_label_scores,
-    reference_rows,
-)
 from mer_utils.evaluation.study import Outcome, k_of, others, song_roc_auc, song_scores
-from mer_utils.projector import losses
+from mer_utils.projector.losses import cluster_cosines
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
 from mer_utils.projector.training import draw_label
@@ -37,6 +31,7 @@ METRICS = {
     "song_roc_auc": "song ROC-AUC",
     "song_average_precision": "song average precision",
 }
+MOST_SEGMENTS = 2000  # whose cosines are looked at, drawn at random from more
 
 
 def task_of(part: Labelled) -> dict:
@@ -67,8 +62,7 @@ def results_table(
     looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`,
     of_mean_scores (the metric of the seeds' mean score: what they reach as a committee), and
     shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same method trained
-    on shuffled labels (NaN where none were): random scores are too low a bar for a trained model,
-    whose labels are correlated.
+    on shuffled labels (NaN where none were), as a trained model's labels are correlated.
     """
     return _below(
         (outcome, _scored(outcome, data[outcome.target], resamples)) for outcome in outcomes
@@ -79,9 +73,10 @@ def _scored(outcome: Outcome, part: Labelled, resamples: int) -> pd.DataFrame:
     """The rows of one outcome, indexed by metric."""
     index, k = part.features.track_index(part.dataset), k_of(part.dataset)
     plain = (part.dataset.targets(), k, index)
-    table = evaluate(outcome.scores, **task_of(part), k=k, track_index=index, resamples=resamples)
-    table["of_mean_scores"] = metric_values(np.mean(outcome.scores, axis=0), *plain)
-    chance = [metric_values(scores, *plain) for scores in outcome.shuffled]
+    settings = task_of(part) | {"k": k, "track_index": index, "resamples": resamples}
+    table = scoring.evaluate(outcome.scores, **settings)
+    table["of_mean_scores"] = scoring.metric_values(np.mean(outcome.scores, axis=0), *plain)
+    chance = [scoring.metric_values(scores, *plain) for scores in outcome.shuffled]
     chance = pd.DataFrame(chance, columns=table.index, dtype=float)  # empty without shuffles
     table["shuffled"] = chance.mean()
     table["shuffled_low"], table["shuffled_high"] = chance.quantile(0.025), chance.quantile(0.975)
@@ -113,9 +108,9 @@ def reference_table(
             scores = {}
         scores |= {row: of[name] for row, of in (others or {}).items() if name in of}
         for method, of_tracks in scores.items():
-            table = evaluate(of_tracks, **task, unscored="leave_out").reset_index()
+            table = scoring.evaluate(of_tracks, **task, unscored="leave_out").reset_index()
             tables.append(table.assign(target=name, method=method))
-        deaf = reference_rows(**task, chance_draws=1).reset_index(names="method")
+        deaf = scoring.reference_rows(**task, chance_draws=1).reset_index(names="method")
         deaf = deaf.drop(columns=["chance", "chance_low", "chance_high", "seeds", "seed_sd"])
         deaf.loc[deaf["method"] == "every label", "k"] = pd.NA
         tables.append(deaf.assign(target=name, metric="song_macro_f1"))
@@ -133,7 +128,7 @@ def knows_nothing_table(datasets: Mapping[str, Dataset]) -> pd.DataFrame:
     rows = {}
     for name, dataset in datasets.items():
         targets, k = dataset.targets(), k_of(dataset)
-        scored = reference_rows(targets, k, resamples=2)  # no intervals are shown
+        scored = scoring.reference_rows(targets, k, resamples=2)  # no intervals are shown
         rows[name] = {
             "tracks": len(dataset),
             "labels": len(dataset.labels),
@@ -153,27 +148,24 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
-    """One metric as text, rows methods and columns targets: "value [low, high]".
+    """One metric as text, rows methods and columns targets: "value [low, high] ±seeds' deviation".
 
-    "±0.012" after it: the deviation from seed to seed, for a method with several. † marks methods
-    that looked at the target's unlabelled audio. The last rows are the two chance levels and what
-    they were measured on.
+    † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
+    levels and what they were measured on.
     """
     rows = table[table["metric"] == metric]
-    cells: dict[str, dict[str, str]] = {}
+    cells = defaultdict(dict)  # of each row the texts by target
     for row in rows.itertuples():
         method = row.method + (" †" if row.transductive else "")
-        text = with_interval(row.value, row.low, row.high) + _plus_minus(row)
-        cells.setdefault(method, {})[row.target] = text
+        cells[method][row.target] = with_interval(row.value, row.low, row.high) + _plus_minus(row)
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
-        chance = with_interval(*first[["chance", "chance_low", "chance_high"]])
-        cells.setdefault("chance: random scores", {})[target] = chance
+        chance = first[["chance", "chance_low", "chance_high"]]
+        cells["chance: random scores"][target] = with_interval(*chance)
         if "shuffled" in part and part["shuffled"].notna().any():
             ends = part["shuffled"].mean(), part["shuffled_low"].min(), part["shuffled_high"].max()
-            trained = cells.setdefault("chance: shuffled labels, all methods", {})
-            trained[target] = with_interval(*ends)
-        cells.setdefault("tracks, labels", {})[target] = f"{first['tracks']}, {first['labels']}"
+            cells["chance: shuffled labels, all methods"][target] = with_interval(*ends)
+        cells["tracks, labels"][target] = f"{first['tracks']}, {first['labels']}"
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 
 
@@ -187,9 +179,8 @@ def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataF
     """How many methods are beyond both chance levels, one row a target.
 
     The bar is the same for all methods of a target: the highest 97.5 % of random scores and of any
-    method that was trained on shuffled labels (each was so a few times only). Methods that looked
-    at the target's audio, and those that were not shuffled, are not counted.
-    table: from `results_table`. Returns, indexed by target: bar, beyond, methods.
+    method trained on shuffled labels (each a few times only). Methods that looked at the target's
+    audio, and those that were not shuffled, are not counted. Returns bar, beyond, methods.
     """
     made = table[table["shuffled"].notna() & ~table["transductive"].eq(True)]
     rows = {}
@@ -260,38 +251,34 @@ def compare_all(
 
     Returns a row a pair and metric: target, method, transductive, against, metric, the columns of
     `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
-    pairs of the metric (Holm 1979).
-    Raises ValueError if the two are not equally many or a pair has two targets.
+    pairs of the metric. Raises ValueError if a pair has two targets.
     """
     tables = []
     for outcome, reference in zip(outcomes, references, strict=True):
         if outcome.target != reference.target:
-            raise ValueError(
-                f"{outcome.method.name!r} predicts {outcome.target} but {reference.method.name!r} "
-                f"{reference.target}; only outcomes of one target can be compared"
-            )
+            raise ValueError(f"targets {outcome.target} and {reference.target} cannot be compared")
         part = data[outcome.target]
         index = part.features.track_index(part.dataset)
         task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
         task |= {"track_index_a": index, "track_index_b": index}
-        table = compare(outcome.scores, reference.scores, **task)
+        table = scoring.compare(outcome.scores, reference.scores, **task)
         against = pd.concat({reference.method.name: table}, names=["against"])
         tables.append((outcome, against))
     table = _below(tables)
-    return table.assign(p_holm=table.groupby("metric")["p"].transform(holm))
+    return table.assign(p_holm=table.groupby("metric")["p"].transform(scoring.holm))
 
 
 def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
     """ROC-AUC and average precision of every label; the columns of `scoring.per_label_scores`."""
-    tables = []
-    for outcome in outcomes:
+
+    def scored(outcome: Outcome) -> pd.DataFrame:
         part = data[outcome.target]
-        index = part.features.track_index(part.dataset)
-        task = task_of(part) | {"track_index": index, "resamples": resamples}
-        tables.append((outcome, per_label_scores(outcome.scores, **task)))
-    return _below(tables)
+        task = task_of(part) | {"track_index": part.features.track_index(part.dataset)}
+        return scoring.per_label_scores(outcome.scores, **task, resamples=resamples)
+
+    return _below((outcome, scored(outcome)) for outcome in outcomes)
 
 
 def cosine_table(
@@ -299,40 +286,35 @@ def cosine_table(
     data: Mapping[str, Labelled],
     groups: str = "clusters",
     seed: int = 0,
-    most: int = 2000,
 ) -> pd.DataFrame:
     """How near projected training music lies to its own group and to the others.
 
     groups: "clusters" of labels (as in the alignment loss, a segment is in the cluster of one of
         its labels, drawn at random) or "datasets".
-    most: segments that are looked at, drawn at random if there are more.
     Returns one row a method: target, method, within and between (mean cosines; between is NaN where
     there is one group), difference.
     """
     rows = []
     for outcome in outcomes:
         training = others(data, outcome.target)
-        generator, first = torch.Generator().manual_seed(seed), 0
-        owner = np.repeat(range(len(training)), [len(p.dataset.labels) for p in training])
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [len(part.dataset.labels) for part in training]
+        group_of = np.repeat(range(len(training)), sizes)  # (labels of all datasets,)
         if groups == "clusters":
             with warnings.catch_warnings(action="ignore"):  # of the clusters: training has said it
-                owner = cluster_training_labels(outcome.method, training).assignment
-        owner = torch.from_numpy(np.asarray(owner))  # (labels of all datasets,)
-        projections, owners = [], []
-        for part in training:
+                group_of = cluster_training_labels(outcome.method, training).assignment
+        projections, drawn = [], []
+        for part, own in zip(training, torch.from_numpy(group_of).split(sizes), strict=True):
             track = part.features.track_index(part.dataset)
             targets = torch.from_numpy(part.dataset.targets()[track])  # (segments, labels)
             labelled = targets.any(1)
-            owners.append(owner[first + draw_label(targets[labelled], generator)])
+            drawn.append(own[draw_label(targets[labelled], generator)])
             projections.append(project_part(outcome, part)[labelled])
-            first += len(part.dataset.labels)
-        projected, group = torch.cat(projections), torch.cat(owners)
-        keep = torch.randperm(len(projected), generator=generator)[:most]
-        within, between = losses.cluster_cosines(projected[keep], group[keep])
-        row = {"target": outcome.target, "method": outcome.method.name}
-        row["within"] = within.mean().item()
-        row["between"] = between.mean().item() if len(group.unique()) > 1 else np.nan
-        rows.append(row)
+        projected, group = torch.cat(projections), torch.cat(drawn)
+        keep = torch.randperm(len(projected), generator=generator)[:MOST_SEGMENTS]
+        within, between = (x.mean().item() for x in cluster_cosines(projected[keep], group[keep]))
+        row = {"target": outcome.target, "method": outcome.method.name, "within": within}
+        rows.append(row | {"between": between if len(group.unique()) > 1 else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(difference=table["within"] - table["between"])
 
@@ -364,10 +346,9 @@ def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:
 
 
 def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.DataFrame:
-    """Song ROC-AUC within each group of tracks, such as genres; one row a group and method.
+    """Song ROC-AUC within each group of tracks; .5 for a method that only tells groups apart.
 
-    A method that only tells groups apart has .5 here.
-    column: of the dataset's table of tracks.
+    column: of the dataset's table of tracks, such as genre.
     Returns group, method, tracks, labels (that could be scored), roc_auc (mean over seeds).
     """
     groups, targets = part.dataset.tracks[column].to_numpy(), part.dataset.targets()
@@ -377,10 +358,9 @@ def group_table(outcomes: Sequence[Outcome], part: Labelled, column: str) -> pd.
         for group in dict.fromkeys(groups):
             inside = groups == group
             values = np.array([metrics.roc_auc(s[inside], targets[inside]) for s in songs])
-            row = {column: group, "method": outcome.method.name, "tracks": int(inside.sum())}
-            row["labels"] = int(np.isfinite(values[0]).sum())
-            rows.append(row | {"roc_auc": float(np.nanmean(values))})
-    return pd.DataFrame(rows)
+            labels, value = int(np.isfinite(values[0]).sum()), float(np.nanmean(values))
+            rows.append((group, outcome.method.name, int(inside.sum()), labels, value))
+    return pd.DataFrame(rows, columns=[column, "method", "tracks", "labels", "roc_auc"])
 
 
 def markdown(table: pd.DataFrame) -> str:

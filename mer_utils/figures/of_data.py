@@ -43,16 +43,14 @@ def label_frequencies(datasets: Mapping[str, Dataset]) -> Figure:
         panel.set_xlim(left=0)
         panel.set_xlabel("share of the tracks (%)")
         style.titled(panel, style.dataset_title(group[0].name), f"{len(table)} labels")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
 def waveform_and_spectrogram(waveform: np.ndarray, sample_rate: int, title: str) -> Figure:
     """A piece of music as it is sampled and as it is heard: amplitude and spectrum over time.
 
-    waveform: (samples,) mono, full scale −1 to 1; at least a tenth of a second.
-    sample_rate: in hertz.
+    waveform: (samples,) mono, full scale −1 to 1; at least a tenth of a second. sample_rate: in Hz.
     """
     figure, axes = style.new_figure(height=4.0, rows=2, sharex=True, height_ratios=[1, 1.8])
     top, bottom = axes[:, 0]
@@ -81,8 +79,7 @@ def waveform_and_spectrogram(waveform: np.ndarray, sample_rate: int, title: str)
 def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -> Figure:
     """How a song's ranks move along its time, a line a label.
 
-    over_time: start (s) and a column of ranks, 0 to 100, for each label, as in
-        `predict.zero_shot.Prediction`.
+    over_time: start (s) and ranks, 0 to 100, of each label (`predict.zero_shot.Prediction`).
     segment_seconds: how much music a rank hears from its start on; it stands at the middle.
     """
     style.require_columns(over_time, "start", "emotion_curve")
@@ -96,8 +93,7 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -
     panel.axhline(50, **{**style.CHANCE, "label": "middle of the set", "zorder": 1})
     panel.set(xlabel="time (s)", ylabel="rank in the\nreference set (%)", ylim=(-3, 103))
     style.titled(panel, title, f"each point hears {segment_seconds:g} s")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -105,8 +101,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     """What a linear probe reads out of each layer of an encoder, with 95 % intervals.
 
     table: layer (0 is the input of the first), dataset, value, low, high, chance, tracks.
-    metric: what value is, for the axis.
-    Returns one line a dataset; a ring marks its best layer.
+    metric: what value is, for the axis. A ring marks a dataset's best layer.
     """
     style.require_columns(table, "layer dataset value low high chance tracks", "layer_probe")
     figure, [[panel]] = style.new_figure(height=2.7, width=5.2)
@@ -120,8 +115,9 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     panel.set_xticks(sorted(set(table["layer"])))
     panel.set(xlabel="encoder layer", ylabel=metric)
     shade = Patch(color=style.LIGHT_GREY, label=style.INTERVAL)
-    style.legend_below(figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)])
-    return figure
+    return style.legend_below(
+        figure, [shade, style.key("best layer", color=style.DARK_GREY, **ring)]
+    )
 
 
 @style.set_style()
@@ -146,5 +142,4 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
     titles = [f"{style.dataset_title(name)}\n{number:,} tracks" for name, number in tracks.items()]
     style.named_rows(panel, titles)
     panel.set_xlabel(metric)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)

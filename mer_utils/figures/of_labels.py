@@ -103,8 +103,7 @@ def similarity_heatmap(
     """Cosine of every label with every label, in the order of hierarchical clustering.
 
     embeddings: 3 labels or more. Centred ones get a diverging scale round 0.
-    antonyms: pairs of words whose cells, if both are labels, are outlined; the legend says how many
-        are and their mean cosine.
+    antonyms: pairs of words whose cells, if both are labels, are outlined.
     """
     number = len(embeddings)
     distances = _cosine_distances(embeddings)
@@ -144,8 +143,7 @@ def similarity_heatmap(
             usual = cosines[~diagonal].mean()
             text += f", mean cosine {cosines[marked].mean():.2f} (all pairs {usual:.2f})"
         keys.append(Patch(label=text, **outline))
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 def _mark_datasets(
@@ -164,16 +162,12 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     """Which labels form a cluster, as a tree of labels (the paper's Fig. 2 shows a graph).
 
     embeddings, clusters: of the same labels, 3 or more.
-    Returns a row a label. Labels of one cluster are joined in its colour, at their mean distance
-    (average linkage); its medoid is bold, labels alone in their cluster are grey. Grey lines join
-    clusters: one that is left of a coloured one shows labels that are nearer to another cluster
-    than to each other.
+    Labels of one cluster are joined in its colour, at their mean distance (average linkage). Grey
+    lines join clusters: one that is left of a coloured one shows labels that are nearer to another
+    cluster than to each other.
     """
     if tuple(clusters.labels) != tuple(embeddings.labels):
-        raise ValueError(
-            f"the clusters ({len(clusters.labels)} labels) are not of these embeddings "
-            f"({len(embeddings.labels)} labels), or in another order; cluster these"
-        )
+        raise ValueError("label_graph: the clusters are of other labels, or in another order")
     assignment = np.asarray(clusters.assignment)
     number, sizes = len(assignment), np.bincount(assignment)
     far = 3.0  # more than any distance: all labels of a cluster are joined before clusters are
@@ -215,8 +209,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
         style.key("between clusters", color=style.LIGHT_GREY, linestyle="-"),
         Patch(color=style.GREY, label=f"alone in its cluster ({(sizes == 1).sum()})"),
     ]
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 @style.set_style()
@@ -245,8 +238,7 @@ def label_spaces(table: pd.DataFrame) -> Figure:
     marks = set(table.loc[table["roc_auc"].isna(), "kind"])
     keys = [style.key(k, color=c, marker="|" if k in marks else "o") for k, c in colours.items()]
     keys += [style.key(name, color=style.GREY, marker=marker) for name, marker in markers.items()]
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 # --- Choosing clusters ----------------------------------------------------------------------------
@@ -265,10 +257,9 @@ _SETTING_NAMES = {
 def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure:
     """What each value of a clustering setting gives, and the one that was chosen.
 
-    sweep: from `labels.sweep_settings`, one method and setting.
-    chosen: from `labels.choose_setting`.
-    Returns three panels: number of clusters with the size of the largest, mean silhouette,
-    stability. Where one cluster holds more than half of the labels (the cliff) the ground is grey.
+    sweep: from `labels.sweep_settings`, one method and setting; chosen: from
+        `labels.choose_setting`.
+    Where one cluster holds more than half of the labels (the cliff) the ground is grey.
     """
     needed = "method setting value labels clusters largest silhouette stability stability_low"
     style.require_columns(sweep, needed, "clustering_sweep")
@@ -310,5 +301,4 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure
         f"{setting} = {value:.4g} ({style.count(int(clusters), 'cluster')})"
     )
     figure.align_ylabels()
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)

@@ -32,8 +32,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Losses and validation score over the epochs of one or more trainings.
 
     histories: by method, the table of `projector.train`; closed-form methods have none.
-    Returns panels for the triplet loss, the alignment loss (if there is one) and the validation
-    score. A dot marks the best epoch, whose weights were kept.
+    A dot marks the best epoch, whose weights were kept.
     """
     for name, table in histories.items():
         style.require_columns(table, "epoch triplet alignment validation", f"history of {name}")
@@ -57,16 +56,14 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             axes[0, -1].plot(best, scores[best], "o", **dot)
     axes[0, -1].axhline(0.5, **style.CHANCE)
     best = style.key("best epoch (weights kept)", marker="o", color=style.DARK_GREY)
-    style.legend_below(figure, [best])
-    return figure
+    return style.legend_below(figure, [best])
 
 
 @style.set_style()
 def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     """How near projected audio lies to its own label cluster and to the others, by method.
 
-    table: from `evaluation.tables.cosine_table`, of one target; several rows a method are
-        averaged.
+    table: from `evaluation.tables.cosine_table`, of one target; several rows a method: their mean.
     """
     style.require_columns(table, "target method within between", "cluster_cosine_bars")
     if len(set(table["target"])) > 1:
@@ -85,18 +82,16 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
     axes.set_xlabel("mean cosine of projected audio")
     style.named_rows(axes, [style.wrapped(method) for method in means.index])
     axes.grid(visible=False)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
 def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[str]) -> Figure:
     """Projected audio in two dimensions, one panel a model, such as before and after alignment.
 
-    projections: by panel title, (n, d) each, the same segments in the same order; brought to unit
-        length, as cosines are all that counts.
+    projections: by panel title, (n, d) each, the same segments in the same order.
     categories: (n,) the dataset of each segment.
-    Returns panels on the same axes, the principal components of all projections together.
+    The axes are the principal components of all projections together, at unit length.
     """
     categories = [str(category) for category in categories]
     unit = [normalize(np.asarray(values, dtype=np.float64)) for values in projections.values()]
@@ -117,8 +112,7 @@ def projection_map(projections: Mapping[str, np.ndarray], categories: Sequence[s
         panel.set_box_aspect(1)
         panel.locator_params(nbins=5)
     axes[0, 0].set_ylabel(f"component 2 ({share[1]:.0f} %)")
-    style.legend_below(figure, style.dataset_keys(categories, "segment", marker="o"))
-    return figure
+    return style.legend_below(figure, style.dataset_keys(categories, "segment", marker="o"))
 
 
 # --- Results --------------------------------------------------------------------------------------
@@ -131,8 +125,7 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     table: from `evaluation.tables.results_table`, with shuffled, shuffled_low and shuffled_high
         (the same method trained on shuffled labels) where they are known; rows of
         `evaluation.tables.reference_table` (reference is true) become vertical lines.
-    metric: a value of the column metric.
-    Returns a panel a target. Hollow: the method has looked at the target's unlabelled audio.
+    Hollow: the method has looked at the target's unlabelled audio.
     """
     table = table[table["metric"] == metric]
     reference = table.get("reference", pd.Series(False, table.index)).eq(True).fillna(False)
@@ -165,8 +158,7 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     for name, values in references.groupby("method", sort=False)["value"]:
         text = f"{name} ({' / '.join(f'{value:.3f}' for value in values)})"
         keys.append(style.key(text, linewidth=1.2, **lines[name]))
-    style.legend_below(figure, keys)
-    return figure
+    return style.legend_below(figure, keys)
 
 
 @style.set_style()
@@ -183,8 +175,7 @@ def ablation_path(table: pd.DataFrame) -> Figure:
     for panel, _, part in panels:
         part = part.sort_values("row")
         panel.plot(part["value"], part["row"], color=style.GREY, linewidth=1, zorder=1)
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 def _score_panels(
@@ -192,8 +183,7 @@ def _score_panels(
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
     """A panel for each target with a row for each value of the column `by`: scores with intervals.
 
-    hollow: (rows of the table,) which dots are not filled.
-    legend: what filled and what hollow dots are.
+    hollow: which dots are not filled; legend: what filled and what hollow dots are.
     Returns the table's parts with a column row.
     """
     texts = {name: style.wrapped(name) for name in table[by].unique()}
@@ -256,8 +246,7 @@ def per_label(table: pd.DataFrame) -> Figure:
         style.titled(panel, style.dataset_title(target), tracks)
         panel.set_xlabel("ROC-AUC")
     leading.set_ylabel("label (number of tracks that have it)")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 @style.set_style()
@@ -287,8 +276,7 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
         style.titled(panel, style.dataset_title(target), f"mean over {seeds} seeds")
         panel.set_xlabel("λ" if axis == "weight" else axis.replace("_", " "))
     panels[0][0].set_ylabel("song ROC-AUC")
-    style.legend_below(figure)
-    return figure
+    return style.legend_below(figure)
 
 
 def _configuration(settings: Mapping[str, object]) -> str:
@@ -318,5 +306,4 @@ def learning_curve(table: pd.DataFrame) -> Figure:
     panel.minorticks_off()
     panel.set(xlabel="training tracks", ylabel=METRIC_NAMES["song_roc_auc"])
     draws = f"shaded: range over {table['draws'].max()} draws of the training tracks"
-    style.legend_below(figure, [Patch(facecolor=style.LIGHT_GREY, label=draws)])
-    return figure
+    return style.legend_below(figure, [Patch(facecolor=style.LIGHT_GREY, label=draws)])

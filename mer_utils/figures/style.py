@@ -192,9 +192,8 @@ def place_names(
 ) -> None:
     """Write names beside their points so that no two overlap; the layout is then final.
 
-    Each name takes the cheapest of some places round its point, in turn (local search over
-    candidates: Christensen, Marks & Shieber 1995, ACM Transactions on Graphics 14(3)); a thin line
-    leads to one that ends up away from its point.
+    Each takes the cheapest of some places round its point, in turn (local search: Christensen,
+    Marks & Shieber 1995, ACM Transactions on Graphics 14(3)); a thin line leads to one far away.
 
     positions: (names, 2) in data units, inside the final limits of the axes.
     """
@@ -311,9 +310,7 @@ def intervals(
 ) -> None:
     """Dots with their horizontal intervals, one a row, and their legend entries.
 
-    scores: value, low and high.
-    look: color and marker.
-    hollow: which dots are not filled.
+    scores: value, low and high. look: color and marker. hollow: which dots are not filled.
     """
     colour = look["color"]
     axes.hlines(rows, scores["low"], scores["high"], color=colour, linewidth=1.6, zorder=3)
@@ -361,10 +358,10 @@ def dataset_keys(datasets: Sequence[str], noun: str = "label", **look: str) -> l
     ]
 
 
-def legend_below(figure: Figure, keys: Sequence[Artist] = ()) -> None:
-    """A legend under all panels, of what has a label in them and of `keys`; chance comes last.
+def legend_below(figure: Figure, keys: Sequence[Artist] = ()) -> Figure:
+    """The figure with a legend under it, of what has a label in its panels and of `keys`.
 
-    It has as many columns as find room; the figure grows by it.
+    Chance comes last. It has as many columns as find room; the figure grows by it.
     """
     found: dict[str, Artist] = {}
     for axes in figure.axes:
@@ -372,7 +369,7 @@ def legend_below(figure: Figure, keys: Sequence[Artist] = ()) -> None:
         found |= dict(zip(labels, handles, strict=True))
     found |= {key.get_label(): key for key in keys}
     if not found:
-        return
+        return figure
     labels = sorted(found, key=lambda label: label == "chance")
     widths = [0.058 * len(label) + 0.5 for label in labels]  # inches, about
     columns = len(labels)
@@ -381,3 +378,4 @@ def legend_below(figure: Figure, keys: Sequence[Artist] = ()) -> None:
     figure.set_figheight(figure.get_figheight() + 0.17 * -(-len(labels) // columns) + 0.15)
     handles = [found[label] for label in labels]
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    return figure

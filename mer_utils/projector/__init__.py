@@ -26,13 +26,7 @@ A loss or a projector of your own takes one decorator on a function or class (`m
     projector.Method("mine", projector="straight", training=settings)
 """
 
-from mer_utils.projector.losses import (
-    LOSSES,
-    alignment_loss,
-    cluster_cosines,
-    contrastive_loss,
-    triplet_loss,
-)
+from mer_utils.projector.losses import LOSSES, alignment_loss, cluster_cosines, triplet_loss
 from mer_utils.projector.methods import (
     APPROACHES,
     Method,

@@ -54,8 +54,15 @@ def contrastive(
     settings: TrainingSettings,
     generator: torch.Generator,
 ) -> Tensor:
-    """Over the whole vocabulary (`contrastive_loss`); arguments as for `triplet`."""
-    return contrastive_loss(projected, vectors, targets, settings.temperature)
+    """Each item has to pick its labels out of the whole vocabulary; arguments as for `triplet`.
+
+    The softmax over all labels of cosine / temperature is the probability of each label; the loss
+    is its negative logarithm, averaged over an item's labels, then over items.
+    """
+    logits = cosines(projected, vectors) / settings.temperature  # (b, labels)
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    chosen = targets.to(projected.dtype)
+    return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
 
 
 def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
@@ -97,31 +104,6 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     return functional.relu(far - near + margin).mean()
 
 
-def contrastive_loss(
-    projected: Tensor, vectors: Tensor, targets: Tensor, temperature: float = 0.1
-) -> Tensor:
-    """Each item has to pick its labels out of the whole vocabulary.
-
-    The softmax over all labels of cosine / temperature is the probability of each label; the loss
-    is its negative logarithm, averaged over an item's labels, then over items.
-
-    projected: (b, d) projected audio.
-    vectors: (labels, d) of the vocabulary of one dataset.
-    targets: (b, labels) bool; every item has a label.
-    temperature: above 0; the smaller, the more the nearest wrong labels count.
-    Returns a scalar, 0 or more.
-    """
-    if targets.shape != (len(projected), len(vectors)) or not temperature > 0:  # no broadcasting
-        raise ValueError(
-            f"contrastive_loss of {len(projected)} items and {len(vectors)} labels got targets of "
-            f"the shape {tuple(targets.shape)} and the temperature {temperature}; expected (b, "
-            "labels) and a number above 0"
-        )
-    log_probabilities = functional.log_softmax(cosines(projected, vectors) / temperature, dim=1)
-    chosen = targets.to(projected.dtype)
-    return -((log_probabilities * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
-
-
 def alignment_loss(
     projected: Tensor, clusters: Tensor, weight: float, variant: Variant = "contrast"
 ) -> Tensor:
@@ -136,22 +118,14 @@ def alignment_loss(
     Returns a scalar.
     """
     if clusters.shape != projected.shape[:1] or not weight >= 0:  # torch would broadcast
-        shapes = [tuple(x.shape) for x in (projected, clusters)]
-        raise ValueError(
-            f"alignment_loss takes items (b, d), clusters (b,) and a weight of 0 or more, not "
-            f"{shapes} and {weight}"
-        )
+        given = tuple(projected.shape), tuple(clusters.shape), weight
+        raise ValueError(f"items (b, d), clusters (b,) and a weight of 0 or more, not {given}")
     own, other = cluster_cosines(projected, clusters)
-    match variant:
-        case "contrast":
-            terms = functional.relu(other - own + 1)
-        case "push":
-            terms = functional.relu(other + 1)
-        case "pull":
-            terms = 1 - own
-        case _:
-            raise ValueError(f"no alignment variant {variant!r}; there are contrast, push, pull")
-    return weight * terms.mean()
+    relu = functional.relu
+    terms = {"contrast": relu(other - own + 1), "push": relu(other + 1), "pull": 1 - own}
+    if variant not in terms:
+        raise ValueError(f"no alignment variant {variant!r}; there are {', '.join(terms)}")
+    return weight * terms[variant].mean()
 
 
 def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ Source: Liu, Roy, Herremans, arXiv 2410.11522 (baselines and alignment).
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import get_args
 
 import numpy as np
@@ -52,9 +53,8 @@ class Method:
     clustering: method and settings for `labels.cluster_labels`, over the training labels.
     training: how a network is trained; the closed forms have none.
     penalty: of the ridge, on the features' side.
-    label_penalty: of the ridge, on the labels' side: the map from label vectors to features is
-        smoothed as well, so that twenty labels of calm do not outvote one of anger. None is
-        without.
+    label_penalty: of the ridge, on the labels' side, so that twenty labels of calm do not outvote
+        one of anger. None is without.
     own_statistics: standardise every dataset by its own features: transductive at the target.
     weighting: "tracks": in training every track counts the same, however long, as it does in
         scoring; "segments": every segment counts the same, as in the paper.
@@ -80,13 +80,11 @@ class Method:
         if self.aim not in AIMS:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
         if self.weighting not in get_args(Weighting):
-            raise ValueError(
-                f"{self.name}: the same weight have {get_args(Weighting)}, not {self.weighting!r}"
-            )
+            raise ValueError(f"{self.name}: no weighting {self.weighting!r}: {get_args(Weighting)}")
         if self.penalty < 0 or (self.label_penalty is not None and self.label_penalty <= 0):
             raise ValueError(
-                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first must "
-                "be 0 or more, the label penalty above 0 or None"
+                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first is 0 "
+                "or more, the label penalty above 0 or None"
             )
 
     @property
@@ -126,18 +124,17 @@ def paper_methods(
 ) -> list[Method]:
     """The rows of the paper's result tables for one direction, as its authors ran them.
 
-    Every label is expanded to a description. The labels of the training datasets are clustered by
-    mean shift over their vectors. Baseline 1 and alignment draw a track to the vectors of its own
-    labels, baseline 2 to the centres of their clusters; the alignment loss alone sees clusters.
+    Every label is expanded to a description; those of all training datasets are clustered by mean
+    shift. Baseline 1 and alignment draw a track to the vectors of its own labels, baseline 2 to the
+    centres of their clusters; the alignment loss alone sees clusters.
 
     training: names of the datasets that are trained on: they decide the quantile.
     weights: λ of the alignment; variants: its forms.
     settings: of the training; the paper's if None.
     space: "definition", our expansion, if None; `LabelSpace(file=…)` takes the authors' vectors.
-    clustering: another one than the paper's.
-    changes: other fields of Method, the same for all.
-    Returns the methods in the order of the table. `evaluation.paper.departures` names what is not
-    as in the paper.
+    clustering: another one than the paper's; changes: other fields of Method, the same for all.
+    Returns the methods in the table's order; `evaluation.paper.departures` says what is not as in
+    the paper.
     """
     settings = settings or TrainingSettings()
     quantile = PAPER_QUANTILES.get(frozenset(training), OTHER_QUANTILE)
@@ -147,23 +144,14 @@ def paper_methods(
         "weighting": "segments",
         **changes,
     }
-    aligned = [
-        replace(settings, alignment_weight=weight, alignment_variant=variant)
-        for variant in variants
-        for weight in weights
-    ]
-    return [
+    methods = [
         Method("baseline 1 (labels)", training=settings, **recipe),
         Method("baseline 2 (clusters)", aim="clusters", training=settings, **recipe),
-        *(
-            Method(
-                f"alignment {one.alignment_variant} λ={one.alignment_weight:g}",
-                training=one,
-                **recipe,
-            )
-            for one in aligned
-        ),
     ]
+    for variant, weight in product(variants, weights):
+        aligned = replace(settings, alignment_weight=weight, alignment_variant=variant)
+        methods.append(Method(f"alignment {variant} λ={weight:g}", training=aligned, **recipe))
+    return methods
 
 
 def ridge_grid(
@@ -171,52 +159,46 @@ def ridge_grid(
     directions: Sequence[str | None] = (None, "antonym-pca", "text+antonyms"),
     penalties: Sequence[float] = (3.0, 10.0, 30.0),
     model: str = DEFAULT_MODEL,
+    file: str | None = None,
     **changes: object,
 ) -> list[Method]:
     """Ridge methods to select among: label spaces × penalties.
 
     directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
+    file: of published label vectors, in place of texts (`LabelSpace.file`).
     changes: other fields of Method, the same for all.
     """
+    centred = LabelSpace(model=model, centre=True, components=COMPONENTS, file=file)
     fields = {"projector": "ridge", "label_penalty": 3.0, "calibrated": True, **changes}
     return [
         Method(
             f"ridge, {style}, {kind or 'text'}, α={penalty:g}",
-            space=LabelSpace(style, model, centre=True, directions=kind, components=COMPONENTS),
+            space=replace(centred, style=style, directions=kind),
             penalty=penalty,
             **fields,
         )
-        for style in styles
-        for kind in directions
-        for penalty in penalties
+        for style, kind, penalty in product(styles, directions, penalties)
     ]
 
 
 def default_ridge(
-    style: str = "definition", model: str = DEFAULT_MODEL, **changes: object
+    style: str = "definition", model: str = DEFAULT_MODEL, file: str | None = None
 ) -> Method:
     """One ridge with nothing chosen: the middle of `ridge_grid`, for a dataset nobody has seen.
 
     docs/selection.md compares it with rules that choose.
-    changes: other fields of Method.
     """
-    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model)
-    return replace(ridge, **{"name": "ridge", **changes})
-
-
-def with_label_vectors(method: Method, file: str | None) -> Method:
-    """The same method with published label vectors (`LabelSpace.file`) in place of texts."""
-    return replace(method, space=replace(method.space, file=file))
+    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model, file)
+    return replace(ridge, name="ridge")
 
 
 def affective_networks(
-    space: LabelSpace, training: TrainingSettings | None = None, **changes: object
+    space: LabelSpace, training: TrainingSettings, **changes: object
 ) -> list[Method]:
     """The paper's network in another label space, with its triplet loss and with a contrastive one.
 
-    changes: other fields of Method, the same for all.
+    changes: other fields of Method, the same for both.
     """
-    training = training or TrainingSettings()
     contrastive = replace(training, loss="contrastive", temperature=0.3)
     fields = {"space": space, "calibrated": True, **changes}
     return [
@@ -231,24 +213,12 @@ def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Meth
     Only for features that hold the tags, those of the encoder musicnn+cues.
     """
     space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca", components=3)
-    return Method(
-        "tag bridge, no training" + (", own statistics" if own_statistics else ""),
-        projector="tags",
-        space=space,
-        own_statistics=own_statistics,
-        calibrated=True,
-    )
+    name = "tag bridge, no training" + (", own statistics" if own_statistics else "")
+    return Method(name, "tags", space, own_statistics=own_statistics, calibrated=True)
 
 
-APPROACHES = (
-    "baseline 1",
-    "baseline 2",
-    "alignment",
-    "triplet",
-    "contrastive",
-    "ridge",
-    "tag bridge",
-)
+APPROACHES = ("baseline 1", "baseline 2", "alignment")  # the paper's
+APPROACHES += ("triplet", "contrastive", "ridge", "tag bridge")
 
 
 LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
@@ -308,10 +278,8 @@ def cluster_training_labels(method: Method, training: Sequence[Labelled]) -> Lab
 
 def cluster_names(method: Method, training: Sequence[Labelled]) -> list[list[str]]:
     """The training labels of each cluster, "dataset: label"."""
-    clusters = cluster_training_labels(method, training)
-    names = [f"{part.name}: {label}" for part in training for label in part.dataset.labels]
-    assignment = np.asarray(clusters.assignment)
-    return [[names[i] for i in np.flatnonzero(assignment == c)] for c in np.unique(assignment)]
+    names = pd.Series([f"{p.name}: {label}" for p in training for label in p.dataset.labels])
+    return names.groupby(cluster_training_labels(method, training).assignment).agg(list).tolist()
 
 
 def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Method:
@@ -335,27 +303,23 @@ def prepare(
     """
     shapes = {part.name: part.features.values.shape[1:] for part in training}
     if len(set(shapes.values())) != 1:
-        raise ValueError(
-            f"training needs datasets, one or more, with features of one shape, not {shapes}; "
-            "extract them with one encoder"
-        )
-    blocks = training[0].features.encoder.get("blocks")
-    if blocks is not None and sum(blocks) != np.prod(training[0].features.values.shape[1:]):
-        raise ValueError(
-            f"the features' blocks {blocks} make {sum(blocks)}, but their shape is {shapes}; "
-            "give blocks of all layers and dimensions"
-        )
-    clusters = cluster_training_labels(method, training) if method.needs_clusters else None
-    sizes = [len(part.dataset.labels) for part in training]
-    assignment = np.arange(sum(sizes)) if clusters is None else np.asarray(clusters.assignment)
-    owned = torch.from_numpy(assignment).long().split(sizes)  # (labels,) each
+        raise ValueError(f"training needs datasets with features of one shape, not {shapes}")
+    vectors = [torch.from_numpy(method.space.vectors(p.dataset.labels)) for p in training]
+    sizes, aims = [len(each) for each in vectors], vectors  # (labels, d) each
+    assignment = torch.arange(sum(sizes))  # each label alone
+    if method.needs_clusters:
+        clusters = cluster_training_labels(method, training)
+        assignment = torch.from_numpy(clusters.assignment)
+    if method.aim == "clusters":
+        centres = cluster_centres(method.space, clusters, torch.cat(vectors))
+        aims = centres[assignment].split(sizes)
     prepared = []
-    for part, own_clusters in zip(training, owned, strict=True):
+    of_labels = zip(training, vectors, aims, assignment.split(sizes), strict=True)
+    for part, label_vectors, target_vectors, own_clusters in of_labels:
         use, validation = usable_tracks(part.dataset, 0.1, seed)
         targets = part.dataset.targets()
         if shuffle_labels:
             targets = shuffled_targets(targets, use | validation, seed)
-        vectors = torch.from_numpy(method.space.vectors(part.dataset.labels))  # (labels, d)
         track = part.features.track_index(part.dataset)  # (segments,)
         keep = (use | validation)[track]
         track = torch.from_numpy(track[keep])
@@ -365,33 +329,25 @@ def prepare(
                 values=torch.from_numpy(np.asarray(part.features.values[keep], dtype=np.float32)),
                 track=track.long(),
                 targets=torch.from_numpy(targets),
-                label_vectors=vectors,
-                target_vectors=vectors,
+                label_vectors=label_vectors,
+                target_vectors=target_vectors,
                 clusters=own_clusters,
                 validation=torch.tensor(validation),
                 weight=segment_weights(track, method.weighting),
             )
         )
-    if clusters is not None and method.aim == "clusters":
-        prepared = aim_at_clusters(method, prepared, clusters)
     return standardised(prepared, method.own_statistics)
 
 
-def aim_at_clusters(
-    method: Method, data: Sequence[TrainingData], clusters: LabelClusters
-) -> list[TrainingData]:
-    """Let every label aim at its cluster's centre.
+def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor) -> Tensor:
+    """Where a label space has the clusters' centres: (clusters, d).
 
-    In the space of the text vectors these are the clustering's own centres; in any other label
-    space the means of the clusters' labels there.
+    Those of the clustering if labels are their texts, else the means of their labels (labels, d).
     """
-    if method.space.is_text:
-        centres = torch.from_numpy(np.asarray(clusters.centres, dtype=np.float32))
-    else:
-        vectors = torch.cat([part.label_vectors for part in data])  # (all labels, d)
-        member = functional.one_hot(torch.cat([part.clusters for part in data])).float()
-        centres = (member.T @ vectors) / member.sum(0)[:, None]  # (clusters, d)
-    return [replace(part, target_vectors=centres[part.clusters]) for part in data]
+    if space.is_text:
+        return torch.from_numpy(clusters.centres)
+    member = functional.one_hot(torch.from_numpy(clusters.assignment)).float()
+    return (member.T @ vectors) / member.sum(0)[:, None]
 
 
 def standardised(

@@ -6,7 +6,7 @@ A model is one folder: `projector.safetensors` (weights and the features' statis
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,8 @@ class Model:
     def project(self, features: Features, own_statistics: bool = False) -> Tensor:
         """Audio in the label space: (segments, d).
 
-        own_statistics: standardise by the mean and deviation of these features instead of the
-            training features'. This looks at the unlabelled audio of the new dataset as a whole
-            (transductive): say so beside every score that uses it.
+        own_statistics: standardise by the mean and deviation of these features, not the training
+            features'. This is transductive: say so beside every score that uses it.
         Raises ValueError if the features come from another encoder or have another shape.
         """
         self.check(features)
@@ -79,14 +78,13 @@ class Model:
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""
-        ours = {key: self.encoder.get(key) for key in FITS} | {"shape": tuple(self.mean.shape)}
-        theirs = {key: features.encoder.get(key) for key in FITS}
-        theirs |= {"shape": features.values.shape[1:]}
-        for key, value in ours.items():
-            if theirs[key] != value:
+        ours = self.encoder | {"shape": tuple(self.mean.shape)}
+        theirs = features.encoder | {"shape": features.values.shape[1:]}
+        for key in (*FITS, "shape"):
+            if theirs.get(key) != ours.get(key):
                 raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {value!r}, but "
-                    f"these have {theirs[key]!r}; extract them with the model's encoder"
+                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
+                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
                 )
 
     def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:
@@ -120,7 +118,6 @@ def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Te
     """
     if weight is None:
         weight = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
-    # in parts, as all features in double precision may not fit into memory
     parts = list(zip(values.split(ROWS), weight.double().split(ROWS), strict=True))
     mean = sum(torch.tensordot(w, x.double(), 1) for x, w in parts)  # (layers, dim)
     std = sum(torch.tensordot(w, (x.double() - mean).square(), 1) for x, w in parts).sqrt()
@@ -152,34 +149,21 @@ def load_model(folder: str | Path) -> Model:
 def _valid_config(folder: Path) -> dict:
     """A model's config.json, if this code reads it and its files and language model are here."""
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no model here (config.json is missing); train one with notebook "
-            "04_projector_training"
-        )
+        raise FileNotFoundError(f"{folder}: no model here (config.json is missing); train one")
     config = storage.read_json(folder / "config.json")
     if config.get("format") != FORMAT or not config.keys() >= CONFIG:
         raise ValueError(
-            f"{folder}: config.json of format {config.get('format')} has the keys {list(config)}; "
-            f"this code reads format {FORMAT} with {sorted(CONFIG)}: train the model again"
+            f"{folder}: config.json of format {config.get('format')} has the keys {list(config)}, "
+            f"not format {FORMAT} with {sorted(CONFIG)}: train the model again"
         )
     for name, expected in {WEIGHTS: config["weights_sha256"], **config["beside_sha256"]}.items():
         if not (folder / name).is_file() or storage.file_hash(folder / name) != expected:
-            raise ValueError(
-                f"{folder}: {name} is not the file that config.json describes; copy all files "
-                "again, or train the model again"
-            )
-    space = {field.name for field in fields(LabelSpace)} | {"file_sha256"}
-    if strange := space ^ config["label_space"].keys():
-        raise ValueError(
-            f"{folder}: config.json does not describe a label space, missing or unknown: "
-            f"{sorted(strange)}; train the model again"
-        )
+            raise ValueError(f"{folder}: {name} is not what config.json describes; copy all again")
     language_model = config["label_space"]["model"]
     expected, found = config["label_model_sha256"], weights_hash(language_model)
     if found != expected:
         raise ValueError(
             f"{folder}: trained with the language model {language_model!r} of SHA-256 "
-            f"{expected[:12]}…, but the one on this machine has {found[:12]}…: get those weights, "
-            "or train again"
+            f"{expected[:12]}…, but here it has {found[:12]}…: get those weights, or train again"
         )
     return config

@@ -105,8 +105,7 @@ class LayerAttentionProjector(Projector):
 class RidgeProjector(Projector):
     """A linear map whose weights `fit_ridge` solves for.
 
-    keep_length: score by the length of the projection along a label's direction; without it by
-        the cosine, as for networks.
+    keep_length: score by the projection's length along a label's direction, not by the cosine.
     """
 
     def __init__(self, layers: int, dim: int, dimensions: int, keep_length: bool = True) -> None:
@@ -131,10 +130,8 @@ def build_projector(
 ) -> Projector:
     """Make a projector with fresh weights.
 
-    kind: one of `PROJECTORS`.
-    layers, dim: the shape of one segment's features.
-    dimensions: of the label space.
-    settings: of the kind: width, of a network's hidden layers; keep_length, of a ridge.
+    kind: one of `PROJECTORS`; settings: its own, as width or keep_length.
+    layers, dim: the shape of one segment's features; dimensions: of the label space.
     Raises ValueError for an unknown kind or setting.
     """
     make = PROJECTORS[kind]

@@ -32,30 +32,24 @@ def fit_ridge(
 
     values: (n, layers, dim) features; put them on one scale first, as the penalty treats all alike.
     targets: (n, d) where each should land: its centred targets times the centred label vectors.
-    penalty: 0 or more, in units of v, the features' mean variance; more is smoother, 0 is least
-        squares.
+    penalty: 0 or more, in units of v, the features' mean variance.
     weights: (n,) how much each item counts, scaled to a sum of 1; all alike if None.
     blocks: widths of the parts of which the features consist, in order; every part then counts the
-        same, however wide it is (its features are divided by the root of its width). One if None.
+        same, however wide it is (its features are divided by the root of its width).
     keep_length: of the projector.
     Returns the projector; the features' weighted mean x̄ is kept as its offset.
     """
     if not penalty >= 0:
         raise ValueError(f"the ridge's penalty is {penalty}; expected 0 or more")
     if not len(values) == len(targets) > 0:
-        raise ValueError(
-            f"fit_ridge got {len(values)} items of features and {len(targets)} targets; it needs "
-            "one target an item, and at least one item"
-        )
+        raise ValueError(f"fit_ridge got {len(values)} items of features, {len(targets)} targets")
     x = values.flatten(1)  # (n, layers * dim)
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
     w = (w / w.sum())[:, None]  # (n, 1)
     parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     offset = torch.stack([(w[part] * x[part].double()).sum(0) for part in parts]).sum(0)
-    scale = torch.ones(x.shape[1], dtype=torch.float64)  # of each feature
-    if blocks is not None:
-        widths = torch.tensor(list(blocks))
-        scale = widths.double().rsqrt().repeat_interleave(widths)
+    widths = torch.tensor(list(blocks or [1] * x.shape[1]))
+    scale = widths.double().rsqrt().repeat_interleave(widths)  # of each feature; 1 without blocks
     gram = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64)
     aim = torch.zeros(x.shape[1], targets.shape[1], dtype=torch.float64)
     for part in parts:
@@ -67,9 +61,8 @@ def fit_ridge(
         solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
     else:  # without a penalty there may be more features than items
         solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
-    projector = build_projector(
-        "ridge", *values.shape[1:], targets.shape[1], keep_length=keep_length
-    )
+    sizes = *values.shape[1:], targets.shape[1]
+    projector = build_projector("ridge", *sizes, keep_length=keep_length)
     projector.weight.copy_((scale[:, None] * solution).float())
     projector.offset.copy_(offset.float())
     return projector
@@ -84,9 +77,8 @@ def fit_ridge_to(
 ) -> RidgeProjector:
     """Closed-form map to (targets − their mean) · (label vectors − their mean, unit length).
 
-    Every dataset counts the same. Tracks that a network would validate on are used as well:
-    there is nothing to stop early. Training segments are projected to a root mean square length
-    of 1, so that scores of different label spaces are on one scale.
+    Every dataset counts the same; validation tracks are used as well, as nothing stops early.
+    Training segments are projected to a root mean square length of 1: one scale for all spaces.
 
     label_penalty: as in `label_smoother`; the other arguments as in `fit_ridge`.
     """
@@ -128,8 +120,7 @@ def bridge_tags(space: LabelSpace, encoder: dict, layers: int, dim: int) -> Ridg
     """
     if list(encoder.get("columns", ()))[:1] != ["tags"]:
         raise ValueError(
-            "the tag bridge needs features that begin with musicnn's tags, those of the encoder "
-            f"'musicnn+cues'; these are of {encoder.get('name')!r}"
+            f"the tag bridge needs features of 'musicnn+cues', not of {encoder.get('name')!r}"
         )
     vectors = torch.from_numpy(space.vectors(musicnn.TAGS))  # (tags, d)
     projector = build_projector("ridge", layers, dim, vectors.shape[1])

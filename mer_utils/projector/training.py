@@ -57,9 +57,8 @@ class TrainingSettings:
         """Refuse what would train something else than was meant."""
         LOSSES[self.loss]  # an unknown one is an error
         if self.alignment_variant not in get_args(Variant):
-            raise ValueError(
-                f"alignment_variant is {self.alignment_variant!r}; there are {get_args(Variant)}"
-            )
+            known = get_args(Variant)
+            raise ValueError(f"alignment_variant {self.alignment_variant!r} is none of {known}")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if not value >= least:
@@ -107,8 +106,7 @@ class TrainingData:
         if len(segments) == 0:
             raise ValueError(
                 f"{self.name}: no segment to train on: of {len(self.targets)} tracks, "
-                f"{int(self.validation.sum())} are for validation and {int((count == 0).sum())} "
-                "have no label; give the training split more tracks"
+                f"{self.validation.sum()} validate and {(count == 0).sum()} have no label"
             )
         return segments
 
@@ -144,9 +142,8 @@ def cycle(
 ) -> Iterator[Tensor]:
     """Batches of segments for ever, all of one size.
 
-    Where all weigh the same, in a new random order each time round: what is left at the end of a
-    round begins the first batch of the next, so that none is left out. Else each is drawn as often
-    as it weighs, with replacement.
+    Where all weigh the same, in a new random order each time round, the rest of a round before the
+    next. Else each is drawn as often as it weighs, with replacement.
 
     segments: (n,) int; weight: (n,) how much each counts.
     """
@@ -169,11 +166,8 @@ def step_losses(
     settings: TrainingSettings,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The two losses of one step: the sum over datasets of what draws items to their labels (the
-    triplet or the contrastive loss), and the alignment.
-
-    batches: for each dataset, (batch,) int segments.
-    Returns two scalars.
+    """The two losses of one step: what draws items to their labels, summed over datasets, and the
+    alignment. batches: for each dataset, (batch,) int segments.
     """
     total = torch.zeros((), device=batches[0].device)
     loss, projections, clusters = LOSSES[settings.loss], [], []
@@ -208,12 +202,7 @@ def validation_score(projector: Projector, part: TrainingData) -> float:
     scores = metrics.check_scores(scores.cpu().numpy())  # a diverged network is no best epoch
     tracks, index = torch.unique(part.track[rows], return_inverse=True)
     per_track = metrics.track_scores(scores, index.cpu().numpy(), len(tracks))
-    return _mean(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy()))
-
-
-def _mean(values: Sequence[float]) -> float:
-    """The mean of what is known, NaN if nothing is."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+    return float(metrics.macro(metrics.roc_auc(per_track, part.targets[tracks].cpu().numpy())))
 
 
 def train(
@@ -229,12 +218,9 @@ def train(
     progress: show a bar.
     Returns a table, one row an epoch: loss, triplet, alignment, learning rate, validation (mean
     macro ROC-AUC over the datasets' validation tracks) and one validation column a dataset. Its
-    `attrs["best_epoch"]` is the epoch whose weights were kept: the last where there is nothing to
-    validate on.
+    `attrs["best_epoch"]` is the epoch whose weights were kept: the last if nothing validates.
     Raises ValueError if there is nothing to train on.
     """
-    if not data:
-        raise ValueError("no training dataset was given")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     projector.to(device)
     data = [part.to(device) for part in data]
@@ -265,7 +251,7 @@ def train(
                 sums += losses.detach()
             triplet, alignment = (sums / steps).tolist()
             validation = {f"validation {p.name}": validation_score(projector, p) for p in data}
-            score = _mean(list(validation.values()))
+            score = metrics.macro(np.array(list(validation.values())))
             row = {"epoch": epoch, "loss": triplet + alignment, "triplet": triplet}
             row |= {"alignment": alignment, "learning_rate": optimizer.param_groups[0]["lr"]}
             history.append(row | {"validation": score} | validation)
