@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data.checks import no_duplicates, refuse
-from mer_utils.data.vocabulary import DEFINITIONS, POLE_DEFINITIONS
+from mer_utils.data.vocabulary import SENTENCES
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
 STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
@@ -98,7 +98,7 @@ def embed_labels(
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
     datasets = None if datasets is None else tuple(datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
-    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    known = {**SENTENCES, **(definitions or {})}
     undefined = [label for label in labels if label not in known]
     if style == "definition" and undefined:
         warnings.warn(
@@ -127,7 +127,7 @@ def label_texts(
         raise ValueError(f"label {label!r} is no text with words in it")
     if style != "definition":
         return tuple(template.format(name) for template in TEMPLATES[style])
-    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    known = {**SENTENCES, **(definitions or {})}
     return (known.get(label, "").strip() or f"Music that is {name}.",)
 
 

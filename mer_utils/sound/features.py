@@ -274,7 +274,7 @@ def _work(shard: _Shard) -> None:
 
 def _do(shard: _Shard) -> None:
     """Encode the tracks of a shard and write its file."""
-    values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
+    values, rows = _encode(shard)
     tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
     storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
 
@@ -290,13 +290,12 @@ def _rows_of(shard: _Shard) -> list[dict] | None:
     return rows if fits else None
 
 
-def _encode(
-    tracks: Sequence[dict], encoder: Encoder, batch_size: int, decode_threads: int
-) -> tuple[np.ndarray, list[dict]]:
-    """Encode the segments of neighbouring tracks: (segments, layers, dim) float16, and their rows.
+def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
+    """Encode the segments of a shard: (segments, layers, dim) float16, and the tracks' rows.
 
     Segments of one length go together, `batch_size` at a time and the rest at the end.
     """
+    encoder = shard.encoder
     rows: list[dict] = []
     values: dict[int, np.ndarray] = {}  # number of the segment: (layers, dim)
     waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # samples: {number: segment}
@@ -306,12 +305,12 @@ def _encode(
         output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
         values.update(zip(batch, _to_half(output, encoder), strict=True))
 
-    with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
-        for row, segments in pool.map(partial(_decode, encoder), tracks):
+    with ThreadPoolExecutor(shard.decode_threads) as pool:
+        for row, segments in pool.map(partial(_decode, encoder), shard.tracks):
             rows.append(row)
             for segment in segments:
                 waiting[len(segment)][next(numbers)] = segment
-                if len(waiting[len(segment)]) == batch_size:
+                if len(waiting[len(segment)]) == shard.batch_size:
                     encode(waiting.pop(len(segment)))
     for batch in waiting.values():
         encode(batch)
@@ -342,12 +341,12 @@ def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
     """The encoder's output (batch, layers, dim) as float16, if it fits."""
     with np.errstate(over="ignore"):  # reported below
         half = output.astype(np.float16)
-    for layer, values in zip(encoder.layers, half.swapaxes(0, 1), strict=True):
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{encoder.name}: layer {layer} has values beyond 65504, which float16 cannot "
-                "hold; leave this layer out"
-            )
+    fits = np.isfinite(half).all(axis=(0, 2))  # (layers,)
+    if not fits.all():
+        raise ValueError(
+            f"{encoder.name}: layer {encoder.layers[fits.argmin()]} has values beyond 65504, which "
+            "float16 cannot hold; leave this layer out"
+        )
     return half
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 
 from mer_utils.progress import quiet_transformers
-from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network
+from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network, pick_layers
 from mer_utils.storage import file_hash
 
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
@@ -53,15 +54,8 @@ class HuggingFace(Network):
     precision: str
     made_of: dict
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second."""
-        return self.extractor.sampling_rate
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+    sample_rate = property(attrgetter("extractor.sampling_rate"))
+    device = property(attrgetter("model.device"))
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
@@ -109,9 +103,7 @@ def load(
     with torch.inference_mode():
         silence = torch.zeros(window or extractor.sampling_rate)
         states = states_of(model, extractor, silence)
-    chosen = tuple(states) if layers is None else tuple(layers)
-    if not chosen or not set(chosen) <= set(states) or len(set(chosen)) < len(chosen):
-        raise ValueError(f"{name}: layers {chosen}; it has {list(states)}, each once")
+    chosen = pick_layers(name, layers, states)
     dim = states[chosen[0]].shape[-1]
     seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS
     made_of = {

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
-from mer_utils.sound.encoders import ENCODERS, Network
+from mer_utils.sound.encoders import ENCODERS, Network, pick_layers
 from mer_utils.storage import file_hash, read_json
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
@@ -84,11 +85,8 @@ class Mert(Network):
 
     sample_rate = SAMPLE_RATE
     segment_seconds = 10.0  # the paper's
-
-    @property
-    def dim(self) -> int:
-        """Width of a hidden state."""
-        return self.model.config.hidden_size
+    dim = property(attrgetter("model.config.hidden_size"))
+    device = property(attrgetter("model.device"))
 
     @property
     def minimum_samples(self) -> int:
@@ -98,11 +96,6 @@ class Mert(Network):
         for kernel, stride in reversed(list(steps)):
             samples = (samples - 1) * stride + kernel
         return samples
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
@@ -172,17 +165,11 @@ def load(
     """
     folder = find_checkpoint(name, checkpoint)
     config, normalize = read_config(name, folder)
-    count = config.num_hidden_layers
-    layers = tuple(range(count + 1)) if layers is None else layers
-    if not layers or len(set(layers)) < len(layers) or not set(layers) <= set(range(count + 1)):
-        raise ValueError(
-            f"{name}: layers={layers!r}; expected different whole numbers from 0 (what enters its "
-            f"first transformer layer) to {count}, such as (3, 6, 9, 12)"
-        )
+    layers = pick_layers(name, layers, range(config.num_hidden_layers + 1))
     weights = next(folder / file for file in WEIGHTS if (folder / file).is_file())
     model = build_model(config, weights)
     del model.encoder.layers[max(layers) :]
-    return Mert(model.to(device), tuple(layers), normalize, precision, file_hash(weights))
+    return Mert(model.to(device), layers, normalize, precision, file_hash(weights))
 
 
 def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
