@@ -47,10 +47,8 @@ class Run:
         """
         found = sorted(self.folder.glob(pattern))
         if not found:
-            raise FileNotFoundError(
-                f"{pattern} is not in {self.folder} yet: run notebook {notebook} first, with "
-                f"profile {self.profile.name!r} and the same run folder"
-            )
+            first = f"run notebook {notebook} first, with profile {self.profile.name!r}"
+            raise FileNotFoundError(f"{pattern} is not in {self.folder} yet: {first}")
         return found
 
 
@@ -67,9 +65,7 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
     if record.is_file():
         there = storage.read_json(record).get("profile")
         if there != profile:
-            raise ValueError(
-                f"{folder} holds a run of profile {there!r}, not {profile!r}; give another out"
-            )
+            raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     else:
         storage.write_json(record, {"profile": profile, **provenance()})
     return Run(folder, chosen)
@@ -82,9 +78,7 @@ def reopen(folder: str | Path) -> Run:
     """
     record = profiles.PROJECT / folder / "run.json"
     if not record.is_file():
-        raise FileNotFoundError(
-            f"{record.parent} is not a run (no run.json); `make notebooks` first"
-        )
+        raise FileNotFoundError(f"{record.parent} is no run (no run.json); `make notebooks` first")
     return open_run(storage.read_json(record)["profile"], record.parent)
 
 

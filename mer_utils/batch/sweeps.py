@@ -22,6 +22,7 @@ from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -245,7 +246,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     (cell.folder / "failed.json").unlink(missing_ok=True)
     try:
-        with notebooks.environment(**dict.fromkeys(THREADS, str(threads))):
+        with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))):  # the kernel inherits
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
@@ -277,12 +278,6 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
             table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)
             tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def configuration(results: pd.DataFrame, cells: Sequence[Cell]) -> list[str]:
-    """The parameters that make one configuration: all that vary but the target and the seed."""
-    varied = dict.fromkeys(key for cell in cells for key in cell.varied)
-    return [key for key in varied if key not in ("target", "seed") and key in results]
 
 
 def interval_over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
@@ -354,13 +349,14 @@ def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
 
 def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
     """Write the sweep's tables, figures and `summary.html`, which has links to every notebook."""
-    by = configuration(results, cells)
+    varied = dict.fromkeys(key for cell in cells for key in cell.varied)
+    by = [key for key in varied if key not in ("target", "seed") and key in results]
     over_seeds, compared = seed_table(results, by), comparisons(results, by, out)
     for name, table in (("results", results), ("seeds", over_seeds), ("comparisons", compared)):
         storage.write_table(out / f"{name}.csv", table)
     shown = over_seeds[over_seeds["metric"] == METRIC].drop(columns="metric")
-    pictures = [f"figures/curves_{axis}.png" for axis in curve_axes(results, by)]
-    for axis, picture in zip(curve_axes(results, by), pictures, strict=True):
+    pictures = {axis: f"figures/curves_{axis}.png" for axis in curve_axes(results, by)}
+    for axis, picture in pictures.items():
         figures.save(figures.sweep_curves(shown, axis), out / picture)
     lines = []
     for cell in cells:
@@ -373,7 +369,7 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
         f"{done} of {len(cells)} cells done. Tables: [every cell](results.csv), [means over seeds]"
         "(seeds.csv), [comparisons](comparisons.csv); docs/sweeps.md says how to read them.",
         "## Song ROC-AUC: mean over seeds, with its interval over seeds (not over tracks)",
-        *(f"![Song ROC-AUC along a parameter]({picture})" for picture in pictures),
+        *(f"![Song ROC-AUC along {axis}]({picture})" for axis, picture in pictures.items()),
         shown.sort_values(["target", "value"], ascending=[True, False], ignore_index=True),
         "## Every configuration against the best of its target",
         compared,

@@ -38,10 +38,8 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
     songs, words = reading.read_list(files[0]), reading.read_list(files[1])
     votes = reading.numbers(files[2], reading.read_text(files[2]))  # (songs, words)
     if votes.shape != (len(songs), len(words)):
-        raise ValueError(
-            f"{files[2]}: {votes.shape} songs and words, but songNames.txt and vocab.txt have "
-            f"{len(songs), len(words)}; take all files from one download"
-        )
+        wanted = f"songNames.txt and vocab.txt have {len(songs), len(words)}"
+        raise ValueError(f"{files[2]}: {votes.shape} songs and words, but {wanted}")
     table = pd.DataFrame(votes, columns=words)
     candidates = [(f"{song}.mp3",) for song in songs]
     tracks = track_table(

@@ -45,9 +45,7 @@ def load_emotify(
     listeners (how many) and share (the share of them for each of the nine labels, in order).
     """
     if rule != "top3" and (isinstance(rule, str) or not 0 < rule <= 1):
-        raise ValueError(
-            f'emotify: rule is "top3" or a share of listeners above 0 and at most 1, not {rule!r}'
-        )
+        raise ValueError(f'emotify: rule is "top3" or a share above 0 to 1, not {rule!r}')
     root = Path(root).absolute()
     path = root / "data.csv"
     by_track = _read_votes(path).groupby("track id", sort=True)

@@ -94,9 +94,7 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
     """
     parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
     if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"{dataset.name}: fractions of {SPLITS} are above 0 and add up to 1, not {fractions}"
-        )
+        raise ValueError(f"{dataset.name}: fractions are above 0 and add up to 1, not {fractions}")
     sizes = dataset.tracks["group"].value_counts().sort_index()
     sizes = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
     middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
@@ -155,7 +153,7 @@ class Features:
         shapes = np.shape(self.values), np.shape(self.track), np.shape(self.start)
         if len(shapes[0]) != 3 or not shapes[0][:1] == shapes[1] == shapes[2]:
             raise ValueError(
-                f"features are (segments, layers, dim), track and start (segments,), not {shapes}"
+                f"expected (segments, layers, dim) and twice (segments,), not {shapes}"
             )
 
     def __len__(self) -> int:
@@ -253,17 +251,13 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
         groups = dataset.tracks["group"].to_numpy()
         names = np.unique(groups[usable])
         if len(names) == 1:
-            raise ValueError(
-                f"{dataset.name}: all tracks to train on are of one group, {names[0]!r}: none is "
-                f"left to validate; give the tracks groups or a split"
-            )
+            one = f"all tracks to train on are of one group, {names[0]!r}"
+            raise ValueError(f"{dataset.name}: {one}; give the tracks groups or a split")
         count = min(max(1, round(share * len(names))), len(names) - 1)
         drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
         validation = np.isin(groups, drawn) & usable
     if not (usable & ~validation).any():
-        raise ValueError(
-            f"{dataset.name}: no track to train on, of {len(dataset)}; give some the split train"
-        )
+        raise ValueError(f"{dataset.name}: no track to train on; give some the split train")
     return usable & ~validation, validation
 
 

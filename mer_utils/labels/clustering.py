@@ -18,7 +18,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
 
 import hdbscan
 import joblib
@@ -84,8 +83,8 @@ def cluster_labels(
       ("average" by default).
     Without one of DECIDING, `choose_setting` on `sweep_settings` decides, once a process.
     Warns if one cluster holds more than half of the labels, or if no two labels share one.
-    Raises ValueError for an unknown method or setting, an impossible value, and if affinity
-    propagation does not converge.
+    Raises ValueError for an unknown method, an impossible value, and if affinity propagation does
+    not converge; TypeError for an unknown setting.
     """
     settings = _checked(method, settings)
     if not settings.keys() & set(DECIDING[method]):
@@ -111,14 +110,12 @@ def sweep_settings(
     embeddings: LabelEmbeddings,
     method: str = "mean_shift",
     values: Sequence[float] | None = None,
-    setting: str | None = None,
     **fixed: object,
 ) -> pd.DataFrame:
     """What each value of a method's setting gives.
 
     embeddings, method: as in `cluster_labels`, four labels or more.
-    values: what to try; for the method's first setting in DECIDING, a grid if None.
-    setting: which setting to vary; the first in DECIDING if None.
+    values: what to try of the method's first setting in DECIDING; a grid if None.
     fixed: other settings of the method, the same for every value.
     Returns a row a value: method, setting, value; labels, clusters, singletons (clusters of one
     label), largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability, the
@@ -127,14 +124,10 @@ def sweep_settings(
     stability are NaN where all labels are in one cluster or each is alone.
     """
     fixed = _checked(method, fixed)
-    setting = setting or DECIDING[method][0]
+    setting = DECIDING[method][0]
     vectors, n = embeddings.vectors, len(embeddings)
     if n < 4:
-        raise ValueError(
-            f"{n} labels are too few for a sweep of {method}; give {' or '.join(DECIDING[method])}"
-        )
-    if values is None and setting != DECIDING[method][0]:
-        raise ValueError(f"give the values of {setting!r} to try; there is no grid for it")
+        raise ValueError(f"{n} labels are too few to choose; give {' or '.join(DECIDING[method])}")
     values = _grid(method, vectors) if values is None else values
     random = np.random.default_rng(0)
     kept = [np.sort(random.permutation(n)[round(DROP * n) :]) for _ in range(RESAMPLES)]
@@ -158,15 +151,11 @@ def choose_setting(sweep: pd.DataFrame) -> dict[str, float | int]:
     Returns the setting, for cluster_labels(embeddings, method, **choose_setting(sweep)).
     Raises ValueError if every value gives one cluster or leaves each label alone.
     """
-    if sweep.groupby(["method", "setting"]).ngroups != 1:
-        raise ValueError("the sweep must be of one method and one setting; choose from each apart")
     method, setting = sweep["method"].iloc[0], sweep["setting"].iloc[0]
     split = sweep[sweep["silhouette"].notna()]
     if split.empty:
-        raise ValueError(
-            f"{method}: every {setting} puts all labels in one cluster or each in its own; sweep "
-            f"other values than {sweep['value'].tolist()}"
-        )
+        tried = f"{setting} of {sweep['value'].tolist()}"
+        raise ValueError(f"{method}: every {tried} puts all labels in one cluster or each alone")
     usable = split[split["largest"] <= split["labels"] / 2]
     if usable.empty:
         warnings.warn(f"{method}: every {setting} puts most labels into one cluster", stacklevel=2)
@@ -231,10 +220,8 @@ def _affinity_propagation(
         try:
             return model.fit(points).labels_[row]
         except ConvergenceWarning:
-            raise NotConvergedError(
-                f"affinity_propagation does not converge with {preference=}, {damping=}; raise the "
-                f"damping or change the preference"
-            ) from None
+            given = f"{preference=}, {damping=}"
+            raise NotConvergedError(f"affinity_propagation does not converge: {given}") from None
 
 
 def _agglomerative(
@@ -293,14 +280,10 @@ def _grid(method: str, vectors: np.ndarray) -> list[float]:
 
 
 def _checked(method: str, settings: Mapping[str, object]) -> dict[str, object]:
-    """The settings that are not None; unknown ones, or two that decide, are refused."""
+    """The settings that are not None; two that decide are refused."""
     if method not in _FITS:
         raise ValueError(f"no clustering method {method!r}; there are {', '.join(_FITS)}")
     given = {name: value for name, value in settings.items() if value is not None}
-    known = list(signature(_FITS[method]).parameters)[1:]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ValueError(f"{method} has no setting {unknown[0]!r}; it has {', '.join(known)}")
     if len(given.keys() & set(DECIDING[method])) > 1:
         raise ValueError(f"{method}: give one of {' and '.join(DECIDING[method])}, not both")
     return given

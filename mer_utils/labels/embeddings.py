@@ -60,10 +60,8 @@ class LabelEmbeddings:
         """Refuse what clustering and training cannot rely on."""
         owners = self.datasets or ("",) * len(self)
         if not self.labels or self.vectors.shape[:-1] != (len(self),) or len(owners) != len(self):
-            raise ValueError(
-                f"{len(self)} labels, {len(owners)} datasets and vectors {self.vectors.shape}: "
-                f"labels, at least one, need a vector each, (labels, d), and a dataset each or None"
-            )
+            found = f"{len(self)} labels, {len(owners)} datasets, vectors {self.vectors.shape}"
+            raise ValueError(f"{found}; a label, at least one, has one of each")
         named = zip(self.labels, owners, strict=True)
         labels = [f"{label} of {owner}" if owner else label for label, owner in named]
         no_duplicates("label embeddings", "labels", labels)
@@ -102,8 +100,7 @@ def embed_labels(
     undefined = [label for label in labels if label not in known]
     if style == "definition" and undefined:
         warnings.warn(
-            f"{len(undefined)} labels have no definition and are put as 'Music that is …': "
-            f"{', '.join(undefined)}; definitions= gives them sentences of your own",
+            f"labels without a definition are put as 'Music that is …': {', '.join(undefined)}",
             stacklevel=2,
         )
     vectors = embed_texts(texts, model, style)
@@ -143,10 +140,7 @@ def centre(
     reference = embeddings if reference is None else reference
     made_by = {(part.model, part.style, part.mean is None) for part in (embeddings, reference)}
     if made_by != {(embeddings.model, embeddings.style, True)}:
-        raise ValueError(
-            f"labels are centred once, on labels of the same model and style, not with (model, "
-            f"style, not centred yet) {' and '.join(map(str, made_by))}"
-        )
+        raise ValueError(f"labels are centred once, on those of one model and style, not {made_by}")
     mean = reference.vectors.mean(axis=0)  # (d,)
     vectors = unit_rows(embeddings.vectors - mean, embeddings.labels)  # (labels, d)
     return replace(embeddings, vectors=vectors, mean=mean)

@@ -67,15 +67,11 @@ class LabelSpace:
         if self.style not in STYLES:
             raise ValueError(f"no text style {self.style!r}; there are {', '.join(STYLES)}")
         if self.directions not in (None, *DIRECTIONS):
-            raise ValueError(
-                f"no directions {self.directions!r}; there are None, {', '.join(DIRECTIONS)}"
-            )
+            raise ValueError(f"no directions {self.directions!r}; there are {DIRECTIONS}")
         most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
-            raise ValueError(
-                f"{len(self.antonyms)} antonyms give directions={self.directions!r} 1 to {most} "
-                f"components, not {self.components}"
-            )
+            found = f"{len(self.antonyms)} antonyms give {self.directions} 1 to {most} components"
+            raise ValueError(f"{found}, not {self.components}")
 
     @property
     def is_text(self) -> bool:
@@ -99,9 +95,7 @@ class LabelSpace:
         }
         width = len(next(iter(published.values())))
         if width != embeddings.vectors.shape[1]:
-            raise ValueError(
-                f"{self.file}: vectors of {width} numbers are not by the model {self.model}"
-            )
+            raise ValueError(f"{self.file}: vectors of {width} numbers are not by {self.model}")
         missing = [label for label in embeddings.labels if clean_name(label) not in published]
         if missing:
             warnings.warn(
@@ -157,10 +151,8 @@ class LabelSpace:
         settings = dict(description)
         expected = settings.pop("file_sha256")
         if expected is not None and storage.file_hash(settings["file"]) != expected:
-            raise ValueError(
-                f"{settings['file']}: not the label vectors that the label space was made with; "
-                f"put that file back (SHA-256 {expected[:12]}…)"
-            )
+            other = "not the label vectors that the label space was made with"
+            raise ValueError(f"{settings['file']}: {other}; put back that of SHA-256 {expected}")
         if settings["directions"] is None:
             del settings["components"], settings["antonyms"]
         else:

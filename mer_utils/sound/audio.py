@@ -57,10 +57,7 @@ def segments(waveform: np.ndarray, sample_rate: int, seconds: float) -> np.ndarr
     """
     length = min(round(seconds * sample_rate), len(waveform))
     if waveform.ndim != 1 or length < 1:
-        raise ValueError(
-            f"nothing to cut: a waveform {waveform.shape}, expected (samples,); segments of "
-            f"{seconds} s at {sample_rate} Hz, expected at least one sample"
-        )
+        raise ValueError(f"nothing to cut: no {seconds} s at {sample_rate} Hz in {waveform.shape}")
     count = len(waveform) // length
     return waveform[: count * length].reshape(count, length)
 
@@ -107,13 +104,10 @@ def _load(path: Path, minimum_seconds: float) -> tuple[np.ndarray, int]:
         ) from error
     seconds = len(waveform) / sample_rate
     if not len(waveform) or seconds < minimum_seconds:
-        raise AudioError(
-            f"{path}: {seconds:.2f} s long, at least {minimum_seconds:g} s are needed; leave it "
-            "out or lower minimum_seconds"
-        )
+        raise AudioError(f"{path}: {seconds:.2f} s long, at least {minimum_seconds:g} s are needed")
     if bad := np.count_nonzero(~np.isfinite(waveform)):
         raise AudioError(
-            f"{path}: {bad} of {len(waveform)} samples are not finite numbers; convert it again"
+            f"{path}: {bad} of {len(waveform)} samples are not finite; convert it again"
         )
     return waveform, sample_rate
 
@@ -130,10 +124,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
             # libsndfile then guesses it from the first frames' bit rate and stops there.
             return _mono(path, file) if len(waveform) >= announced else waveform, sample_rate
     if len(waveform) < announced - sample_rate:
-        raise AudioError(
-            f"{path}: ends after {len(waveform) / sample_rate:.1f} of "
-            f"{announced / sample_rate:.1f} s; the file is cut short, get it again"
-        )
+        seconds, whole = len(waveform) / sample_rate, announced / sample_rate
+        raise AudioError(f"{path}: cut short, ends after {seconds:.1f} of {whole:.1f} s")
     return waveform, sample_rate
 
 

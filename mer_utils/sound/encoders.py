@@ -145,10 +145,7 @@ class Encoder:
         with torch.inference_mode(), _exact_convolutions(self.network.device):
             features = compute(given.to(self.network.device)).cpu().numpy()
         if not np.isfinite(features).all():
-            raise FloatingPointError(
-                f"{self.name}: features that are not finite, from waveforms that are; is the "
-                "checkpoint sound, and its precision enough?"
-            )
+            raise FloatingPointError(f"{self.name}: features that are not finite; is it damaged?")
         return features
 
 
@@ -197,10 +194,8 @@ def load_encoder(
     network = make(**{key: value for key, value in given.items() if key in taken})
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
-        raise ValueError(
-            f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
-            f"{network.minimum_samples / network.sample_rate:.3f} s"
-        )
+        least = network.minimum_samples / network.sample_rate
+        raise ValueError(f"{name}: {segment_seconds=}, but it needs at least {least:.3f} s")
     if checkpoint is not None and Path(checkpoint).is_dir():
         checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
     spec = {

@@ -68,10 +68,8 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     values = storage.read_array(store / "values.npy", memory_map=True)  # (layers, segments, dim)
     expected = (len(encoder["layers"]), len(index), encoder["dim"])
     if values.shape != expected:
-        raise ValueError(
-            f"{store}: damaged: values.npy is {values.shape} instead of {expected}; delete the "
-            "store and run extract again"
-        )
+        found = f"values.npy is {values.shape} instead of {expected}"
+        raise ValueError(f"{store}: damaged, {found}; delete the store and run extract again")
     if layers is not None:
         there, layers = encoder["layers"], list(layers)
         if not layers or not set(layers) <= set(there):
@@ -134,15 +132,13 @@ def extract(
     """
     counts = (len(dataset), tracks_per_shard, batch_size, decode_threads)
     if on_error not in ("raise", "skip") or min(counts) < 1:
-        raise ValueError(
-            f"{dataset.name}: {len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, "
-            f"{decode_threads=}, each at least 1; {on_error=}, 'raise' or 'skip'"
-        )
+        given = f"{len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, {decode_threads=}"
+        raise ValueError(f"{given}, each at least 1; {on_error=}, 'raise' or 'skip'")
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
         raise ValueError(
-            "a pool of forked processes waits for PyTorch's threads for ever; make it with "
-            'ProcessPoolExecutor(..., mp_context=multiprocessing.get_context("spawn"))'
+            "a pool of forked processes waits for PyTorch's threads for ever; give it "
+            'mp_context=multiprocessing.get_context("spawn")'
         )
     store, settings = Path(store), _settings(encoder)
     manifest = {"format": 1, "dataset": dataset.name, "dtype": "float16"}

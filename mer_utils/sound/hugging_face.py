@@ -64,10 +64,8 @@ class HuggingFace(Network):
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to the layers over frames or patches: (layers, frames, dim) float32."""
         if self.window is not None and len(waveform) > self.window:
-            raise ValueError(
-                f"{len(waveform)} samples, but this model sees {self.window} "
-                f"({self.segment_seconds:.2f} s) and would cut the rest off; use shorter segments"
-            )
+            seen = f"{self.window} of {len(waveform)} samples"
+            raise ValueError(f"cut off: sees {seen}; use {self.segment_seconds:.2f} s at most")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             states = states_of(self.model, self.extractor, waveform)
         return torch.stack([states[layer].float() for layer in self.layers])

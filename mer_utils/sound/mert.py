@@ -206,10 +206,8 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
         if found.get(key) != value:
-            raise ValueError(
-                f"{folder}: {key} is {found.get(key)!r}, expected {value!r}; HubertModel covers no "
-                "other variant of MERT, take one such as MERT-v1-95M"
-            )
+            other = f"{key} is {found.get(key)!r}, expected {value!r}"
+            raise ValueError(f"{folder}: {other}; take a MERT such as MERT-v1-95M")
     if type(found["do_normalize"]) is not bool:
         raise ValueError(f"{folder}: do_normalize is {found['do_normalize']!r}, neither yes nor no")
     for other, (_, _, count) in PUBLISHED.items():
@@ -249,9 +247,7 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        raise ValueError(
-            f"{weights}: its tensors are not those of the network in its {CONFIG}: {error}"
-        ) from error
+        raise ValueError(f"{weights}: not the tensors of its {CONFIG}: {error}") from error
     model.requires_grad_(False).eval()
     # The product of weight norm (over dim 2, the kernel's steps) never changes any more.
     remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")
