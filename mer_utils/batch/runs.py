@@ -40,10 +40,9 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def made(self, pattern: str, notebook: str) -> list[Path]:
-        """The files that an earlier notebook makes, sorted.
+        """The files that an earlier notebook makes, sorted; FileNotFoundError says which to run.
 
         pattern: path inside the run folder, of one file or with a *; notebook: what makes it.
-        Raises FileNotFoundError that says which notebook to run.
         """
         found = sorted(self.folder.glob(pattern))
         if not found:
@@ -53,11 +52,10 @@ class Run:
 
 
 def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv: str = "") -> Run:
-    """Open a run folder, making it if it is not there.
+    """Open a run folder, making it if it is not there; ValueError if it is of another profile.
 
     out: the folder, relative to the project from wherever one asks; runs/<profile> if empty.
     encoder, csv: what differs from the profile (`profiles.choose`).
-    Raises ValueError if the folder holds a run of another profile.
     """
     chosen = profiles.choose(profile, encoder, csv)
     folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
@@ -72,13 +70,12 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
 
 
 def reopen(folder: str | Path) -> Run:
-    """Open an existing run folder, of whatever profile.
-
-    A relative path is taken from the project. Raises FileNotFoundError if it is not a run.
-    """
+    """Open an existing run folder, of whatever profile; FileNotFoundError if it is none."""
     record = profiles.PROJECT / folder / "run.json"
     if not record.is_file():
-        raise FileNotFoundError(f"{record.parent} is no run (no run.json); `make notebooks` first")
+        raise FileNotFoundError(
+            f"{record.parent} is not a run: no run.json; `make notebooks` first"
+        )
     return open_run(storage.read_json(record)["profile"], record.parent)
 
 

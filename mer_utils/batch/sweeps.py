@@ -104,12 +104,7 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     profile = profiles.get(described["profile"])
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)
-    source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
-    made_by = {"notebook": source, "package": package_hash()}
-    with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
-        files = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
-        sizes = {str(file): file.stat().st_size for file in files}
-        made_by["data"] = storage.settings_hash(sizes)
+    made_by = _made_by(profile, notebook)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
     for combination in ParameterGrid(described["grid"]):
@@ -132,19 +127,24 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     return list(cells.values())
 
 
+def _made_by(profile: profiles.Profile, notebook: Path) -> dict[str, str]:
+    """What decides every cell, by hash: the notebook's code, the package as on disk, the data."""
+    source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
+    files = {path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)}
+    files -= {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
+    made_by = {"notebook": source, "package": code.files_hash(files)}
+    with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
+        found = [f for d in profiles.data_folders(profile) for f in d.rglob("*") if f.is_file()]
+        made_by["data"] = storage.settings_hash({str(f): f.stat().st_size for f in found})
+    return made_by
+
+
 def _named_files(parameters: Mapping[str, object]) -> list[str]:
     """Hashes of the user's files that parameters name, as `mine.csv` or `mine.py:name`."""
     texts = [value for value in parameters.values() if isinstance(value, str)]
     named = [PROJECT / (text.rpartition(":")[0] if ".py:" in text else text) for text in texts]
     files = [path for path in named if path.suffix in (".csv", ".py") and path.is_file()]
     return [storage.file_hash(path) for path in files]
-
-
-def package_hash() -> str:
-    """Hash of the package's code and data files, as on disk: each cell has a kernel of its own."""
-    drawing = {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
-    files = [path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)]
-    return code.files_hash({*files} - drawing)
 
 
 def plan_text(cells: Sequence[Cell]) -> str:
@@ -310,6 +310,11 @@ def comparisons(
     from it is a little too large: read "not different" as it stands, "different" with care near
     .05. Rows are in the order of the targets, the better first; none if nothing varies.
     """
+
+    def kept(part: pd.DataFrame) -> list[dict[str, np.ndarray]]:
+        files = [out / "cells" / cell / "scores.safetensors" for cell in part["cell"]]
+        return [{k: v.numpy() for k, v in storage.read_tensors(file).items()} for file in files]
+
     rows = []
     of_metric = results[results["metric"] == METRIC]
     for target, part in of_metric.groupby("target", sort=False) if by else ():
@@ -317,28 +322,17 @@ def comparisons(
         groups.sort(key=lambda group: group[1]["value"].mean(), reverse=True)
         (best, of_best), *others = groups
         name = ", ".join(str(value) for value in best if pd.notna(value) and value != "")
-        best_scores = [_read_scores(out, cell) for cell in of_best["cell"]]
+        best_scores = [one["scores"] for one in kept(of_best)]
         for own, of_own in others:
-            scores = [_read_scores(out, cell) for cell in of_own["cell"]]
-            table = scoring.compare(
-                [one["scores"] for one in scores],
-                [one["scores"] for one in best_scores],
-                scores[0]["targets"],
-                int(scores[0]["k"]),
-                scores[0]["track_index"],
-                scores[0]["track_index"],
-                resamples,
-                groups=scores[0]["groups"],
-            ).loc[METRIC]
+            scores = kept(of_own)
+            first, index = scores[0], scores[0]["track_index"]
+            ours = [one["scores"] for one in scores]
+            task = (first["targets"], int(first["k"]), index, index, resamples)
+            table = scoring.compare(ours, best_scores, *task, groups=first["groups"]).loc[METRIC]
             row = {"target": target, **dict(zip(by, own, strict=True)), "best": name}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=scoring.holm(table["p"])) if rows else table
-
-
-def _read_scores(out: Path, cell: str) -> dict[str, np.ndarray]:
-    tensors = storage.read_tensors(out / "cells" / cell / "scores.safetensors")
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:

@@ -108,29 +108,22 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
 
 
 def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
-    """Size up datasets side by side: a row each, indexed by name.
-
-    Labels used are those that a track has; hours are of all tracks, where the dataset has a column
-    duration, else missing.
-    """
-    rows = []
+    """Size up datasets side by side: a row each; hours where the tracks have a duration."""
+    rows = {}
     for dataset in datasets:
         tracks, targets = dataset.tracks, dataset.targets()  # targets: (tracks, labels)
-        rows.append(
-            {
-                "dataset": dataset.name,
-                "tracks": len(dataset),
-                "labels": len(dataset.labels),
-                "labels used": int(targets.any(axis=0).sum()),
-                "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
-                "without label": int((~targets.any(axis=1)).sum()),
-                "groups": tracks["group"].nunique(),
-                "with audio": int(tracks["audio"].notna().sum()),
-                "hours": tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
-                "licence": dataset.source.get("licence", "unknown"),
-            }
-        )
-    return pd.DataFrame(rows).set_index("dataset")
+        rows[dataset.name] = {
+            "tracks": len(dataset),
+            "labels": len(dataset.labels),
+            "labels used": int(targets.any(axis=0).sum()),
+            "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
+            "without label": int((~targets.any(axis=1)).sum()),
+            "groups": tracks["group"].nunique(),
+            "with audio": int(tracks["audio"].notna().sum()),
+            "hours": tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
+            "licence": dataset.source.get("licence", "unknown"),
+        }
+    return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="dataset"))
 
 
 @dataclass(frozen=True)

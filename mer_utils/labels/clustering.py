@@ -49,10 +49,10 @@ class NotConvergedError(ValueError):
 class LabelClusters:
     """Labels in clusters.
 
-    assignment: (labels,) int, the cluster of each label, 0 to clusters − 1.
+    assignment: (labels,) int, the cluster of each label.
     centres: (clusters, d) float32, the mean of each cluster's vectors at unit length.
     names: each cluster's medoid, the label nearest to its centre.
-    method, settings: what made them; the settings include those chosen by the rule.
+    settings: also those chosen by the rule.
     """
 
     labels: tuple[str, ...]
@@ -112,11 +112,9 @@ def sweep_settings(
     values: Sequence[float] | None = None,
     **fixed: object,
 ) -> pd.DataFrame:
-    """What each value of a method's setting gives.
+    """What each value of a method's first setting in DECIDING gives, for four labels or more.
 
-    embeddings, method: as in `cluster_labels`, four labels or more.
-    values: what to try of the method's first setting in DECIDING; a grid if None.
-    fixed: other settings of the method, the same for every value.
+    values: what to try; a grid if None. fixed: other settings, the same for every value.
     Returns a row a value: method, setting, value; labels, clusters, singletons (clusters of one
     label), largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability, the
     mean adjusted Rand index of the clusters with those found without a share DROP of the labels,

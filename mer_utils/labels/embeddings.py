@@ -134,8 +134,6 @@ def centre(
     """Subtract the mean vector of a vocabulary and bring the rows back to unit length.
 
     reference: the vocabulary whose mean is subtracted; the labels themselves if None.
-    Raises ValueError for a label on the mean, and if one of both is centred already or they are of
-    different models or styles.
     """
     reference = embeddings if reference is None else reference
     made_by = {(part.model, part.style, part.mean is None) for part in (embeddings, reference)}
@@ -152,12 +150,10 @@ def similarity(embeddings: LabelEmbeddings) -> np.ndarray:
 
 
 def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
-    """The labels nearest to a text.
+    """The n labels nearest to a text: label, dataset (if known), similarity (cosine), best first.
 
     text: any words; they are embedded in the labels' style (as they stand, if the labels are
         definitions) and centred like the labels.
-    n: how many labels at most.
-    Returns a table with the columns label, dataset (if known) and similarity (cosine), best first.
     """
     if not text.strip():
         raise ValueError(f"nearest to {text!r}: that is no text")

@@ -64,10 +64,9 @@ class LabelSpace:
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together."""
-        if self.style not in STYLES:
-            raise ValueError(f"no text style {self.style!r}; there are {', '.join(STYLES)}")
-        if self.directions not in (None, *DIRECTIONS):
-            raise ValueError(f"no directions {self.directions!r}; there are {DIRECTIONS}")
+        for given, known in ((self.style, STYLES), (self.directions, (None, *DIRECTIONS))):
+            if given not in known:
+                raise ValueError(f"no style or directions {given!r}; there are {known}")
         most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
             found = f"{len(self.antonyms)} antonyms give {self.directions} 1 to {most} components"

@@ -134,9 +134,8 @@ def predict_song(
     definitions: dict[str, str] | None = None,
     among: Reference | None = None,
 ) -> Prediction:
-    """Rank labels for one song, by features of the model's own encoder (`song_features`).
+    """Rank any words for one song, by features of the model's own encoder (`song_features`).
 
-    labels: any words, at least one.
     definitions: own sentences for labels, for a model whose labels are put as definitions.
     among: what to rank among, such as `songs_as_reference`; the reference set if None.
     """
@@ -213,8 +212,7 @@ def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np
     Alone: all other features are put at the training mean. A block's scores are standardised, label
     by label, over the reference set; two blocks agree as far as these correlate over the labels.
 
-    inputs: (n, layers · dim) standardised, from `track_means`; the model's encoder has two blocks
-        or more.
+    inputs: (n, layers · dim) standardised, from `track_means`, of two blocks or more.
     Returns the mean correlation of all pairs of blocks: (n,), −1 to 1.
     """
     vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
@@ -240,10 +238,9 @@ def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np
 def track_means(
     model: Model, features: Features, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean projection and mean standardised input of each track.
+    """Mean projection (tracks, d) and mean standardised input (tracks, layers · dim) of each track.
 
     index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once.
-    Returns (tracks, d) and (tracks, layers · dim), float32.
     """
     values = torch.from_numpy(np.array(features.values, dtype=np.float32))
     standard = ((values - model.mean) / model.std).flatten(1).numpy()
@@ -286,10 +283,10 @@ def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = Fa
 def label_warnings(
     model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Labels that mean nothing near any training label, with the nearest one.
+    """Warnings of labels that are far from all training labels.
 
-    A label is far if its text is less similar to its nearest training label than 95 % of the
-    training labels are to theirs of *another* training dataset (of the same, if there is one only).
+    Far: less similar to the nearest one than 95 % of the training labels are to theirs of *another*
+    training dataset (of the same, if there is one only).
     """
     labels = check_words(labels)
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space

@@ -40,8 +40,7 @@ def read(
 
     minimum_seconds: a shorter file is an error; 0 allows every file that is not empty.
     Returns the waveform, float32 (samples,); resampled with soxr's quality "HQ".
-    Raises AudioError for a file that is missing, of an unknown format, damaged, cut short (where
-    its header says how long it should be), empty, too short, or holds NaN or infinity.
+    Raises AudioError for a file that is missing, unreadable, cut short, too short or not finite.
     """
     waveform, own_rate = _load(Path(path), minimum_seconds)
     if own_rate == sample_rate:
@@ -50,10 +49,9 @@ def read(
 
 
 def segments(waveform: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
-    """Cut a waveform (samples,) into equal segments of so many seconds, rounded to whole samples.
+    """Cut a waveform (samples,) into equal segments of so many seconds: (segments, samples).
 
-    Returns a view of it, (segments, samples of one segment).
-    Raises ValueError for a waveform that is empty or not mono, or segments below one sample.
+    A view of it. Raises ValueError for one that is empty or not mono, or too short segments.
     """
     length = min(round(seconds * sample_rate), len(waveform))
     if waveform.ndim != 1 or length < 1:
@@ -66,8 +64,8 @@ def check(dataset: Dataset) -> pd.DataFrame:
     """Decode every audio file of a dataset and list those that cannot be used.
 
     Returns one row a bad file, indexed by track: audio (path), problem (text): all that `read`
-    refuses, and silent files (peak below -80 dB). Tracks whose path is None are not looked at. To
-    go on without the bad: `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
+    refuses, and silent files. To go on without:
+    `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
     """
 
     def problem(path: str) -> str:

@@ -109,21 +109,17 @@ class Encoder:
         return load_cached, (self.spec, cloudpickle.dumps(own_entries()))
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """Encode waveforms of one length.
+        """Encode waveforms (batch, samples) of one length, float, mono in −1..1 at `sample_rate`.
 
-        waveforms: (batch, samples) float, mono in −1..1 at `sample_rate`.
         Returns (batch, layers, dim) float32: the mean over time of each layer.
-        Raises ValueError for another shape or type, for NaN or infinity and for waveforms that are
-        too short.
+        Raises ValueError for another shape or type, and for what is not finite or too short.
         """
         return self._run(self.network.pooled, waveforms, dimensions=2)
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
-        """Encode one waveform without averaging over time.
+        """Encode one waveform (samples,) without averaging: (layers, frames, dim) float32.
 
-        waveform: (samples,) float, mono in −1..1 at `sample_rate`.
-        Returns (layers, frames, dim) float32: 75 frames a second with MERT, one for each window of
-        3 s with musicnn. Their mean over axis 1 is what calling the encoder gives.
+        75 frames a second with MERT, one for each window of 3 s with musicnn.
         """
         return self._run(self.network.frames, waveform, dimensions=1)
 

@@ -56,8 +56,8 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     """Open a store that `extract` has completed, without reading the values into memory.
 
     layers: as the encoder numbers or names them, in the order wanted; None for all.
-    Returns features whose values (segments, layers, dim) float16 are mapped from the file: what is
-    not used is not read. Only layers at irregular distances, such as (0, 1, 5), are copied.
+    Returns features whose values are float16, mapped from the file; only layers at irregular
+    distances, such as (0, 1, 5), are copied.
     Raises ValueError if the store is not complete or lacks a layer.
     """
     store = Path(store)
@@ -319,8 +319,8 @@ def _decode(encoder: Encoder, track: dict) -> tuple[dict, np.ndarray]:
     path, rate = track["audio"], encoder.sample_rate
     if (size := _file_size(path)) != track["audio_bytes"]:
         raise RuntimeError(
-            f"{path}: {size} bytes on {socket.gethostname()} but {track['audio_bytes']} where the "
-            "extraction was started; every worker has to see the same audio files"
+            f"{path}: {size} bytes on {socket.gethostname()}, {track['audio_bytes']} where the "
+            "extraction began; all workers have to see the same files"
         )
     error, waveform, cut = None, (), np.empty((0, 0), dtype=np.float32)
     try:
@@ -397,5 +397,5 @@ def _refuse(dataset: Dataset, errors: Mapping[str, str]) -> None:
         listed = "\n".join(f"  {track}: {error}" for track, error in errors.items())
         raise AudioError(
             f"{dataset.name}: {len(errors)} of {len(dataset)} tracks could not be read:\n{listed}\n"
-            "Repair these files and run again (what is done is kept), or pass on_error='skip'"
+            "Repair these files and run again, or pass on_error='skip'"
         )

@@ -39,9 +39,7 @@ OUTPUT = "output"
 class HuggingFace(Network):
     """An audio model that is ready to run.
 
-    layers: numbers of hidden states, or ("output",); dim: their width.
-    segment_seconds: the window that the extractor brings every waveform to, or SEGMENT_SECONDS.
-    window: its length in samples, None for a model that takes any length.
+    window: samples that the extractor brings every waveform to, None if it takes any length.
     made_of: what the checkpoint is (JSON-able), for `settings`.
     """
 
@@ -104,8 +102,10 @@ def load(
     chosen = pick_layers(name, layers, states)
     dim = states[chosen[0]].shape[-1]
     seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS
+    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    hashes = [file_hash(path) for path in files]
     made_of = {
-        "weights_sha256": _weights_hash(folder),
+        "weights_sha256": hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes),
         "architecture": type(model).__name__,
         "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
     }
@@ -149,10 +149,3 @@ def _window(extractor: object) -> int | None:
             return int(getattr(extractor, samples))
     frames = getattr(extractor, "max_length", None)  # AST: frames of 10 ms, windows of 25 ms
     return int((frames - 1) * 0.010 * extractor.sampling_rate) if frames else None
-
-
-def _weights_hash(folder: Path) -> str:
-    """One hash of all weight files."""
-    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
-    hashes = [file_hash(path) for path in files]
-    return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)

@@ -68,13 +68,11 @@ _UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError
 
 @dataclass(frozen=True, eq=False)
 class Mert(Network):
-    """A MERT that is ready to run and stops after the last of its layers.
+    """A MERT that is ready to run.
 
     model: without the transformer layers beyond the last that is asked for.
-    layers: numbers of the hidden states to give, in this order.
     normalize: whether a waveform is brought to mean 0 and variance 1 first, which only very quiet
         music feels: the group norm after the first convolution does the same.
-    precision: "float32", or "bfloat16" for the network (by autocast).
     """
 
     model: HubertModel
@@ -111,8 +109,7 @@ class Mert(Network):
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to each state's mean over time: (batch, layers, dim) float32."""
         if self.device.type == "cpu" and len(waveforms) > 1:
-            # On a CPU a batch gains nothing; one at a time, it gives bit for bit what its members
-            # give alone, in the memory of one.
+            # no slower, and bit for bit what its members give alone, in the memory of one
             return torch.cat([self.pooled(waveform[None]) for waveform in waveforms])
         return torch.stack(self._run(waveforms, lambda state: state.mean(1)), dim=1)
 
@@ -180,9 +177,8 @@ def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
     repository, revision, _ = PUBLISHED[name]
     wanted = [CONFIG, PREPROCESSOR, *WEIGHTS]
     where = (
-        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, licence "
-        f"CC-BY-NC-4.0); put {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)} into a folder and "
-        "pass checkpoint= that folder"
+        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, CC-BY-NC-4.0)"
+        f"; pass checkpoint= a folder with {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}"
     )
     if checkpoint is None:
         try:
@@ -197,10 +193,7 @@ def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
 
 
 def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
-    """HuBERT's configuration from MERT's, and whether waveforms are normalised.
-
-    Raises ValueError for a configuration that is no MERT v1 called `name`.
-    """
+    """HuBERT's configuration from that of a MERT v1, and whether waveforms are normalised."""
     found = {"do_normalize": True, "sample_rate": SAMPLE_RATE, **dict.fromkeys(OFF, False)}
     found |= read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
     found |= {key: bool(found[key]) for key in OFF}  # null is no
@@ -223,11 +216,7 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:
-    """HubertModel with the tensors of a safetensors or PyTorch file in float32.
-
-    Raises ValueError for a file that holds more than tensors, and if tensors are missing, left over
-    or of another shape.
-    """
+    """HubertModel with the tensors of a file in float32; ValueError for any but just those."""
     try:
         if weights.suffix == ".safetensors":
             tensors = load_file(weights)
@@ -238,10 +227,8 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
     except _UNREADABLE as error:  # AttributeError: what has no .float() is no tensor
-        raise ValueError(
-            f"{weights}: cannot be read as tensors only ({' '.join(str(error).split())[:200]}); it "
-            "may be cut short, a Git LFS pointer, or hold more than tensors: download it again"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{weights}: no file of tensors ({reason}); download it again") from error
     with torch.device("meta"):  # shapes only: the random start would be thrown away
         model = transformers.HubertModel(config)
     try:
