@@ -230,11 +230,11 @@ def _listen(
     paths: Sequence[Path], encoder: Encoder, options: argparse.Namespace
 ) -> tuple[list[Features], list[str]]:
     """Features of the songs that can be read, and what is wrong with the others."""
-    hop = options.hop if options.over_time else None
+    hop_seconds = options.hop if options.over_time else None
     songs, failed = [], []
     for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
         try:
-            songs.append(song_features(path, encoder, hop, CACHE / "songs"))
+            songs.append(song_features(path, encoder, hop_seconds, CACHE / "songs"))
         except AudioError as error:
             failed.append(str(error))
     return songs, failed

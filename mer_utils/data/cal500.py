@@ -28,7 +28,6 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
         root/CAL500_32kps/<song>.mp3                      known copies lack a few of the songs:
                                                           audio="skip" goes on without them
 
-    audio: "require" or "skip"; see `mer_utils.data`.
     Returns "cal500": track ids are the song names; split None; group = artist (the song's name up
     to the first hyphen).
     """

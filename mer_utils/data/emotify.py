@@ -39,7 +39,6 @@ def load_emotify(
     rule: "top3": the three emotions with most votes, of equal ones those in earlier columns (the
         rule of arXiv 2410.11522); or a share above 0 to 1: the emotions that at least this share
         of the track's listeners chose (perhaps none).
-    audio: "require" or "skip"; see `mer_utils.data`.
     Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, each track its own
     group, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).

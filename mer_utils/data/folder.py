@@ -23,7 +23,6 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
     name: the dataset's name; by default the CSV's name without its ending.
-    audio: "require" or "skip"; see `mer_utils.data`.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name

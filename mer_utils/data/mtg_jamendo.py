@@ -33,8 +33,6 @@ def load_mtg_jamendo(
         root/data/splits/split-<0..4>/autotagging_moodtheme-{train,validation,test}.tsv
         root/audio/48/948.mp3 or root/audio/48/948.low.mp3 (the first is taken if both are there)
 
-    split_number: which official split, 0 to 4.
-    audio: "require" or "skip"; see `mer_utils.data`.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.
     """

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from mer_utils.data.checks import need, no_duplicates, refuse
 from mer_utils.storage import settings_hash
@@ -55,11 +56,8 @@ class Dataset:
 
     def targets(self) -> np.ndarray:
         """Which track has which label: boolean (tracks, labels)."""
-        column = {label: i for i, label in enumerate(self.labels)}
-        matrix = np.zeros((len(self.tracks), len(self.labels)), dtype=bool)
-        for row, labels in enumerate(self.tracks["labels"]):
-            matrix[row, [column[label] for label in labels]] = True
-        return matrix
+        binarizer = MultiLabelBinarizer(classes=self.labels)
+        return binarizer.fit_transform(self.tracks["labels"]).astype(bool)
 
 
 def track_table(

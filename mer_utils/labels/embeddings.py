@@ -87,10 +87,8 @@ def embed_labels(
         sentence; a warning names labels that have none, which are put as "Music that is …"),
         "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
-    datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
-    Raises ValueError for no labels, an empty or repeated one, an unknown style; FileNotFoundError
-    for a model that is not on this machine.
+    Raises ValueError for a label or style that is none, FileNotFoundError for a missing model.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")

@@ -33,7 +33,6 @@ DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
 class LabelSpace:
     """How a label becomes the vector that a projector has to predict.
 
-    style, model: as in `embed_labels`.
     centre: subtract the mean over the labels that are asked for: give `vectors` one whole
         vocabulary at a time. Text vectors are then brought back to unit length, coordinates not.
     directions: None for the unit text vector, or else what the label's coordinates lie on:
@@ -47,8 +46,6 @@ class LabelSpace:
         Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
         poles' own.
     components: number of coordinates; without meaning if `directions` is None.
-    antonyms: the pairs behind the directions.
-    definitions: own sentences for style "definition", of labels and of antonyms.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
     """

@@ -158,14 +158,12 @@ def load_encoder(
 
     name: in `ENCODERS`, or "hf:" and the folder or Hub repository of any audio model that
         transformers supports (`sound.hugging_face`).
-    checkpoint: a folder with the weights; None for the published ones: MERT's from the Hugging
-        Face Hub, musicnn's from the installed wheel.
+    checkpoint: a folder with the weights; None for the published ones.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
         musicnn and musicnn+cues have one layer, whose columns `sound.cues.PARTS` names.
         hf: numbers of hidden states, or ("output",).
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
-    precision: "float32", or for MERT and hf: "bfloat16" (autocast; about half the time on a CPU
-        that has the instructions, pooled features within a percent).
+    precision: "float32", or for MERT and hf: "bfloat16" (faster, within a percent).
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9, hf: its
         window, or 10 where it has none.
     Raises ValueError for what an encoder does not know, FileNotFoundError without weights,

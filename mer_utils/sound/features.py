@@ -115,18 +115,15 @@ def extract(
 ) -> Features:
     """Encode every segment of every track, going on where an earlier run stopped.
 
-    dataset: its tracks' `audio` are files that every worker can read.
-    encoder: one that `sound.load_encoder` gave; workers in other processes load it again.
+    encoder: workers in other processes load it again.
     store: folder of the result, new or begun with the same dataset and settings. A second process
         that is asked for the same store waits until the first has made it.
     executor: any of `concurrent.futures`, or dask.distributed's `Client.get_executor()`; it takes
         a shard at a time. None works in this process.
-    on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files
-        (a repaired one costs only its own shard), or "skip" these tracks, with a warning and their
-        reason in tracks.parquet.
-    tracks_per_shard: what a crash can cost, against the number of files.
-    batch_size: segments of equal length to encode at once. decode_threads: threads that decode the
-        shard's next tracks while the encoder works, in each worker. Memory grows with all three.
+    on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files,
+        or "skip" these tracks, with a warning and their reason in tracks.parquet.
+    tracks_per_shard: what a crash can cost. batch_size: segments of equal length to encode at once.
+    decode_threads: of each worker, while the encoder works. Memory grows with all three.
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """

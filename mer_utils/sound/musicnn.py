@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 
-from mer_utils.sound.encoders import ENCODERS, Network
+from mer_utils.sound.encoders import ENCODERS, Network, pick_layers
 from mer_utils.storage import file_hash
 
 # fmt: off
@@ -68,9 +68,7 @@ class Musicnn(nn.Module, Network):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        if layers not in (None, self.layers):
-            there = f"there is {self.layers}, whose columns sound.cues.PARTS names"
-            raise ValueError(f"musicnn: layers={layers!r}, but {there}")
+        pick_layers("musicnn", layers, self.layers)
         kernels = ((204, (7, 38)), (204, (7, 67)), (51, (128, 1)), (51, (64, 1)), (51, (32, 1)))
         widths = (204, 204, 51, 51, 51, 64, 64, 64, 1506, 200)
         with torch.random.fork_rng(devices=()):  # random starts must not use up the caller's draws
