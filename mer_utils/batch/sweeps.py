@@ -70,10 +70,7 @@ class Cell:
 
 
 def read_grid(grid: str | Path | Mapping) -> dict:
-    """A grid as a dict with the keys profile, fixed and grid.
-
-    Raises FileNotFoundError or ValueError that says what is wrong with it.
-    """
+    """A grid as a dict with the keys profile, fixed and grid; ValueError if it is none."""
     name, help_ = "the grid", "docs/sweeps.md shows how to write one"
     if not isinstance(grid, Mapping):
         name = str(grid)

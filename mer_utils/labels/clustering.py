@@ -82,7 +82,7 @@ def cluster_labels(
     - "agglomerative": `n_clusters` or `distance_threshold` (cosine distance, 0 to 2), `linkage`
       ("average" by default).
     Without one of DECIDING, `choose_setting` on `sweep_settings` decides, once a process.
-    Warns if one cluster holds more than half of the labels, or if no two labels share one.
+    Warns if one cluster holds more than half of the labels, or if none share one.
     Raises ValueError for an unknown method, an impossible value, and if affinity propagation does
     not converge; TypeError for an unknown setting.
     """

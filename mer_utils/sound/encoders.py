@@ -141,7 +141,9 @@ class Encoder:
         with torch.inference_mode(), _exact_convolutions(self.network.device):
             features = compute(given.to(self.network.device)).cpu().numpy()
         if not np.isfinite(features).all():
-            raise FloatingPointError(f"{self.name}: features that are not finite; is it damaged?")
+            raise FloatingPointError(
+                f"{self.name}: features that are not finite; is its checkpoint sound?"
+            )
         return features
 
 
