@@ -18,28 +18,7 @@ from mer_utils.batch.runs import Run
 
 MARK = ".mer-utils-site"  # lists the files of a site that was written here
 TITLE = "Zero-shot music emotion recognition"
-
-# nbconvert's page without its libraries of the net, and for narrow screens too
-TEMPLATE = """
-{% extends "index.html.j2" %}
-{% block html_head_js %}{% endblock %}
-{% block jupyter_widgets %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}
-<style>
-body.jp-Notebook { max-width: 62rem; margin: 0 auto; }
-.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
-img { max-width: 100%; height: auto; }
-audio { max-width: 100%; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
-@media (max-width: 40rem) {
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
-  body.jp-Notebook { padding: 0 .3rem; }
-}
-</style>
-{% endblock %}
-"""
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 class _MathML(IPythonRenderer):
@@ -64,7 +43,7 @@ def notebook_page(notebook: nbformat.NotebookNode, title: str, navigation: str =
     """
     top = [new_markdown_cell(navigation)] if navigation else []
     shown = {**notebook, "cells": [*top, *notebook.cells]}
-    exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": to_html})
+    exporter = HTMLExporter(raw_template=TEMPLATE.read_text(), filters={"markdown2html": to_html})
     page, _ = exporter.from_notebook_node(nbformat.from_dict(shown), {"metadata": {"name": title}})
     return page
 

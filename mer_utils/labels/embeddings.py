@@ -197,16 +197,10 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
         dataset = {"jamendo": "mtg-jamendo", "CAL500": "cal500"}.get(name, name)
         try:
             words = tuple(arrays[f"{name}_labels"].tolist())
-            embeddings[dataset] = LabelEmbeddings(
-                labels=words,
-                texts=tuple((word,) for word in words),
-                vectors=arrays[f"{name}_vectors"].astype(np.float32),  # (labels, d)
-                model=Path(path).name,
-                style="file",
-                datasets=(dataset,) * len(words),
-            )
-        except KeyError as error:
-            raise ValueError(f"{path}: no array {error}; there are {', '.join(arrays)}") from None
-        except ValueError as error:
+            texts = tuple((word,) for word in words)
+            vectors = arrays[f"{name}_vectors"].astype(np.float32)  # (labels, d)
+            made = (words, texts, vectors, Path(path).name, "file", (dataset,) * len(words))
+            embeddings[dataset] = LabelEmbeddings(*made)
+        except (KeyError, ValueError) as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return embeddings
