@@ -89,9 +89,9 @@ class LabelSpace:
             for part in read_vectors(self.file).values()
             for label, vector in zip(part.labels, part.vectors, strict=True)
         }
-        width = len(next(iter(published.values())))
-        if width != embeddings.vectors.shape[1]:
-            raise ValueError(f"{self.file}: vectors of {width} numbers are not by {self.model}")
+        width, ours = len(next(iter(published.values()))), embeddings.vectors.shape[1]
+        if width != ours:
+            raise ValueError(f"{self.file}: {width} numbers a vector, {ours} by {self.model}")
         missing = [label for label in embeddings.labels if clean_name(label) not in published]
         if missing:
             warnings.warn(

@@ -228,7 +228,7 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
     except _UNREADABLE as error:  # AttributeError: what has no .float() is no tensor
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{weights}: no file of tensors ({reason}); download it again") from error
+        raise ValueError(f"{weights}: not tensors only ({reason}); download it again") from error
     with torch.device("meta"):  # shapes only: the random start would be thrown away
         model = transformers.HubertModel(config)
     try:
