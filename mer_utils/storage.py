@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,12 @@ def read_json(path: str | Path) -> object:
         raise ValueError(
             f"{path}: not readable as JSON ({error}); delete it and make it again"
         ) from error
+
+
+def copy_file(source: str | Path, path: str | Path) -> None:
+    """Copy a file."""
+    with replacing(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

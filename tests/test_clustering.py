@@ -170,7 +170,6 @@ def test_degenerate_clusterings_warn(bandwidth, warning):
     ("method", "given_settings", "named"),
     [
         ("kmeans", {}, "'kmeans'.* mean_shift, hdbscan"),
-        ("mean_shift", {"n_clusters": 3}, "'n_clusters'.* bandwidth, quantile"),
         ("mean_shift", {"bandwidth": 1, "quantile": 0.1}, "bandwidth and quantile"),
         ("mean_shift", {"bandwidth": 0}, "bandwidth .* 0"),
         ("mean_shift", {"bandwidth": float("nan")}, "bandwidth.* nan"),
@@ -238,19 +237,9 @@ def test_stability_sees_a_grouping_that_hangs_on_single_labels():
     assert sweep["stability_low"][0] <= sweep["stability"][0] < 0.9
 
 
-def test_sweep_of_another_setting_is_the_same_every_time(eight_labels):
-    arguments = (eight_labels, "agglomerative", [0.1, 0.5], "distance_threshold")
-    sweep = sweep_settings(*arguments, linkage="complete")
-    assert sweep["setting"].tolist() == ["distance_threshold"] * 2
-    assert sweep["clusters"].tolist() == [3, 3]
-    pd.testing.assert_frame_equal(sweep, sweep_settings(*arguments, linkage="complete"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"setting": "quantile"}, "'quantile'"),
-        ({"setting": "damping", "values": [1]}, "'damping'"),
         ({"values": [0.5, -1]}, "bandwidth .* -1"),
         ({"values": [0.5], "quantile": 0.5}, "bandwidth and quantile"),
     ],
@@ -290,9 +279,6 @@ def test_the_rule_without_a_good_setting():
         assert choose_setting(rows((0.1, 2, 8, 0.1, 1))) == {"bandwidth": 0.1}
     with pytest.raises(ValueError, match=r"0\.1, 0\.2"):
         choose_setting(rows((0.1, 1, 10, None, None), (0.2, 1, 10, None, None)))
-    two = pd.concat([rows((0.1, 5, 3, 0.4, 0.5)), rows((3, 5, 3, 0.4, 0.5)).assign(method="x")])
-    with pytest.raises(ValueError, match="one method and one setting"):
-        choose_setting(two)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mer_utils import sound
+from mer_utils.data import Features
 from mer_utils.sound import acoustics, cues, musicnn
 
 
@@ -38,8 +39,10 @@ def test_silence_has_neutral_cues():
 
 def test_projector_input_takes_logarithms_of_tags_only():
     values = np.random.default_rng(0).uniform(0.1, 1, size=(3, 1, 1763))
-    chosen, blocks = cues.input_parts(values)
-    assert blocks == [50, 200, 7]
+    whole = Features(values, np.array(["t"] * 3), np.arange(3), {"name": "musicnn+cues"})
+    found = sound.projector_input(whole)
+    chosen = found.values
+    assert found.encoder["blocks"] == [50, 200, 7]
     assert chosen.shape == (3, 1, 257)
     np.testing.assert_allclose(chosen[..., :50], np.log(values[..., :50]), atol=1e-5)
     np.testing.assert_allclose(chosen[..., 50:250], values[..., 50:250], rtol=1e-6)

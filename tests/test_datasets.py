@@ -171,13 +171,12 @@ def test_emotify(emotify):
     assert tracks.loc["emotify-200", "share"] == (0, 0, 0, 0, 0, 1, 0, 0.5, 0)
     found = audio_of(dataset, emotify / "emotifymusic")
     assert found == ["classical/1.mp3", "rock/100.mp3", "pop/1.mp3"]
-    by_share = data.load_emotify(emotify, rule=2 / 3, group="genre")
+    by_share = data.load_emotify(emotify, rule=2 / 3)
     assert list(labels_of(by_share).values()) == [
         ("solemnity", "calmness"),
         ("power",),
         ("joyful activation",),
     ]
-    assert by_share.tracks["group"].tolist() == ["classical", "rock", "pop"]
 
 
 def test_folder_with_every_column(tmp_path):
@@ -301,7 +300,7 @@ def test_a_missing_file_is_named(sample, file, audio, request):
 def test_bad_options_are_named(mtg_jamendo, emotify):
     with pytest.raises(ValueError, match="0 to 4, not 5"):
         data.load_mtg_jamendo(mtg_jamendo, 5)
-    for options in ({"rule": 0}, {"rule": 1.5}, {"rule": "top5"}, {"group": "artist"}):
+    for options in ({"rule": 0}, {"rule": 1.5}, {"rule": "top5"}):
         with pytest.raises(ValueError, match=str(*options.values())):
             data.load_emotify(emotify, **options)
 

@@ -101,11 +101,9 @@ def test_layers_are_a_sequence(checkpoint):
 
 
 def test_devices():
-    with pytest.raises(ValueError, match="abacus"):
+    with pytest.raises(RuntimeError, match="abacus"):
         sound.load_encoder("musicnn", device="abacus")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="finds no GPU here"):
-            sound.load_encoder("musicnn", device="cuda")
         assert sound.load_encoder("musicnn").spec["device"] == "cpu"
 
 

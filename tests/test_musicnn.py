@@ -111,7 +111,7 @@ def test_a_short_clip_is_one_shorter_window_and_less_than_a_second_is_refused(en
     assert encoder.frames(clip).shape == (1, 1, 1756)
     whole = encoder(tones()[None, : 3 * RATE])[0, 0, :50]
     assert np.corrcoef(encoder(clip[None])[0, 0, :50], whole)[0, 1] > 0.9
-    with pytest.raises(ValueError, match="15999 samples"):
+    with pytest.raises(ValueError, match="15999"):
         encoder(tones()[None, : RATE - 1])
 
 

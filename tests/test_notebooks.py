@@ -2,10 +2,12 @@
 
 import ast
 import io
+import os
 import re
 import runpy
 import tokenize
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import numpy as np
@@ -286,5 +288,5 @@ def test_what_a_notebook_asserts_holds_for_real_labels_too(number, real_labels, 
     assert own == parameters_cell(path).source
     given = "\n".join(f"{name} = {value!r}" for name, value in real_labels.items())
     script.write_text("\n\n".join([own, given, *others]))
-    with notebooks.environment(LOKY_MAX_CPU_COUNT="1", TQDM_DISABLE="1"):
+    with mock.patch.dict(os.environ, LOKY_MAX_CPU_COUNT="1", TQDM_DISABLE="1"):
         runpy.run_path(str(script))

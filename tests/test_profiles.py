@@ -93,7 +93,7 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
     loaded = profiles.load_dataset(chosen.datasets[-1])
     assert (loaded.name, loaded.labels, len(loaded)) == ("songs", ("calm", "wild"), 8)
     by_loader = profiles.choose("smoke", csv=f"{own}:twice-mine")
-    assert profiles.data_folders(by_loader) == [csv.parent]
+    assert profiles.data_folders(by_loader.datasets) == [csv.parent]
     assert profiles.load_dataset(by_loader.datasets[-1]).name == "twice-mine"
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         profiles.check_inputs(profiles.choose("smoke", csv="none.csv"))

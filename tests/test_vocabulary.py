@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from mer_utils.data import ANTONYMS, DEFINITIONS, VOCABULARIES, names
-from mer_utils.data.vocabulary import AXES, POLE_DEFINITIONS
+from mer_utils.data.vocabulary import AXES, SENTENCES
 
 SIZES = {"mtg-jamendo": 56, "cal500": 18, "emotify": 9, "emotions": 6}
 ALL_NAMES = {name for key in VOCABULARIES for name in names(key)}
@@ -27,10 +27,9 @@ def test_names_are_clean_and_unique():
 
 def test_every_label_and_every_pole_has_one_definition():
     assert set(DEFINITIONS) == ALL_NAMES
-    assert set(POLE_DEFINITIONS) == set(POLES) - ALL_NAMES
-    sentences = DEFINITIONS | POLE_DEFINITIONS
-    assert len(set(sentences.values())) == len(sentences)
-    for label, sentence in sentences.items():
+    assert set(SENTENCES) == set(POLES) | ALL_NAMES
+    assert len(set(SENTENCES.values())) == len(SENTENCES)
+    for label, sentence in SENTENCES.items():
         assert re.fullmatch(r"Music [^:.]+: [^:.]+\.", sentence), label
         assert 7 <= len(sentence.split()) <= 12, label
         assert " and " in sentence or " to " in sentence, label

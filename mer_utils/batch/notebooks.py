@@ -4,13 +4,12 @@ Committed notebooks never change; executed copies are written as .ipynb and .htm
 """
 
 import ast
-import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import numpy as np
@@ -52,27 +51,11 @@ def declared_parameters(path: Path) -> dict[str, object]:
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
 
-def plain(value: object, name: str = "value") -> object:
-    """A parameter's value as JSON knows it, of numpy numbers, arrays, tuples and paths too.
-
-    Papermill writes values into the notebook as source text. Raises ValueError for other kinds.
-    """
-
-    def turned(part: object) -> object:
-        if isinstance(part, np.generic | np.ndarray):
-            return part.tolist()
-        if isinstance(part, Path):
-            return str(part)
-        raise ValueError(f"parameter {name!r} is {part!r} ({type(part).__name__}), no plain value")
-
-    return json.loads(json.dumps(value, default=turned))
-
-
 def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as plain values (`plain`), a whole number for a decimal one as a decimal, and
-    paths absolute.
+    """Parameters as JSON knows them, a whole number for a decimal one as a decimal, paths absolute.
 
-    Raises ValueError for one that no notebook declares, or of another type than its default.
+    Papermill writes them into the notebook as source text: numpy's numbers and arrays become
+    Python's. Raises ValueError for one that no notebook declares, or of another type.
     """
     declared = {name: value for path in paths for name, value in declared_parameters(path).items()}
     checked = {}
@@ -80,7 +63,9 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
         if name not in declared:
             known = ", ".join(sorted(declared))
             raise ValueError(f"no notebook here has a parameter {name!r}; they declare {known}")
-        default, value = declared[name], plain(value, name)
+        default = declared[name]
+        if isinstance(value, np.generic | np.ndarray | tuple):
+            value = value.tolist() if hasattr(value, "tolist") else list(value)
         if isinstance(default, float) and type(value) is int:
             value = float(value)  # so that 1 and 1.0 are one experiment
         if default is not None and value is not None and type(value) is not type(default):
@@ -114,20 +99,6 @@ def _absolute(value: object) -> object:
     return f"{head}{path.resolve()}{tail}"
 
 
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Environment variables for a while; kernels that are started meanwhile inherit them."""
-    before = {name: os.environ.pop(name, None) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-
-
 def run_notebook(
     path: Path,
     executed: Path,
@@ -146,8 +117,8 @@ def run_notebook(
     silent = not (show and sys.stderr.isatty())
     left = f"The notebook as far as it came: {executed}"
     try:
-        # bars that redraw themselves would fill the executed notebook
-        with environment(TQDM_DISABLE="1"):
+        # which the kernel inherits: bars that redraw themselves would fill the executed notebook
+        with patch.dict(os.environ, TQDM_DISABLE="1"):
             papermill.execute_notebook(
                 path,
                 executed,

@@ -5,7 +5,7 @@ it, so any notebook can be run alone and finds or makes what it needs.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,11 +168,11 @@ def data_folder(name: str) -> Path:
     )
 
 
-def data_folders(profile: Profile) -> list[Path]:
-    """The folders of a profile's real datasets; errors as `data_folder`."""
-    if profile.name == "mulan":
+def data_folders(datasets: Sequence[str]) -> list[Path]:
+    """The folders of the real ones among a profile's datasets; errors as `data_folder`."""
+    if not set(datasets) - {*_MULAN}:
         return [data_folder("mulan")]
-    return [data_folder(_folder_of(name)) for name in profile.datasets if name in LOADERS]
+    return [data_folder(_folder_of(name)) for name in datasets if name in LOADERS]
 
 
 def check_inputs(profile: Profile, checkpoint: str = "") -> None:
@@ -189,7 +189,7 @@ def check_inputs(profile: Profile, checkpoint: str = "") -> None:
         ENCODERS[profile.encoder]
     if profile.encoder in mert.PUBLISHED:
         mert.find_checkpoint(profile.encoder, checkpoint or None)
-    data_folders(profile)
+    data_folders(profile.datasets)
 
 
 def load_datasets(profile: Profile) -> dict[str, Dataset]:

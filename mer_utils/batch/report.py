@@ -7,9 +7,9 @@ CSV files, so anybody can check them without a run.
 """
 
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -101,12 +101,12 @@ def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
 
-def _readable(metric: str) -> Render:
-    return lambda folder: tables.readable(_results(folder), metric)
+def _readable(folder: Path, metric: str) -> pd.DataFrame:
+    return tables.readable(_results(folder), metric)
 
 
 TABLES: dict[str, Render] = {
-    **{metric: _readable(metric) for metric in tables.METRICS},
+    **{metric: partial(_readable, metric=metric) for metric in tables.METRICS},
     "paper_layout": lambda folder: tables.paper_layout(_results(folder)),
     "paired": _paired,
     "path": _path,
@@ -166,6 +166,5 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
 
 def _copy(files: Sequence[Path], folder: Path) -> list[Path]:
     for file in files:
-        with storage.replacing(folder / file.name) as temporary:
-            shutil.copyfile(file, temporary)
+        storage.copy_file(file, folder / file.name)
     return [folder / file.name for file in files]

@@ -40,26 +40,22 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def made(self, pattern: str, notebook: str) -> list[Path]:
-        """The files that an earlier notebook makes, sorted.
+        """The files that an earlier notebook makes, sorted; FileNotFoundError says which to run.
 
         pattern: path inside the run folder, of one file or with a *; notebook: what makes it.
-        Raises FileNotFoundError that says which notebook to run.
         """
         found = sorted(self.folder.glob(pattern))
         if not found:
-            raise FileNotFoundError(
-                f"{pattern} is not in {self.folder} yet: run notebook {notebook} first, with "
-                f"profile {self.profile.name!r} and the same run folder"
-            )
+            first = f"run notebook {notebook} first, with profile {self.profile.name!r}"
+            raise FileNotFoundError(f"{pattern} is not in {self.folder} yet: {first}")
         return found
 
 
 def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv: str = "") -> Run:
-    """Open a run folder, making it if it is not there.
+    """Open a run folder, making it if it is not there; ValueError if it is of another profile.
 
     out: the folder, relative to the project from wherever one asks; runs/<profile> if empty.
     encoder, csv: what differs from the profile (`profiles.choose`).
-    Raises ValueError if the folder holds a run of another profile.
     """
     chosen = profiles.choose(profile, encoder, csv)
     folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
@@ -67,23 +63,18 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
     if record.is_file():
         there = storage.read_json(record).get("profile")
         if there != profile:
-            raise ValueError(
-                f"{folder} holds a run of profile {there!r}, not {profile!r}; give another out"
-            )
+            raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     else:
         storage.write_json(record, {"profile": profile, **provenance()})
     return Run(folder, chosen)
 
 
 def reopen(folder: str | Path) -> Run:
-    """Open an existing run folder, of whatever profile.
-
-    A relative path is taken from the project. Raises FileNotFoundError if it is not a run.
-    """
+    """Open an existing run folder, of whatever profile; FileNotFoundError if it is none."""
     record = profiles.PROJECT / folder / "run.json"
     if not record.is_file():
         raise FileNotFoundError(
-            f"{record.parent} is not a run (no run.json); `make notebooks` first"
+            f"{record.parent} is not a run: no run.json; `make notebooks` first"
         )
     return open_run(storage.read_json(record)["profile"], record.parent)
 

@@ -4,7 +4,6 @@ Every page goes through nbconvert, those without code as a notebook of text and 
 loaded from the net: formulas are MathML, sounds and figures are in the page or beside it.
 """
 
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -19,28 +18,7 @@ from mer_utils.batch.runs import Run
 
 MARK = ".mer-utils-site"  # lists the files of a site that was written here
 TITLE = "Zero-shot music emotion recognition"
-
-# nbconvert's page without its libraries of the net, and for narrow screens too
-TEMPLATE = """
-{% extends "index.html.j2" %}
-{% block html_head_js %}{% endblock %}
-{% block jupyter_widgets %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}
-<style>
-body.jp-Notebook { max-width: 62rem; margin: 0 auto; }
-.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
-img { max-width: 100%; height: auto; }
-audio { max-width: 100%; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
-@media (max-width: 40rem) {
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
-  body.jp-Notebook { padding: 0 .3rem; }
-}
-</style>
-{% endblock %}
-"""
+TEMPLATE = Path(__file__).with_name("page.html.j2")
 
 
 class _MathML(IPythonRenderer):
@@ -65,21 +43,20 @@ def notebook_page(notebook: nbformat.NotebookNode, title: str, navigation: str =
     """
     top = [new_markdown_cell(navigation)] if navigation else []
     shown = {**notebook, "cells": [*top, *notebook.cells]}
-    exporter = HTMLExporter(raw_template=TEMPLATE, filters={"markdown2html": to_html})
+    exporter = HTMLExporter(raw_template=TEMPLATE.read_text(), filters={"markdown2html": to_html})
     page, _ = exporter.from_notebook_node(nbformat.from_dict(shown), {"metadata": {"name": title}})
     return page
 
 
 def page(title: str, *parts: str | pd.DataFrame) -> str:
     """A page of Markdown and tables, under a title."""
-    texts = [p if isinstance(p, str) else _table(p) for p in parts]
-    cell = new_markdown_cell("\n\n".join([f"# {title}", *texts]))
-    return notebook_page(new_notebook(cells=[cell]), title)
-
-
-def _table(table: pd.DataFrame) -> str:
-    indexed = not isinstance(table.index, pd.RangeIndex)
-    return table.round(4).to_html(index=indexed, border=0, na_rep="", justify="left")
+    texts = [f"# {title}"]
+    for part in parts:
+        if isinstance(part, pd.DataFrame):
+            index = not isinstance(part.index, pd.RangeIndex)
+            part = part.round(4).to_html(index=index, border=0, na_rep="", justify="left")
+        texts.append(part)
+    return notebook_page(new_notebook(cells=[new_markdown_cell("\n\n".join(texts))]), title)
 
 
 def build_site(run: Run, folder: Path) -> list[Path]:
@@ -96,30 +73,23 @@ def build_site(run: Run, folder: Path) -> list[Path]:
     if folder.is_file() or (folder.exists() and not mark.exists() and any(folder.iterdir())):
         raise ValueError(f"{folder} holds something else than a site; give another folder")
     notebooks = {path.stem: nbformat.read(path, as_version=4) for path in executed}
-    pages = {"index.html": _index(run, notebooks), "tables.html": _tables(run)}
-    links = [
-        f"[{_opening(notebook, name)[0]}]({name}.html)" for name, notebook in notebooks.items()
-    ]
+    openings = {name: _opening(notebook, name) for name, notebook in notebooks.items()}
+    pages = {"index.html": _index(run, openings), "tables.html": _tables(run)}
+    links = [f"[{title}]({name}.html)" for name, (title, _) in openings.items()]
     for place, (name, notebook) in enumerate(notebooks.items()):
         around = ["[index](../index.html)", *(f"← {x}" for x in links[:place][-1:])]
         around += [f"{x} →" for x in links[place + 1 :][:1]]
         pages[f"notebooks/{name}.html"] = notebook_page(notebook, name, " · ".join(around))
-    copied = {
-        path.relative_to(run.folder).as_posix(): path
-        for pattern in ("figures/*.png", "tables/*.csv")
-        for path in sorted(run.folder.glob(pattern))
-    }
+    beside = [*run.folder.glob("figures/*.png"), *run.folder.glob("tables/*.csv")]
+    copied = {path.relative_to(run.folder).as_posix(): path for path in sorted(beside)}
     former = mark.read_text(encoding="utf-8").splitlines() if mark.exists() else []
-    own = [*pages, *copied]
-    storage.write_text(mark, "\n".join(dict.fromkeys([*own, *former])))  # if it is stopped here
+    for name in {*former} - {*pages, *copied}:
+        (folder / name).unlink(missing_ok=True)
+    storage.write_text(mark, "\n".join([*pages, *copied]))
     for name, text in pages.items():
         storage.write_text(folder / name, text)
     for name, path in copied.items():
-        with storage.replacing(folder / name) as temporary:
-            shutil.copyfile(path, temporary)
-    for name in set(former) - set(own):
-        (folder / name).unlink(missing_ok=True)
-    storage.write_text(mark, "\n".join(own))
+        storage.copy_file(path, folder / name)
     return [folder / name for name in pages]
 
 
@@ -135,11 +105,10 @@ def _opening(notebook: nbformat.NotebookNode, name: str) -> tuple[str, str]:
     return opening[0].removeprefix("# "), question
 
 
-def _index(run: Run, notebooks: dict[str, nbformat.NotebookNode]) -> str:
+def _index(run: Run, openings: dict[str, tuple[str, str]]) -> str:
     record = storage.read_json(run.path("run.json"))
     lines = []
-    for name, notebook in notebooks.items():
-        title, question = _opening(notebook, name)
+    for name, (title, question) in openings.items():
         took = record.get("seconds", {}).get(name)
         took = "" if took is None else f" ({took:.0f} s)"
         lines.append(f"- [{title}](notebooks/{name}.html){took}. {question}")

@@ -21,7 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -31,7 +33,7 @@ from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
 from mer_utils.batch import notebooks, profiles, site
-from mer_utils.batch.profiles import PROJECT, Profile
+from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.study import slug
@@ -70,10 +72,7 @@ class Cell:
 
 
 def read_grid(grid: str | Path | Mapping) -> dict:
-    """A grid as a dict with the keys profile, fixed and grid.
-
-    Raises FileNotFoundError or ValueError that says what is wrong with it.
-    """
+    """A grid as a dict with the keys profile, fixed and grid; ValueError if it is none."""
     name, help_ = "the grid", "docs/sweeps.md shows how to write one"
     if not isinstance(grid, Mapping):
         name = str(grid)
@@ -104,10 +103,10 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     profile = profiles.get(described["profile"])
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)
-    source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
-    made_by = {"notebook": source, "package": package_hash()}
+    made_by = _made_by(notebook)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     cells: dict[str, Cell] = {}
+    inputs = cache(_inputs)
     for combination in ParameterGrid(described["grid"]):
         for own in {"profile", "out"} & {*described["fixed"], *combination}:
             raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
@@ -123,32 +122,38 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        made = {"parameters": given, "inputs": _inputs(chosen, given), **made_by}
+        made = {"parameters": given, "inputs": inputs(chosen.datasets, _named(given)), **made_by}
         key = f"{name}-{storage.settings_hash(made)}"
         cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
     return list(cells.values())
 
 
-def _inputs(profile: Profile, parameters: Mapping[str, object]) -> dict:
+def _made_by(notebook: Path) -> dict[str, str]:
+    """What decides every cell, by hash: the notebook's code and the package as on disk."""
+    source = hashlib.sha256(notebooks.notebook_code(notebook).encode()).hexdigest()
+    files = {path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)}
+    files -= {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
+    return {"notebook": source, "package": code.files_hash(files)}
+
+
+def _named(parameters: Mapping[str, object]) -> tuple[Path, ...]:
+    """The user's files and folders that parameters name."""
+    paths = {notebooks.named_path(x) for x in parameters.values() if isinstance(x, str) and x}
+    return tuple(sorted(filter(None, paths)))
+
+
+def _inputs(datasets: tuple[str, ...], named: tuple[Path, ...]) -> dict:
     """The state of everything outside the project's code that a cell reads."""
-    named = {notebooks.named_path(x) for x in parameters.values() if isinstance(x, str) and x}
     state: dict[str, object] = {}
-    for path in sorted(filter(None, named)):
+    for path in named:
         files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
         state[str(path)] = [storage.file_hash(file) for file in files]
     with suppress(FileNotFoundError):  # `run` says what is missing; a plan needs no data
-        folders = profiles.data_folders(profile)
+        folders = profiles.data_folders(datasets)
         sizes = {str(f): f.stat().st_size for d in folders for f in d.rglob("*") if f.is_file()}
-        own = [profiles.load_dataset(name) for name in profile.datasets if profiles.is_own(name)]
+        own = [profiles.load_dataset(name) for name in datasets if profiles.is_own(name)]
         state |= {"data": storage.settings_hash(sizes), "own": [*map(profiles.audio_state, own)]}
     return state
-
-
-def package_hash() -> str:
-    """Hash of the package's code and data files, as on disk: each cell has a kernel of its own."""
-    drawing = {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
-    files = [path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)]
-    return code.files_hash({*files} - drawing)
 
 
 def plan_text(cells: Sequence[Cell]) -> str:
@@ -250,7 +255,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     (cell.folder / "failed.json").unlink(missing_ok=True)
     try:
-        with notebooks.environment(**dict.fromkeys(THREADS, str(threads))):
+        with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))):  # the kernel inherits
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
@@ -284,12 +289,6 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def configuration(results: pd.DataFrame, cells: Sequence[Cell]) -> list[str]:
-    """The parameters that make one configuration: all that vary but the target and the seed."""
-    varied = dict.fromkeys(key for cell in cells for key in cell.varied)
-    return [key for key in varied if key not in ("target", "seed") and key in results]
-
-
 def interval_over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student's interval of the mean of a few independent values; NaN for fewer than two."""
     values = np.asarray(values, dtype=float)
@@ -320,6 +319,11 @@ def comparisons(
     from it is a little too large: read "not different" as it stands, "different" with care near
     .05. Rows are in the order of the targets, the better first; none if nothing varies.
     """
+
+    def kept(part: pd.DataFrame) -> list[dict[str, np.ndarray]]:
+        files = [out / "cells" / cell / "scores.safetensors" for cell in part["cell"]]
+        return [{k: v.numpy() for k, v in storage.read_tensors(file).items()} for file in files]
+
     rows = []
     of_metric = results[results["metric"] == METRIC]
     for target, part in of_metric.groupby("target", sort=False) if by else ():
@@ -327,28 +331,17 @@ def comparisons(
         groups.sort(key=lambda group: group[1]["value"].mean(), reverse=True)
         (best, of_best), *others = groups
         name = ", ".join(str(value) for value in best if pd.notna(value) and value != "")
-        best_scores = [_read_scores(out, cell) for cell in of_best["cell"]]
+        best_scores = [one["scores"] for one in kept(of_best)]
         for own, of_own in others:
-            scores = [_read_scores(out, cell) for cell in of_own["cell"]]
-            table = scoring.compare(
-                [one["scores"] for one in scores],
-                [one["scores"] for one in best_scores],
-                scores[0]["targets"],
-                int(scores[0]["k"]),
-                scores[0]["track_index"],
-                scores[0]["track_index"],
-                resamples,
-                groups=scores[0]["groups"],
-            ).loc[METRIC]
+            scores = kept(of_own)
+            first, index = scores[0], scores[0]["track_index"]
+            ours = [one["scores"] for one in scores]
+            task = (first["targets"], int(first["k"]), index, index, resamples)
+            table = scoring.compare(ours, best_scores, *task, groups=first["groups"]).loc[METRIC]
             row = {"target": target, **dict(zip(by, own, strict=True)), "best": name}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=scoring.holm(table["p"])) if rows else table
-
-
-def _read_scores(out: Path, cell: str) -> dict[str, np.ndarray]:
-    tensors = storage.read_tensors(out / "cells" / cell / "scores.safetensors")
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -359,13 +352,14 @@ def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
 
 def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
     """Write the sweep's tables, figures and `summary.html`, which has links to every notebook."""
-    by = configuration(results, cells)
+    varied = dict.fromkeys(key for cell in cells for key in cell.varied)
+    by = [key for key in varied if key not in ("target", "seed") and key in results]
     over_seeds, compared = seed_table(results, by), comparisons(results, by, out)
     for name, table in (("results", results), ("seeds", over_seeds), ("comparisons", compared)):
         storage.write_table(out / f"{name}.csv", table)
     shown = over_seeds[over_seeds["metric"] == METRIC].drop(columns="metric")
-    pictures = [f"figures/curves_{axis}.png" for axis in curve_axes(results, by)]
-    for axis, picture in zip(curve_axes(results, by), pictures, strict=True):
+    pictures = {axis: f"figures/curves_{axis}.png" for axis in curve_axes(results, by)}
+    for axis, picture in pictures.items():
         figures.save(figures.sweep_curves(shown, axis), out / picture)
     lines = []
     for cell in cells:
@@ -378,7 +372,7 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
         f"{done} of {len(cells)} cells done. Tables: [every cell](results.csv), [means over seeds]"
         "(seeds.csv), [comparisons](comparisons.csv); docs/sweeps.md says how to read them.",
         "## Song ROC-AUC: mean over seeds, with its interval over seeds (not over tracks)",
-        *(f"![Song ROC-AUC along a parameter]({picture})" for picture in pictures),
+        *(f"![Song ROC-AUC along {axis}]({picture})" for axis, picture in pictures.items()),
         shown.sort_values(["target", "value"], ascending=[True, False], ignore_index=True),
         "## Every configuration against the best of its target",
         compared,

@@ -54,8 +54,7 @@ class Artist:
     """What the pieces of one group share.
 
     palette: as in Style, at most two programs a key (three drum kits).
-    expression: how strongly the cues are used, about 0.8 to 1.2.
-    tempo_habit: added to the tempo cue.
+    expression: how strongly the cues are used, about 0.8 to 1.2. tempo_habit: added to that cue.
     """
 
     palette: Mapping[str, tuple[int, ...]]

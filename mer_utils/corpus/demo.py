@@ -97,8 +97,7 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
         with its facts as JSON beside it. A run that was stopped goes on where it was.
     Returns the Dataset; beside the usual columns its table has valence, arousal and tension, and
     what `corpus.notation.facts` reads off each score.
-    Raises ValueError for an unknown name or too small a size, ModuleNotFoundError if the
-    synthesizer or the sound font is missing.
+    Raises ModuleNotFoundError if the synthesizer or the sound font is missing.
     """
     pieces, spec = plan(name, size, seed), DEMO_DATASETS[name]
     settings = _settings(spec, pieces, size, seed)
@@ -127,10 +126,7 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
 
 
 def plan(name: str, size: int, seed: int) -> list[Piece]:
-    """Everything that is decided before the first note: points, artists, labels, splits.
-
-    Arguments and errors as in `build`.
-    """
+    """Everything that is decided before the first note: points, artists, labels, splits."""
     if name not in DEMO_DATASETS or size < SMALLEST:
         known = ", ".join(DEMO_DATASETS)
         raise ValueError(f"no {size} tracks of {name}: there are {known}, of {SMALLEST} or more")
@@ -163,10 +159,9 @@ def plan(name: str, size: int, seed: int) -> list[Piece]:
 
 
 def label_weights(labels: Sequence[str], points: np.ndarray) -> np.ndarray:
-    """Logarithm of how much each label is preferred at each point: (points, labels).
+    """Logarithm of how much each label is preferred at each point (points, 3): (points, labels).
 
     A Gaussian of the distance between point and label; each row's exponentials sum to 1.
-    points: (points, 3), valence, arousal, tension in [-1, 1].
     """
     positions = LABEL_POSITIONS.loc[list(labels)].to_numpy()  # (labels, 3)
     distance = np.linalg.norm(points[:, None, :] - positions[None, :, :], axis=-1)
@@ -190,7 +185,6 @@ def oracle_scores(dataset: Dataset) -> np.ndarray:
 
     How probable it is, given the hidden point, that the label is among those drawn, over all
     numbers of labels a track may have. Not perfect against `dataset.targets()`: the draw is random.
-    Raises KeyError for any other dataset.
     """
     spec = DEMO_DATASETS[dataset.name]
     points = dataset.tracks[list(DIMENSIONS)].to_numpy(dtype=np.float64)  # (tracks, 3)

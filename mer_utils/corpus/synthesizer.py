@@ -67,10 +67,7 @@ def draw_production(style: Style, random: Random) -> Production:
 
 
 def find_sound_font() -> Path:
-    """Where pip put the sound font.
-
-    Raises ModuleNotFoundError, with the command that mends it, if it or the synthesizer is missing.
-    """
+    """Where pip put the sound font; ModuleNotFoundError if it or the synthesizer is missing."""
     try:
         metadata.version("tinysoundfont")
         files = metadata.files("pretty-midi") or []
@@ -87,8 +84,7 @@ def play(
 ) -> tuple[bytes, dict[str, object]]:
     """Compose and render one piece; what a worker process does.
 
-    seed: numbers that decide everything that is not given.
-    Returns the piece as the bytes of a FLAC file (24 kHz, mono, 16 bit) and the score's facts.
+    Returns the bytes of a FLAC file (24 kHz, mono, 16 bit) and the score's facts.
     """
     random = np.random.default_rng(seed)
     score = composer.compose(point, style, artist, random)

@@ -28,7 +28,6 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
         root/CAL500_32kps/<song>.mp3                      known copies lack a few of the songs:
                                                           audio="skip" goes on without them
 
-    audio: "require" or "skip"; see `mer_utils.data`.
     Returns "cal500": track ids are the song names; split None; group = artist (the song's name up
     to the first hyphen).
     """
@@ -38,10 +37,8 @@ def load_cal500(root: str | Path, audio: AudioRule = "require") -> Dataset:
     songs, words = reading.read_list(files[0]), reading.read_list(files[1])
     votes = reading.numbers(files[2], reading.read_text(files[2]))  # (songs, words)
     if votes.shape != (len(songs), len(words)):
-        raise ValueError(
-            f"{files[2]}: {votes.shape} songs and words, but songNames.txt and vocab.txt have "
-            f"{len(songs), len(words)}; take all files from one download"
-        )
+        wanted = f"songNames.txt and vocab.txt have {len(songs), len(words)}"
+        raise ValueError(f"{files[2]}: {votes.shape} songs and words, but {wanted}")
     table = pd.DataFrame(votes, columns=words)
     candidates = [(f"{song}.mp3",) for song in songs]
     tracks = track_table(

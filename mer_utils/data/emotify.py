@@ -21,7 +21,6 @@ _OFFICIALS = [label.official for label in VOCABULARIES["emotify"]]
 def load_emotify(
     root: str | Path,
     rule: Literal["top3"] | float = "top3",
-    group: Literal["track", "genre"] = "track",
     audio: AudioRule = "require",
 ) -> Dataset:
     """Read Emotify: what listeners felt, on the Geneva Emotional Music Scale.
@@ -40,17 +39,12 @@ def load_emotify(
     rule: "top3": the three emotions with most votes, of equal ones those in earlier columns (the
         rule of arXiv 2410.11522); or a share above 0 to 1: the emotions that at least this share
         of the track's listeners chose (perhaps none).
-    group: "track": every track on its own; "genre": the four genres, for splits by genre.
-    audio: "require" or "skip"; see `mer_utils.data`.
-    Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, more columns genre,
+    Returns "emotify": tracks "emotify-001" ... "emotify-400", split None, each track its own
+    group, more columns genre,
     listeners (how many) and share (the share of them for each of the nine labels, in order).
     """
     if rule != "top3" and (isinstance(rule, str) or not 0 < rule <= 1):
-        raise ValueError(
-            f'emotify: rule is "top3" or a share of listeners above 0 and at most 1, not {rule!r}'
-        )
-    if group not in ("track", "genre"):
-        raise ValueError(f'emotify: group is "track" or "genre", not {group!r}')
+        raise ValueError(f'emotify: rule is "top3" or a share above 0 to 1, not {rule!r}')
     root = Path(root).absolute()
     path = root / "data.csv"
     by_track = _read_votes(path).groupby("track id", sort=True)
@@ -66,13 +60,13 @@ def load_emotify(
     tracks = track_table(
         track_ids,
         label_tuples(targets, labels),
-        group=track_ids if group == "track" else genres,
+        group=track_ids,
         audio=reading.find_audio("emotify", root / "emotifymusic", files, audio),
         genre=genres,
         listeners=listeners,
         share=[tuple(row) for row in shares.tolist()],
     )
-    source = reading.source_of("load_emotify", root, [path], rule=rule, group=group)
+    source = reading.source_of("load_emotify", root, [path], rule=rule)
     return Dataset("emotify", labels, tracks, source, top_k=3)
 
 

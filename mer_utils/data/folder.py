@@ -23,23 +23,22 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
     name: the dataset's name; by default the CSV's name without its ending.
-    audio: "require" or "skip"; see `mer_utils.data`.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name
     rows = _read_table(path)
     separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
     given = rows["labels"].str.split(separator or ";", regex=False)
-    labels = [tuple(sorted({_clean_label(label) for label in row} - {""})) for row in given]
+    words = [{" ".join(label.lower().split()) for label in row} - {""} for row in given]
+    labels = [tuple(sorted(own)) for own in words]
     vocabulary = tuple(sorted(set().union(*labels)))
     if not vocabulary:
         raise ValueError(f"{path}: no track has a label; fill the column")
-    candidates = [(file,) for file in rows["path"]]
     tracks = track_table(
         rows["path"],
         labels,
         group=rows["group"].where(rows["group"] != "", rows["path"]),
-        audio=reading.find_audio(name, path.parent, candidates, audio),
+        audio=reading.find_audio(name, path.parent, [(file,) for file in rows["path"]], audio),
         split=rows["split"].replace("", None),
     )
     options = {"separator": separator}
@@ -58,8 +57,3 @@ def _read_table(path: Path) -> pd.DataFrame:
     strange = ~rows["split"].isin([*SPLITS, ""])
     refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
     return rows
-
-
-def _clean_label(label: str) -> str:
-    """Lower case, single spaces."""
-    return " ".join(label.lower().split())

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.checks import refuse_lines
+from mer_utils.data.checks import refuse, refuse_lines
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
-from mer_utils.data.vocabulary import names
+from mer_utils.data.vocabulary import VOCABULARIES, names
 
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
+_NAMES = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
 _LICENCE = "metadata CC BY-NC-SA 4.0, audio CC by track"
 
 
@@ -32,8 +33,6 @@ def load_mtg_jamendo(
         root/data/splits/split-<0..4>/autotagging_moodtheme-{train,validation,test}.tsv
         root/audio/48/948.mp3 or root/audio/48/948.low.mp3 (the first is taken if both are there)
 
-    split_number: which official split, 0 to 4.
-    audio: "require" or "skip"; see `mer_utils.data`.
     Returns "mtg-jamendo": split as published, group = artist, more columns album and duration
     (seconds). Split 0 has 9,949 / 3,802 / 4,231 tracks.
     """
@@ -66,6 +65,9 @@ def _read_split(path: Path) -> pd.DataFrame:
     seconds = pd.to_numeric(table["DURATION"], errors="coerce")
     refuse_lines(path, "durations that are no numbers", table["DURATION"], ~np.isfinite(seconds))
     refuse_lines(path, "tracks without a tag", table["TRACK_ID"], table["TAGS"] == "")
-    tags = table["TAGS"].str.split().to_dict()
-    labels = reading.labels_of_lists(path, "mtg-jamendo", tags)
+    tags = table["TAGS"].str.split()
+    words = [(line, word) for line, own in tags.items() for word in sorted(own)]
+    strange = [f"line {line}: {word}" for line, word in words if word not in _NAMES]
+    refuse(path, f"labels outside the vocabulary of {len(_NAMES)}", strange)
+    labels = [tuple(name for word, name in _NAMES.items() if word in own) for own in tags]
     return table.assign(DURATION=seconds, labels=labels)

@@ -67,9 +67,7 @@ def _read_arff(path: Path) -> pd.DataFrame:
     columns = re.findall(r"^@attribute\s+(\S+)", header, flags=re.I | re.M)
     values = reading.numbers(path, "".join(body))
     if values.shape[1] != len(columns) or not values.size:
-        raise ValueError(
-            f"{path}: {len(columns)} attributes, but {values.shape} rows and numbers after @data"
-        )
+        raise ValueError(f"{path}: {len(columns)} attributes, but @data is {values.shape} numbers")
     return pd.DataFrame(values, columns=columns)
 
 

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -93,17 +93,6 @@ def labels_of_columns(where: object, vocabulary: str, table: pd.DataFrame) -> li
     strange = values[~np.isin(values, (0, 1))].tolist()
     refuse(where, "numbers other than 0 and 1", strange, values.size)
     return label_tuples(values == 1, names(vocabulary))
-
-
-def labels_of_lists(
-    path: Path, vocabulary: str, given: Mapping[int, Collection[str]]
-) -> list[tuple[str, ...]]:
-    """The labels that each line gives, as the file spells them, in the order of a vocabulary."""
-    official = {label.official: label.name for label in VOCABULARIES[vocabulary]}
-    words = ((line, word) for line, own in given.items() for word in sorted(own))
-    strange = [f"line {line}: {word}" for line, word in words if word not in official]
-    refuse(path, f"labels outside the vocabulary of {len(official)}", strange)
-    return [tuple(name for word, name in official.items() if word in x) for x in given.values()]
 
 
 def source_of(

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from mer_utils.data.checks import need, no_duplicates, refuse
 from mer_utils.storage import settings_hash
@@ -55,11 +56,8 @@ class Dataset:
 
     def targets(self) -> np.ndarray:
         """Which track has which label: boolean (tracks, labels)."""
-        column = {label: i for i, label in enumerate(self.labels)}
-        matrix = np.zeros((len(self.tracks), len(self.labels)), dtype=bool)
-        for row, labels in enumerate(self.tracks["labels"]):
-            matrix[row, [column[label] for label in labels]] = True
-        return matrix
+        binarizer = MultiLabelBinarizer(classes=self.labels)
+        return binarizer.fit_transform(self.tracks["labels"]).astype(bool)
 
 
 def track_table(
@@ -94,9 +92,7 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
     """
     parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
     if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(
-            f"{dataset.name}: fractions of {SPLITS} are above 0 and add up to 1, not {fractions}"
-        )
+        raise ValueError(f"{dataset.name}: fractions are above 0 and add up to 1, not {fractions}")
     sizes = dataset.tracks["group"].value_counts().sort_index()
     sizes = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
     middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
@@ -110,29 +106,22 @@ def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> 
 
 
 def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
-    """Size up datasets side by side: a row each, indexed by name.
-
-    Labels used are those that a track has; hours are of all tracks, where the dataset has a column
-    duration, else missing.
-    """
-    rows = []
+    """Size up datasets side by side: a row each; hours where the tracks have a duration."""
+    rows = {}
     for dataset in datasets:
         tracks, targets = dataset.tracks, dataset.targets()  # targets: (tracks, labels)
-        rows.append(
-            {
-                "dataset": dataset.name,
-                "tracks": len(dataset),
-                "labels": len(dataset.labels),
-                "labels used": int(targets.any(axis=0).sum()),
-                "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
-                "without label": int((~targets.any(axis=1)).sum()),
-                "groups": tracks["group"].nunique(),
-                "with audio": int(tracks["audio"].notna().sum()),
-                "hours": tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
-                "licence": dataset.source.get("licence", "unknown"),
-            }
-        )
-    return pd.DataFrame(rows).set_index("dataset")
+        rows[dataset.name] = {
+            "tracks": len(dataset),
+            "labels": len(dataset.labels),
+            "labels used": int(targets.any(axis=0).sum()),
+            "labels a track": targets.sum(axis=1).mean() if len(dataset) else np.nan,
+            "without label": int((~targets.any(axis=1)).sum()),
+            "groups": tracks["group"].nunique(),
+            "with audio": int(tracks["audio"].notna().sum()),
+            "hours": tracks.get("duration", pd.Series([np.nan])).sum(skipna=False) / 3600,
+            "licence": dataset.source.get("licence", "unknown"),
+        }
+    return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="dataset"))
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ class Features:
         shapes = np.shape(self.values), np.shape(self.track), np.shape(self.start)
         if len(shapes[0]) != 3 or not shapes[0][:1] == shapes[1] == shapes[2]:
             raise ValueError(
-                f"features are (segments, layers, dim), track and start (segments,), not {shapes}"
+                f"expected (segments, layers, dim) and twice (segments,), not {shapes}"
             )
 
     def __len__(self) -> int:
@@ -253,17 +242,13 @@ def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray
         groups = dataset.tracks["group"].to_numpy()
         names = np.unique(groups[usable])
         if len(names) == 1:
-            raise ValueError(
-                f"{dataset.name}: all tracks to train on are of one group, {names[0]!r}: none is "
-                f"left to validate; give the tracks groups or a split"
-            )
+            one = f"all tracks to train on are of one group, {names[0]!r}"
+            raise ValueError(f"{dataset.name}: {one}; give the tracks groups or a split")
         count = min(max(1, round(share * len(names))), len(names) - 1)
         drawn = np.random.default_rng(seed).choice(names, max(0, count), replace=False)
         validation = np.isin(groups, drawn) & usable
     if not (usable & ~validation).any():
-        raise ValueError(
-            f"{dataset.name}: no track to train on, of {len(dataset)}; give some the split train"
-        )
+        raise ValueError(f"{dataset.name}: no track to train on; give some the split train")
     return usable & ~validation, validation
 
 

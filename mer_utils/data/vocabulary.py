@@ -44,15 +44,11 @@ def names(vocabulary: str) -> tuple[str, ...]:
     return tuple(label.name for label in VOCABULARIES[vocabulary])
 
 
-_SENTENCES: dict[str, str] = dict(_rows("definitions.csv"))
+# How music with a label or a word of ANTONYMS feels to a listener ("film", "christmas": what such
+# music conveys), one sentence each, written without looking at any score.
+SENTENCES: dict[str, str] = dict(_rows("definitions.csv"))
 _LABELS = {name for vocabulary in VOCABULARIES for name in names(vocabulary)}
-
-# How music with a label feels to a listener ("film", "christmas": what such music conveys), one
-# sentence a label name, written without looking at any score.
-DEFINITIONS = {word: sentence for word, sentence in _SENTENCES.items() if word in _LABELS}
-
-# The same for the words of ANTONYMS that are no labels.
-POLE_DEFINITIONS = {word: text for word, text in _SENTENCES.items() if word not in _LABELS}
+DEFINITIONS = {word: sentence for word, sentence in SENTENCES.items() if word in _LABELS}
 
 
 @dataclass(frozen=True)

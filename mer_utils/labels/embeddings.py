@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data.checks import no_duplicates, refuse
-from mer_utils.data.vocabulary import DEFINITIONS, POLE_DEFINITIONS
+from mer_utils.data.vocabulary import SENTENCES
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
 STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
@@ -60,10 +60,8 @@ class LabelEmbeddings:
         """Refuse what clustering and training cannot rely on."""
         owners = self.datasets or ("",) * len(self)
         if not self.labels or self.vectors.shape[:-1] != (len(self),) or len(owners) != len(self):
-            raise ValueError(
-                f"{len(self)} labels, {len(owners)} datasets and vectors {self.vectors.shape}: "
-                f"labels, at least one, need a vector each, (labels, d), and a dataset each or None"
-            )
+            found = f"{len(self)} labels, {len(owners)} datasets, vectors {self.vectors.shape}"
+            raise ValueError(f"{found}; a label, at least one, has one of each")
         named = zip(self.labels, owners, strict=True)
         labels = [f"{label} of {owner}" if owner else label for label, owner in named]
         no_duplicates("label embeddings", "labels", labels)
@@ -89,21 +87,18 @@ def embed_labels(
         sentence; a warning names labels that have none, which are put as "Music that is …"),
         "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
-    datasets: the dataset of each label.
     definitions: sentences for style "definition"; they go before the built-in ones.
-    Raises ValueError for no labels, an empty or repeated one, an unknown style; FileNotFoundError
-    for a model that is not on this machine.
+    Raises ValueError for a label or style that is none, FileNotFoundError for a missing model.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
     datasets = None if datasets is None else tuple(datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
-    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    known = {**SENTENCES, **(definitions or {})}
     undefined = [label for label in labels if label not in known]
     if style == "definition" and undefined:
         warnings.warn(
-            f"{len(undefined)} labels have no definition and are put as 'Music that is …': "
-            f"{', '.join(undefined)}; definitions= gives them sentences of your own",
+            f"labels without a definition are put as 'Music that is …': {', '.join(undefined)}",
             stacklevel=2,
         )
     vectors = embed_texts(texts, model, style)
@@ -127,7 +122,7 @@ def label_texts(
         raise ValueError(f"label {label!r} is no text with words in it")
     if style != "definition":
         return tuple(template.format(name) for template in TEMPLATES[style])
-    known = {**POLE_DEFINITIONS, **DEFINITIONS, **(definitions or {})}
+    known = {**SENTENCES, **(definitions or {})}
     return (known.get(label, "").strip() or f"Music that is {name}.",)
 
 
@@ -137,16 +132,11 @@ def centre(
     """Subtract the mean vector of a vocabulary and bring the rows back to unit length.
 
     reference: the vocabulary whose mean is subtracted; the labels themselves if None.
-    Raises ValueError for a label on the mean, and if one of both is centred already or they are of
-    different models or styles.
     """
     reference = embeddings if reference is None else reference
     made_by = {(part.model, part.style, part.mean is None) for part in (embeddings, reference)}
     if made_by != {(embeddings.model, embeddings.style, True)}:
-        raise ValueError(
-            f"labels are centred once, on labels of the same model and style, not with (model, "
-            f"style, not centred yet) {' and '.join(map(str, made_by))}"
-        )
+        raise ValueError(f"labels are centred once, on those of one model and style, not {made_by}")
     mean = reference.vectors.mean(axis=0)  # (d,)
     vectors = unit_rows(embeddings.vectors - mean, embeddings.labels)  # (labels, d)
     return replace(embeddings, vectors=vectors, mean=mean)
@@ -158,12 +148,10 @@ def similarity(embeddings: LabelEmbeddings) -> np.ndarray:
 
 
 def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
-    """The labels nearest to a text.
+    """The n labels nearest to a text: label, dataset (if known), similarity (cosine), best first.
 
     text: any words; they are embedded in the labels' style (as they stand, if the labels are
         definitions) and centred like the labels.
-    n: how many labels at most.
-    Returns a table with the columns label, dataset (if known) and similarity (cosine), best first.
     """
     if not text.strip():
         raise ValueError(f"nearest to {text!r}: that is no text")
@@ -209,16 +197,10 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
         dataset = {"jamendo": "mtg-jamendo", "CAL500": "cal500"}.get(name, name)
         try:
             words = tuple(arrays[f"{name}_labels"].tolist())
-            embeddings[dataset] = LabelEmbeddings(
-                labels=words,
-                texts=tuple((word,) for word in words),
-                vectors=arrays[f"{name}_vectors"].astype(np.float32),  # (labels, d)
-                model=Path(path).name,
-                style="file",
-                datasets=(dataset,) * len(words),
-            )
-        except KeyError as error:
-            raise ValueError(f"{path}: no array {error}; there are {', '.join(arrays)}") from None
-        except ValueError as error:
+            texts = tuple((word,) for word in words)
+            vectors = arrays[f"{name}_vectors"].astype(np.float32)  # (labels, d)
+            made = (words, texts, vectors, Path(path).name, "file", (dataset,) * len(words))
+            embeddings[dataset] = LabelEmbeddings(*made)
+        except (KeyError, ValueError) as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return embeddings

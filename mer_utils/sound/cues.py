@@ -55,30 +55,21 @@ def cue_values(waveform: np.ndarray) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
-def input_parts(values: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """What a projector takes of the layer: the tags' logarithms, the penultimate layer, the cues.
-
-    values: (segments, 1, 1763).
-    Returns (segments, 1, 257) float32 and the widths of the three parts, which a ridge weighs
-    alike (`projector.fit_ridge`): seven cues count as much as 200 network outputs.
-    """
-    values = np.asarray(values, dtype=np.float32)
-    parts = {part: values[..., PARTS[part]] for part in INPUT}
-    parts["tags"] = musicnn.log_tags(parts["tags"])
-    return np.concatenate(list(parts.values()), axis=-1), [p.shape[-1] for p in parts.values()]
-
-
 def projector_input(extracted: Features) -> Features:
     """The part of the stored features that a projector takes.
 
-    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues also the tags and the cues
-    (`sound.input_parts`); of other encoders, everything.
+    Of musicnn its 200-dimensional penultimate layer; of musicnn+cues the tags' logarithms, that
+    layer and the cues, 257 columns; of other encoders, everything. The encoder's "blocks" are the
+    widths of these three, which a ridge weighs alike: seven cues count as much as 200 outputs.
     """
     name = extracted.encoder.get("name")
     if name == "musicnn":
         return select(extracted, columns=musicnn.PARTS["penultimate"])
     if name == "musicnn+cues":
-        values, blocks = input_parts(extracted.values)
+        whole = np.asarray(extracted.values, dtype=np.float32)  # (segments, 1, 1763)
+        parts = [whole[..., PARTS[part]] for part in INPUT]
+        parts[0] = musicnn.log_tags(parts[0])
+        blocks = [part.shape[-1] for part in parts]
         encoder = extracted.encoder | {"columns": list(INPUT), "blocks": blocks}
-        return replace(extracted, values=values, encoder=encoder)
+        return replace(extracted, values=np.concatenate(parts, axis=-1), encoder=encoder)
     return extracted

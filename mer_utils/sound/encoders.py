@@ -13,11 +13,12 @@ batch.
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from inspect import signature
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ class Encoder:
 
     name: as given to `load_encoder`.
     segment_seconds: how long a segment is meant to be.
-    network: the loaded network; it decides everything else.
+    network: the loaded network, whose sample rate, layers, dim and minimum_samples it has.
     spec: the arguments of `load_encoder` that make this encoder again, also in another process
         (JSON-able).
     """
@@ -84,25 +85,10 @@ class Encoder:
     network: Network = field(repr=False)
     spec: dict
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second of the waveforms."""
-        return self.network.sample_rate
-
-    @property
-    def layers(self) -> tuple:
-        """What the layers of the features are, in their order: numbers of states, or a name."""
-        return self.network.layers
-
-    @property
-    def dim(self) -> int:
-        """Width of a layer."""
-        return self.network.dim
-
-    @property
-    def minimum_samples(self) -> int:
-        """The shortest waveform that can be encoded, samples."""
-        return self.network.minimum_samples
+    sample_rate = property(attrgetter("network.sample_rate"))
+    layers = property(attrgetter("network.layers"))
+    dim = property(attrgetter("network.dim"))
+    minimum_samples = property(attrgetter("network.minimum_samples"))
 
     def settings(self) -> dict:
         """Everything that decides the numbers (JSON-able): weights, layers, versions, precision."""
@@ -136,61 +122,40 @@ class Encoder:
         return load_cached, (self.spec, own)
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        """Encode waveforms of one length.
+        """Encode waveforms (batch, samples) of one length, float, mono in −1..1 at `sample_rate`.
 
-        waveforms: (batch, samples) float, mono in −1..1 at `sample_rate`.
         Returns (batch, layers, dim) float32: the mean over time of each layer.
-        Raises ValueError for another shape or type, for NaN or infinity and for waveforms that are
-        too short.
+        Raises ValueError for another shape or type, and for what is not finite or too short.
         """
-        return self._run(self.network.pooled, self._checked(waveforms, dimensions=2))
+        return self._run(self.network.pooled, waveforms, dimensions=2)
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
-        """Encode one waveform without averaging over time.
+        """Encode one waveform (samples,) without averaging: (layers, frames, dim) float32.
 
-        waveform: (samples,) float, mono in −1..1 at `sample_rate`.
-        Returns (layers, frames, dim) float32: 75 frames a second with MERT, one for each window of
-        3 s with musicnn. Their mean over axis 1 is what calling the encoder gives.
+        75 frames a second with MERT, one for each window of 3 s with musicnn.
         """
-        return self._run(self.network.frames, self._checked(waveform, dimensions=1))
+        return self._run(self.network.frames, waveform, dimensions=1)
 
-    def _checked(self, waveforms: np.ndarray, dimensions: int) -> torch.Tensor:
-        """The waveforms as a float32 tensor, or an error that says what is wrong with them."""
+    def _run(self, compute: Callable, waveforms: np.ndarray, dimensions: int) -> np.ndarray:
+        """Check the waveforms, run the network on its device and bring the features back."""
         array = np.asarray(waveforms)
         wanted = {1: "(samples,)", 2: "(batch, samples)"}[dimensions]
-        if array.ndim != dimensions or 0 in array.shape[:-1]:
+        is_float = np.issubdtype(array.dtype, np.floating)
+        right_shape = array.ndim == dimensions and 0 not in array.shape[:-1]
+        if not (is_float and right_shape and array.shape[-1] >= self.minimum_samples):
             raise ValueError(
-                f"{self.name}: waveforms have the shape {array.shape}, expected {wanted}"
+                f"{self.name}: waveforms are {array.dtype} {array.shape}, expected {wanted} "
+                f"floating point in −1..1, of at least {self.minimum_samples} samples"
             )
-        if not np.issubdtype(array.dtype, np.floating):
-            raise ValueError(
-                f"{self.name}: waveforms are {array.dtype}, expected floating point in −1..1; "
-                "decode them as such (soundfile does, with dtype='float32')"
-            )
-        if array.shape[-1] < self.minimum_samples:
-            raise ValueError(
-                f"{self.name}: waveforms of {array.shape[-1]} samples, but it needs at least "
-                f"{self.minimum_samples} ({self.minimum_samples / self.sample_rate:.3f} s); leave "
-                "such a short clip out"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"{self.name}: {(~np.isfinite(array)).sum()} samples are not finite; was the file "
-                "decoded whole?"
-            )
+        if bad := np.count_nonzero(~np.isfinite(array)):
+            raise ValueError(f"{self.name}: {bad} samples are not finite; was the file cut short?")
         # A copy where the array cannot be written to (memory-mapped, shared between processes).
-        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
-
-    def _run(
-        self, compute: Callable[[torch.Tensor], torch.Tensor], waveforms: torch.Tensor
-    ) -> np.ndarray:
-        """Run the network on its device and bring the features back."""
+        given = torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
         with torch.inference_mode(), _exact_convolutions(self.network.device):
-            features = compute(waveforms.to(self.network.device)).cpu().numpy()
+            features = compute(given.to(self.network.device)).cpu().numpy()
         if not np.isfinite(features).all():
             raise FloatingPointError(
-                f"{self.name}: features that are not finite, from waveforms that are; is the "
-                "checkpoint sound, and its precision enough?"
+                f"{self.name}: features that are not finite; is its checkpoint sound?"
             )
         return features
 
@@ -208,17 +173,16 @@ def load_encoder(
 
     name: in `ENCODERS`, or "hf:" and the folder or Hub repository of any audio model that
         transformers supports (`sound.hugging_face`).
-    checkpoint: a folder with the weights; None for the published ones: MERT's from the Hugging
-        Face Hub, musicnn's from the installed wheel.
+    checkpoint: a folder with the weights; None for the published ones.
     layers: MERT: numbers of hidden states, such as (3, 6, 9, 12); None for all, 0..12 or 0..24.
         musicnn and musicnn+cues have one layer, whose columns `sound.cues.PARTS` names.
         hf: numbers of hidden states, or ("output",).
     device: "cpu", "cuda", "cuda:1"; None for the GPU if there is one, else the CPU.
-    precision: "float32", or for MERT and hf: "bfloat16" (autocast; about half the time on a CPU
-        that has the instructions, pooled features within a percent).
+    precision: "float32", or for MERT and hf: "bfloat16" (faster, within a percent).
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9, hf: its
         window, or 10 where it has none.
-    Raises ValueError for what an encoder does not know, FileNotFoundError without weights.
+    Raises ValueError for what an encoder does not know, FileNotFoundError without weights,
+    PyTorch's own error for a device that is not there.
     """
     make = ENCODERS[ANY_MODEL if name.startswith(HUB) else name]
     if precision not in PRECISIONS:
@@ -229,7 +193,7 @@ def load_encoder(
         layers = tuple(np.asarray(layers).tolist())
     if name.startswith(HUB):
         checkpoint = checkpoint or name.removeprefix(HUB)
-    on = _device(device)
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     given = {"name": name, "checkpoint": checkpoint, "layers": layers, "device": on}
     given["precision"] = precision
     taken = signature(make).parameters
@@ -241,10 +205,8 @@ def load_encoder(
         raise ValueError(f"{name}: layers={layers!r}, but its layers are {network.layers}")
     seconds = float(network.segment_seconds if segment_seconds is None else segment_seconds)
     if not seconds * network.sample_rate >= network.minimum_samples:
-        raise ValueError(
-            f"{name}: segment_seconds={segment_seconds!r}, but it needs at least "
-            f"{network.minimum_samples / network.sample_rate:.3f} s"
-        )
+        least = network.minimum_samples / network.sample_rate
+        raise ValueError(f"{name}: {segment_seconds=}, but it needs at least {least:.3f} s")
     if checkpoint is not None and Path(checkpoint).exists():
         checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
     spec = {
@@ -272,19 +234,13 @@ def _load_cached(spec: str) -> Encoder:
     return load_encoder(**json.loads(spec))
 
 
-def _device(device: str | None) -> torch.device:
-    """The device to run on."""
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device {device!r} is none of PyTorch's, such as 'cpu' or 'cuda'"
-        ) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}, but PyTorch finds no GPU here; use device='cpu'")
-    return chosen
+def pick_layers(name: str, asked: Sequence | None, there: Iterable) -> tuple:
+    """The layers that are asked for, of those there are; all of them if None."""
+    there = tuple(there)
+    layers = there if asked is None else tuple(asked)
+    if not layers or not set(layers) <= set(there) or len(set(layers)) < len(layers):
+        raise ValueError(f"{name}: layers={layers!r}; expected some of {list(there)}, each once")
+    return layers
 
 
 _CONVOLUTION_FLAGS = threading.Lock()

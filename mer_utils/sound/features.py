@@ -56,8 +56,8 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     """Open a store that `extract` has completed, without reading the values into memory.
 
     layers: as the encoder numbers or names them, in the order wanted; None for all.
-    Returns features whose values (segments, layers, dim) float16 are mapped from the file: what is
-    not used is not read. Only layers at irregular distances, such as (0, 1, 5), are copied.
+    Returns features whose values are float16, mapped from the file; only layers at irregular
+    distances, such as (0, 1, 5), are copied.
     Raises ValueError if the store is not complete or lacks a layer.
     """
     store = Path(store)
@@ -68,10 +68,8 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     values = storage.read_array(store / "values.npy", memory_map=True)  # (layers, segments, dim)
     expected = (len(encoder["layers"]), len(index), encoder["dim"])
     if values.shape != expected:
-        raise ValueError(
-            f"{store}: damaged: values.npy is {values.shape} instead of {expected}; delete the "
-            "store and run extract again"
-        )
+        found = f"values.npy is {values.shape} instead of {expected}"
+        raise ValueError(f"{store}: damaged, {found}; delete the store and run extract again")
     if layers is not None:
         there, layers = encoder["layers"], list(layers)
         if not layers or not set(layers) <= set(there):
@@ -117,32 +115,27 @@ def extract(
 ) -> Features:
     """Encode every segment of every track, going on where an earlier run stopped.
 
-    dataset: its tracks' `audio` are files that every worker can read.
-    encoder: one that `sound.load_encoder` gave; workers in other processes load it again.
+    encoder: workers in other processes load it again.
     store: folder of the result, new or begun with the same dataset and settings. A second process
         that is asked for the same store waits until the first has made it.
     executor: any of `concurrent.futures`, or dask.distributed's `Client.get_executor()`; it takes
         a shard at a time. None works in this process.
-    on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files
-        (a repaired one costs only its own shard), or "skip" these tracks, with a warning and their
-        reason in tracks.parquet.
-    tracks_per_shard: what a crash can cost, against the number of files.
-    batch_size: segments of equal length to encode at once. decode_threads: threads that decode the
-        shard's next tracks while the encoder works, in each worker. Memory grows with all three.
+    on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files,
+        or "skip" these tracks, with a warning and their reason in tracks.parquet.
+    tracks_per_shard: what a crash can cost. batch_size: segments of equal length to encode at once.
+    decode_threads: of each worker, while the encoder works. Memory grows with all three.
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
     counts = (len(dataset), tracks_per_shard, batch_size, decode_threads)
     if on_error not in ("raise", "skip") or min(counts) < 1:
-        raise ValueError(
-            f"{dataset.name}: {len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, "
-            f"{decode_threads=}, each at least 1; {on_error=}, 'raise' or 'skip'"
-        )
+        given = f"{len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, {decode_threads=}"
+        raise ValueError(f"{given}, each at least 1; {on_error=}, 'raise' or 'skip'")
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
         raise ValueError(
-            "a pool of forked processes waits for PyTorch's threads for ever; make it with "
-            'ProcessPoolExecutor(..., mp_context=multiprocessing.get_context("spawn"))'
+            "a pool of forked processes waits for PyTorch's threads for ever; give it "
+            'mp_context=multiprocessing.get_context("spawn")'
         )
     store, settings = Path(store), _settings(encoder)
     manifest = {"format": 1, "dataset": dataset.name, "dtype": "float16"}
@@ -274,7 +267,7 @@ def _work(shard: _Shard) -> None:
 
 def _do(shard: _Shard) -> None:
     """Encode the tracks of a shard and write its file."""
-    values, rows = _encode(shard.tracks, shard.encoder, shard.batch_size, shard.decode_threads)
+    values, rows = _encode(shard)
     tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
     storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
 
@@ -290,13 +283,12 @@ def _rows_of(shard: _Shard) -> list[dict] | None:
     return rows if fits else None
 
 
-def _encode(
-    tracks: Sequence[dict], encoder: Encoder, batch_size: int, decode_threads: int
-) -> tuple[np.ndarray, list[dict]]:
-    """Encode the segments of neighbouring tracks: (segments, layers, dim) float16, and their rows.
+def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
+    """Encode the segments of a shard: (segments, layers, dim) float16, and the tracks' rows.
 
     Segments of one length go together, `batch_size` at a time and the rest at the end.
     """
+    encoder = shard.encoder
     rows: list[dict] = []
     values: dict[int, np.ndarray] = {}  # number of the segment: (layers, dim)
     waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # samples: {number: segment}
@@ -306,12 +298,12 @@ def _encode(
         output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
         values.update(zip(batch, _to_half(output, encoder), strict=True))
 
-    with ThreadPoolExecutor(decode_threads, thread_name_prefix="decode") as pool:
-        for row, segments in pool.map(partial(_decode, encoder), tracks):
+    with ThreadPoolExecutor(shard.decode_threads) as pool:
+        for row, segments in pool.map(partial(_decode, encoder), shard.tracks):
             rows.append(row)
             for segment in segments:
                 waiting[len(segment)][next(numbers)] = segment
-                if len(waiting[len(segment)]) == batch_size:
+                if len(waiting[len(segment)]) == shard.batch_size:
                     encode(waiting.pop(len(segment)))
     for batch in waiting.values():
         encode(batch)
@@ -324,8 +316,8 @@ def _decode(encoder: Encoder, track: dict) -> tuple[dict, np.ndarray]:
     path, rate = track["audio"], encoder.sample_rate
     if (size := _file_size(path)) != track["audio_bytes"]:
         raise RuntimeError(
-            f"{path}: {size} bytes on {socket.gethostname()} but {track['audio_bytes']} where the "
-            "extraction was started; every worker has to see the same audio files"
+            f"{path}: {size} bytes on {socket.gethostname()}, {track['audio_bytes']} where the "
+            "extraction began; all workers have to see the same files"
         )
     error, waveform, cut = None, (), np.empty((0, 0), dtype=np.float32)
     try:
@@ -342,12 +334,12 @@ def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
     """The encoder's output (batch, layers, dim) as float16, if it fits."""
     with np.errstate(over="ignore"):  # reported below
         half = output.astype(np.float16)
-    for layer, values in zip(encoder.layers, half.swapaxes(0, 1), strict=True):
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{encoder.name}: layer {layer} has values beyond 65504, which float16 cannot "
-                "hold; leave this layer out"
-            )
+    fits = np.isfinite(half).all(axis=(0, 2))  # (layers,)
+    if not fits.all():
+        raise ValueError(
+            f"{encoder.name}: layer {encoder.layers[fits.argmin()]} has values beyond 65504, which "
+            "float16 cannot hold; leave this layer out"
+        )
     return half
 
 
@@ -402,5 +394,5 @@ def _refuse(dataset: Dataset, errors: Mapping[str, str]) -> None:
         listed = "\n".join(f"  {track}: {error}" for track, error in errors.items())
         raise AudioError(
             f"{dataset.name}: {len(errors)} of {len(dataset)} tracks could not be read:\n{listed}\n"
-            "Repair these files and run again (what is done is kept), or pass on_error='skip'"
+            "Repair these files and run again, or pass on_error='skip'"
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 
 from mer_utils.progress import quiet_transformers
-from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network
+from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network, pick_layers
 from mer_utils.storage import file_hash
 
 FILES = ("*.json", "*.safetensors", "*.bin", "*.txt")
@@ -38,9 +39,7 @@ OUTPUT = "output"
 class HuggingFace(Network):
     """An audio model that is ready to run.
 
-    layers: numbers of hidden states, or ("output",); dim: their width.
-    segment_seconds: the window that the extractor brings every waveform to, or SEGMENT_SECONDS.
-    window: its length in samples, None for a model that takes any length.
+    window: samples that the extractor brings every waveform to, None if it takes any length.
     made_of: what the checkpoint is (JSON-able), for `settings`.
     """
 
@@ -53,15 +52,8 @@ class HuggingFace(Network):
     precision: str
     made_of: dict
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples a second."""
-        return self.extractor.sampling_rate
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+    sample_rate = property(attrgetter("extractor.sampling_rate"))
+    device = property(attrgetter("model.device"))
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
@@ -70,10 +62,8 @@ class HuggingFace(Network):
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) to the layers over frames or patches: (layers, frames, dim) float32."""
         if self.window is not None and len(waveform) > self.window:
-            raise ValueError(
-                f"{len(waveform)} samples, but this model sees {self.window} "
-                f"({self.segment_seconds:.2f} s) and would cut the rest off; use shorter segments"
-            )
+            seen = f"{self.window} of {len(waveform)} samples"
+            raise ValueError(f"cut off: sees {seen}; use {self.segment_seconds:.2f} s at most")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             states = states_of(self.model, self.extractor, waveform)
         return torch.stack([states[layer].float() for layer in self.layers])
@@ -109,13 +99,13 @@ def load(
     with torch.inference_mode():
         silence = torch.zeros(window or extractor.sampling_rate)
         states = states_of(model, extractor, silence)
-    chosen = tuple(states) if layers is None else tuple(layers)
-    if not chosen or not set(chosen) <= set(states) or len(set(chosen)) < len(chosen):
-        raise ValueError(f"{name}: layers {chosen}; it has {list(states)}, each once")
+    chosen = pick_layers(name, layers, states)
     dim = states[chosen[0]].shape[-1]
     seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS
+    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    hashes = [file_hash(path) for path in files]
     made_of = {
-        "weights_sha256": _weights_hash(folder),
+        "weights_sha256": hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes),
         "architecture": type(model).__name__,
         "settings_sha256": [file_hash(folder / name) for name in SETTINGS],
     }
@@ -159,10 +149,3 @@ def _window(extractor: object) -> int | None:
             return int(getattr(extractor, samples))
     frames = getattr(extractor, "max_length", None)  # AST: frames of 10 ms, windows of 25 ms
     return int((frames - 1) * 0.010 * extractor.sampling_rate) if frames else None
-
-
-def _weights_hash(folder: Path) -> str:
-    """One hash of all weight files."""
-    files = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
-    hashes = [file_hash(path) for path in files]
-    return hashes[0] if len(hashes) == 1 else "+".join(h[:16] for h in hashes)

@@ -17,13 +17,11 @@ Layers = dict[Hashable, np.ndarray]
 
 
 def some_tracks(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
-    """At most `count` of a dataset's tracks, drawn at random, in their order.
-
-    `source` of the result names the draw, so that its features get a store of their own.
-    """
+    """At most `count` of a dataset's tracks, drawn at random, in their order."""
     if count >= len(dataset):
         return dataset
     rows = np.sort(np.random.default_rng(seed).permutation(len(dataset))[:count])
+    # so that its features get a store of their own
     source = {**dataset.source, "drawn": {"tracks": count, "of": len(dataset), "seed": seed}}
     return replace(dataset, tracks=dataset.tracks.iloc[rows], source=source)
 
@@ -57,10 +55,8 @@ def mean_spectra(dataset: Dataset) -> np.ndarray:
     Returns (tracks, 96) float32, `sound.musicnn.log_mel` of the whole track.
     """
     bands = musicnn.mel_bands()  # (mel bands, FFT bins)
-    waveforms = _waveforms(dataset, musicnn.SAMPLE_RATE)
-    return np.stack(
-        [musicnn.log_mel(torch.from_numpy(w), bands).mean(0).numpy() for w in waveforms]
-    )
+    waveforms = map(torch.from_numpy, _waveforms(dataset, musicnn.SAMPLE_RATE))
+    return np.stack([musicnn.log_mel(wave, bands).mean(0).numpy() for wave in waveforms])
 
 
 def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:

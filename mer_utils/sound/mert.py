@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
-from mer_utils.sound.encoders import ENCODERS, Network
+from mer_utils.sound.encoders import ENCODERS, Network, pick_layers
 from mer_utils.storage import file_hash, read_json
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
@@ -67,13 +68,11 @@ _UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError
 
 @dataclass(frozen=True, eq=False)
 class Mert(Network):
-    """A MERT that is ready to run and stops after the last of its layers.
+    """A MERT that is ready to run.
 
     model: without the transformer layers beyond the last that is asked for.
-    layers: numbers of the hidden states to give, in this order.
     normalize: whether a waveform is brought to mean 0 and variance 1 first, which only very quiet
         music feels: the group norm after the first convolution does the same.
-    precision: "float32", or "bfloat16" for the network (by autocast).
     """
 
     model: HubertModel
@@ -84,11 +83,8 @@ class Mert(Network):
 
     sample_rate = SAMPLE_RATE
     segment_seconds = 10.0  # the paper's
-
-    @property
-    def dim(self) -> int:
-        """Width of a hidden state."""
-        return self.model.config.hidden_size
+    dim = property(attrgetter("model.config.hidden_size"))
+    device = property(attrgetter("model.device"))
 
     @property
     def minimum_samples(self) -> int:
@@ -98,11 +94,6 @@ class Mert(Network):
         for kernel, stride in reversed(list(steps)):
             samples = (samples - 1) * stride + kernel
         return samples
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
@@ -118,8 +109,7 @@ class Mert(Network):
     def pooled(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) to each state's mean over time: (batch, layers, dim) float32."""
         if self.device.type == "cpu" and len(waveforms) > 1:
-            # On a CPU a batch gains nothing; one at a time, it gives bit for bit what its members
-            # give alone, in the memory of one.
+            # no slower, and bit for bit what its members give alone, in the memory of one
             return torch.cat([self.pooled(waveform[None]) for waveform in waveforms])
         return torch.stack(self._run(waveforms, lambda state: state.mean(1)), dim=1)
 
@@ -172,17 +162,11 @@ def load(
     """
     folder = find_checkpoint(name, checkpoint)
     config, normalize = read_config(name, folder)
-    count = config.num_hidden_layers
-    layers = tuple(range(count + 1)) if layers is None else layers
-    if not layers or len(set(layers)) < len(layers) or not set(layers) <= set(range(count + 1)):
-        raise ValueError(
-            f"{name}: layers={layers!r}; expected different whole numbers from 0 (what enters its "
-            f"first transformer layer) to {count}, such as (3, 6, 9, 12)"
-        )
+    layers = pick_layers(name, layers, range(config.num_hidden_layers + 1))
     weights = next(folder / file for file in WEIGHTS if (folder / file).is_file())
     model = build_model(config, weights)
     del model.encoder.layers[max(layers) :]
-    return Mert(model.to(device), tuple(layers), normalize, precision, file_hash(weights))
+    return Mert(model.to(device), layers, normalize, precision, file_hash(weights))
 
 
 def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
@@ -193,9 +177,8 @@ def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
     repository, revision, _ = PUBLISHED[name]
     wanted = [CONFIG, PREPROCESSOR, *WEIGHTS]
     where = (
-        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, licence "
-        f"CC-BY-NC-4.0); put {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)} into a folder and "
-        "pass checkpoint= that folder"
+        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, CC-BY-NC-4.0)"
+        f"; pass checkpoint= a folder with {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}"
     )
     if checkpoint is None:
         try:
@@ -210,19 +193,14 @@ def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
 
 
 def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
-    """HuBERT's configuration from MERT's, and whether waveforms are normalised.
-
-    Raises ValueError for a configuration that is no MERT v1 called `name`.
-    """
+    """HuBERT's configuration from that of a MERT v1, and whether waveforms are normalised."""
     found = {"do_normalize": True, "sample_rate": SAMPLE_RATE, **dict.fromkeys(OFF, False)}
     found |= read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
         if found.get(key) != value:
-            raise ValueError(
-                f"{folder}: {key} is {found.get(key)!r}, expected {value!r}; HubertModel covers no "
-                "other variant of MERT, take one such as MERT-v1-95M"
-            )
+            other = f"{key} is {found.get(key)!r}, expected {value!r}"
+            raise ValueError(f"{folder}: {other}; take a MERT such as MERT-v1-95M")
     if type(found["do_normalize"]) is not bool:
         raise ValueError(f"{folder}: do_normalize is {found['do_normalize']!r}, neither yes nor no")
     for other, (_, _, count) in PUBLISHED.items():
@@ -238,11 +216,7 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:
-    """HubertModel with the tensors of a safetensors or PyTorch file in float32.
-
-    Raises ValueError for a file that holds more than tensors, and if tensors are missing, left over
-    or of another shape.
-    """
+    """HubertModel with the tensors of a file in float32; ValueError for any but just those."""
     try:
         if weights.suffix == ".safetensors":
             tensors = load_file(weights)
@@ -253,18 +227,14 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
     except _UNREADABLE as error:  # AttributeError: what has no .float() is no tensor
-        raise ValueError(
-            f"{weights}: cannot be read as tensors only ({' '.join(str(error).split())[:200]}); it "
-            "may be cut short, a Git LFS pointer, or hold more than tensors: download it again"
-        ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{weights}: not tensors only ({reason}); download it again") from error
     with torch.device("meta"):  # shapes only: the random start would be thrown away
         model = transformers.HubertModel(config)
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
-        raise ValueError(
-            f"{weights}: its tensors are not those of the network in its {CONFIG}: {error}"
-        ) from error
+        raise ValueError(f"{weights}: not the tensors of its {CONFIG}: {error}") from error
     model.requires_grad_(False).eval()
     # The product of weight norm (over dim 2, the kernel's steps) never changes any more.
     remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")

@@ -151,11 +151,7 @@ class Musicnn(nn.Module, Network):
 
 
 def find_weights(checkpoint: str | Path | None = None) -> Path:
-    """The file of the weights, hash-checked.
-
-    checkpoint: the folder MSD_musicnn; None for that of the installed wheel.
-    Raises FileNotFoundError without it, ValueError for another file of this name.
-    """
+    """The file of the weights in a folder MSD_musicnn (None: that of the wheel), hash-checked."""
     mend = "pip install --no-deps --require-hashes -r no-deps.txt (the PyPI wheel musicnn 0.1.0)"
     try:  # found without importing the wheel's code
         wheel = checkpoint or metadata.distribution("musicnn").locate_file("musicnn/MSD_musicnn")
@@ -169,10 +165,7 @@ def find_weights(checkpoint: str | Path | None = None) -> Path:
 
 
 def log_tags(tags: np.ndarray) -> np.ndarray:
-    """Natural logarithm, float32, of tag probabilities (..., 50); those below 1e-6 count as that.
-
-    On this scale they are close to linear.
-    """
+    """Natural logarithm, float32, of tag probabilities (..., 50), of at least 1e-6."""
     return np.log(np.maximum(np.asarray(tags, dtype=np.float32), np.float32(1e-6)))
 
 
