@@ -54,18 +54,6 @@ def simulated():
 # --- Predictions ---
 
 
-@MANY
-@given(problems(), st.data())
-def test_top_k_takes_the_highest_and_of_equal_ones_the_earlier(problem, choice):
-    scores = problem[0]
-    k = choice.draw(st.integers(1, scores.shape[1]))
-    expected = np.zeros(scores.shape, dtype=bool)
-    for row, values in enumerate(scores):
-        order = sorted(range(len(values)), key=lambda label: (-values[label], label))
-        expected[row, order[:k]] = True
-    np.testing.assert_array_equal(metrics.top_k(scores, k), expected)
-
-
 def test_vote_by_hand():
     # Track 0: three segments vote for {0, 1}, {0, 2}, {2, 3} → labels 0 and 2 with two votes each.
     # Track 1: one segment votes for {1, 3}.
@@ -211,16 +199,6 @@ def test_segments_follow_their_track_in_every_draw(simulated):
     error = np.sqrt(np.var(draws, ddof=1) * 60 / 59)
     expected = value + stats.t.ppf([0.025, 0.975], 59) * error
     np.testing.assert_allclose(table.loc["segment_macro_f1", ["low", "high"]].tolist(), expected)
-
-
-def test_one_segment_a_track_gives_equal_segment_and_song_scores(simulated):
-    scores, targets, track_index = simulated
-    songs = metrics.track_scores(scores, track_index)
-    table = evaluation.evaluate(songs, targets, 2, np.arange(60), resamples=30)
-    alone = evaluation.evaluate(songs, targets, 2, resamples=30)
-    pd.testing.assert_frame_equal(table.loc[alone.index], alone)
-    bootstrap = table.loc[["segment_macro_f1", "song_macro_f1"], ["value", "low", "high"]]
-    assert bootstrap.nunique().eq(1).all()
 
 
 def test_labels_without_positives_or_negatives_are_named_and_left_out():
