@@ -1,6 +1,5 @@
 """Scoring: parity with scikit-learn, cases by hand, known chance values, bad input."""
 
-import warnings
 from collections import Counter
 from itertools import combinations
 
@@ -68,6 +67,7 @@ def test_vote_by_hand():
 @MANY
 @given(st.integers(0, 2**32 - 1))
 def test_vote_equals_a_plain_loop_in_any_order_of_segments(seed):
+    """Votes before means before the order of the labels."""
     rng = np.random.default_rng(seed)
     tracks, labels, k = rng.integers(1, 6), rng.integers(2, 7), 2
     track_index = np.concatenate([np.arange(tracks), rng.integers(0, tracks, 12)])
@@ -75,21 +75,14 @@ def test_vote_equals_a_plain_loop_in_any_order_of_segments(seed):
     similarities = rng.integers(-4, 5, (len(track_index), labels)) / 4  # exact sums
     expected = np.zeros((tracks, labels), dtype=bool)
     for track in range(tracks):
-        segments = similarities[track_index == track]
-        votes = Counter(
-            label
-            for values in segments
-            for label in sorted(range(labels), key=lambda label: (-values[label], label))[:k]
-        )
-        order = sorted(
-            range(labels), key=lambda label: (-votes[label], -segments[:, label].mean(), label)
-        )
+        own = similarities[track_index == track]
+        best = [sorted(range(labels), key=lambda i: (-row[i], i))[:k] for row in own]
+        votes, means = Counter(i for first in best for i in first), own.mean(axis=0)
+        order = sorted(range(labels), key=lambda i: (-votes[i], -means[i], i))
         expected[track, order[:k]] = True
-    np.testing.assert_array_equal(evaluation.vote(similarities, track_index, k), expected)
-    shuffled = rng.permutation(len(track_index))
-    np.testing.assert_array_equal(
-        evaluation.vote(similarities[shuffled], track_index[shuffled], k), expected
-    )
+    for rows in (np.arange(len(track_index)), rng.permutation(len(track_index))):
+        found = evaluation.vote(similarities[rows], track_index[rows], k)
+        np.testing.assert_array_equal(found, expected)
 
 
 # --- Metrics against scikit-learn ---
@@ -121,21 +114,16 @@ def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
     scores, targets, weights = problem
     predicted = scores > 0
     values = metrics.macro(metrics.f1_measure(predicted, targets)(weights))
-    for draw, weight in enumerate(weights.T):
-        present = np.flatnonzero(weight @ targets)
-        if not len(present):
-            assert np.isnan(values[draw])
-            continue
+    for value, weight in zip(values, weights.T, strict=True):
         # Label by label: scikit-learn takes a single column for classes "no" and "yes".
-        expected = np.mean(
-            [
-                sklearn_metrics.f1_score(
-                    targets[:, label], predicted[:, label], sample_weight=weight, zero_division=0
-                )
-                for label in present
-            ]
-        )
-        assert values[draw] == pytest.approx(expected, abs=1e-12)
+        expected = [
+            sklearn_metrics.f1_score(
+                targets[:, label], predicted[:, label], sample_weight=weight, zero_division=0
+            )
+            for label in np.flatnonzero(weight @ targets)
+        ]
+        mean = np.mean(expected) if expected else np.nan
+        assert value == pytest.approx(mean, abs=1e-12, nan_ok=True)
 
 
 def test_roc_auc_and_average_precision_by_hand():
@@ -187,18 +175,15 @@ def test_segments_follow_their_track_in_every_draw(simulated):
     """The segment interval against a bootstrap that really repeats the segments."""
     scores, targets, track_index = simulated
     table = evaluation.evaluate(scores, targets, 2, track_index, resamples=40, seed=7)
-    segments = [np.flatnonzero(track_index == track) for track in range(60)]
-    predicted = metrics.top_k(scores, 2)
+    truth, predicted = targets[track_index], metrics.top_k(scores, 2)
     draws = []
-    for counts in drawn(60, 40, seed=7).T:
-        rows = np.concatenate([np.tile(segments[t], int(n)) for t, n in enumerate(counts)])
-        draws.append(
-            sklearn_metrics.f1_score(targets[track_index[rows]], predicted[rows], average="macro")
-        )
-    value = table.loc["segment_macro_f1", "value"]
+    for counts in drawn(60, 40, seed=7).T.astype(int):
+        rows = np.repeat(np.arange(len(scores)), counts[track_index])
+        draws.append(sklearn_metrics.f1_score(truth[rows], predicted[rows], average="macro"))
+    found = table.loc["segment_macro_f1", ["value", "low", "high"]].astype(float)
     error = np.sqrt(np.var(draws, ddof=1) * 60 / 59)
-    expected = value + stats.t.ppf([0.025, 0.975], 59) * error
-    np.testing.assert_allclose(table.loc["segment_macro_f1", ["low", "high"]].tolist(), expected)
+    expected = found["value"] + stats.t.ppf([0.025, 0.975], 59) * error
+    np.testing.assert_allclose(found[["low", "high"]], expected)
 
 
 def test_labels_without_positives_or_negatives_are_named_and_left_out():
@@ -227,12 +212,12 @@ def test_average_precision_interval_holds_the_value_where_plain_percentiles_do_n
     targets = rng.random((2000, 40)) < 0.03
     scores = rng.standard_normal((2000, 40)) + 0.5 * targets
     table = evaluation.evaluate(scores, targets, 2, resamples=100, chance_draws=2)
-    row = table.loc["song_average_precision"]
+    low, value, high = table.loc["song_average_precision", ["low", "value", "high"]]
     average_precision = metrics.ranking_measures(scores, targets)[1]
     draws = np.nanmean(average_precision(drawn(2000, 100)), axis=1)
-    assert np.percentile(draws, 2.5) > row["value"]  # a copied track lifts its own precision
-    assert row["low"] < row["value"] < row["high"]
-    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * draws.std(), rel=0.02)
+    assert np.percentile(draws, 2.5) > value  # a copied track lifts its own precision
+    assert low < value < high
+    assert high - low == pytest.approx(2 * 1.96 * draws.std(), rel=0.02)
 
 
 def artists(rng: np.random.Generator, seeds: int) -> tuple[list[list], np.ndarray, np.ndarray]:
@@ -270,21 +255,18 @@ def test_intervals_cover_other_artists_and_other_seeds():
     alone, away = [], []
     for study in range(240):
         both, targets, groups = artists(rng, seeds=(3, 5)[study % 2])
-        measures = dict(zip("ab", [mean_roc_auc(seeds, targets) for seeds in both], strict=True))
-        draws = resampling.resampled(measures, groups, 100, study)
-        a, b = (metrics.macro(draws[name]) for name in "ab")
-        of_seeds = [
+        measures = {place: mean_roc_auc(seeds, targets) for place, seeds in enumerate(both)}
+        a, b = map(metrics.macro, resampling.resampled(measures, groups, 100, study).values())
+        of_a, of_b = (
             np.array([metrics.roc_auc(each, targets).mean() for each in seeds]) for seeds in both
-        ]
-        value, other = (each.mean() for each in of_seeds)
-        low, high, _ = resampling.interval(value, a, groups, of_seeds[0])
-        alone.append((low, value, high))
-        low, high, p = resampling.interval(value - other, a - b, groups, *of_seeds)
+        )
+        low, high, _ = resampling.interval(of_a.mean(), a, groups, of_a)
+        alone.append((low, of_a.mean(), high))
+        low, high, p = resampling.interval(of_a.mean() - of_b.mean(), a - b, groups, of_a, of_b)
         away.append(low > 0 or high < 0)
         assert away[-1] == (p < 0.05)
     low, value, high = np.transpose(alone)
-    truth = value.mean()
-    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+    assert 0.93 <= np.mean((low <= value.mean()) & (value.mean() <= high)) <= 0.97
     assert 0.03 <= np.mean(away) <= 0.07  # the two are equally good
 
 
@@ -301,17 +283,16 @@ def test_standard_error_and_degrees_of_freedom_by_hand():
 
 
 def test_a_group_is_drawn_whole(simulated):
-    scores, targets, track_index = simulated
-    groups = [f"artist {track // 6}" for track in range(60)]
-    by_artist = drawn(60, 50, groups=groups).reshape(10, 6, 50)
+    by_artist = drawn(60, 50, groups=[f"artist {track // 6}" for track in range(60)])
+    by_artist = by_artist.reshape(10, 6, 50)
     assert (by_artist == by_artist[:, :1]).all()
     assert (by_artist[:, 0].sum(axis=0) == 10).all()
     # Tracks that are copies of one another tell no more than one of them.
-    songs = metrics.track_scores(scores, track_index)
-    one = {"resamples": 400, "chance_draws": 1}
-    once = evaluation.evaluate(songs, targets, 2, **one)
-    copies = np.repeat(np.arange(60), 4)
-    copied = evaluation.evaluate(songs[copies], targets[copies], 2, groups=copies, **one)
+    scores, targets, track_index = simulated
+    songs, copies = metrics.track_scores(scores, track_index), np.repeat(np.arange(60), 4)
+    one = {"k": 2, "resamples": 400, "chance_draws": 1}
+    once = evaluation.evaluate(songs, targets, **one)
+    copied = evaluation.evaluate(songs[copies], targets[copies], groups=copies, **one)
     np.testing.assert_allclose(copied[["value", "low", "high"]], once[["value", "low", "high"]])
 
 
@@ -340,11 +321,10 @@ def test_chance_is_that_of_random_scores():
 def test_expected_average_precision_is_exact():
     """All 20 orders of 3 positives among 6 tracks, by hand."""
     targets = np.array([1, 1, 1, 0, 0, 0], dtype=bool)[:, None]
-    orders = [np.isin(range(6), positive) for positive in combinations(range(6), 3)]
-    scores = np.arange(6.0)[:, None]
-    measures = [metrics.ranking_measures(scores, order[:, None])[1] for order in orders]
-    mean = np.mean([measure(np.ones((6, 1))) for measure in measures])
-    table = scoring.per_label_scores(scores, targets, ["x"], resamples=2)
+    orders = np.array([np.isin(range(6), chosen) for chosen in combinations(range(6), 3)]).T
+    scores = np.tile(np.arange(6.0)[:, None], len(orders.T))
+    mean = metrics.ranking_measures(scores, orders)[1](np.ones((6, 1))).mean()
+    table = scoring.per_label_scores(scores[:, :1], targets, ["x"], resamples=2)
     assert table.loc["x", "average_precision_chance"] == pytest.approx(mean)
     assert table.loc["x", "prevalence"] == 0.5
 
@@ -483,16 +463,17 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     assert against["labels"].eq(2).all()
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_ceiling_is_quiet_and_repeatable():
     rng = np.random.default_rng(2)
     targets = rng.random((30, 2)) < [0.5, 0.12]  # fewer positives than folds
     targets[:3, 1] = True
     features = rng.standard_normal((30, 3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        first = evaluation.supervised_reference(features, targets, seed=1)
-    np.testing.assert_array_equal(first, evaluation.supervised_reference(features, targets, seed=1))
-    assert (first != evaluation.supervised_reference(features, targets, seed=2)).any()
+    first, again, other = (
+        evaluation.supervised_reference(features, targets, seed=seed) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
 
 
 # --- Bad input ---
@@ -547,20 +528,20 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     random = np.random.default_rng(5)
     targets = random.random((40, 3)) < 0.4
     seeds = [random.random((80, 3)) for _ in range(3)]
+    task = {"targets": targets, "k": 1, "resamples": 100}
     index = np.repeat(np.arange(40), 2)
-    together = evaluation.evaluate(seeds, targets, 1, index, resamples=100)
-    apart = [evaluation.evaluate(scores, targets, 1, index, resamples=100) for scores in seeds]
-    np.testing.assert_allclose(
-        together["value"], np.mean([table["value"] for table in apart], axis=0), rtol=1e-12
+    together, *apart, same = (
+        evaluation.evaluate(scores, track_index=index, **task)
+        for scores in (seeds, *seeds, [seeds[0]] * 2)
     )
     values = [table["value"] for table in apart]
+    np.testing.assert_allclose(together["value"], np.mean(values, axis=0), rtol=1e-12)
     np.testing.assert_allclose(together["seed_sd"], np.std(values, axis=0, ddof=1))
     assert together["seeds"].eq(3).all()
     assert apart[0]["seed_sd"].isna().all()
-    same = evaluation.evaluate([seeds[0]] * 2, targets, 1, index, resamples=100)
     assert same["seed_sd"].eq(0).all()  # then only the tracks count
     pd.testing.assert_frame_equal(same.iloc[:, :-2], apart[0].iloc[:, :-2])
     by_label = scoring.per_label_scores(seeds, targets, list("abc"), index, resamples=100)
     assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
-    paired = evaluation.compare(seeds, seeds, targets, 1, index, index, resamples=100)
+    paired = evaluation.compare(seeds, seeds, track_index_a=index, track_index_b=index, **task)
     assert (paired["difference"] == 0).all()
