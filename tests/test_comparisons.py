@@ -103,11 +103,9 @@ def test_agreement_by_hand(data):
 
 def test_groups_by_hand(data):
     """Scores that only tell the groups apart are at chance within each."""
-    part = data["three"]
-    loud = np.arange(len(part.dataset)) % 2
-    genre = np.where(loud, "loud", "soft")
-    tracks = part.dataset.tracks.assign(genre=genre)
-    part = Labelled(replace(part.dataset, tracks=tracks), part.features)
+    loud = np.arange(60) % 2
+    tracks = data["three"].dataset.tracks.assign(genre=np.where(loud, "loud", "soft"))
+    part = replace(data["three"], dataset=replace(data["three"].dataset, tracks=tracks))
     scores = np.stack([loud] * 4, axis=1).astype(float)
     table = tables.group_table([outcome(part, scores)], part, "genre")
     assert table["genre"].tolist() == ["soft", "loud"]
@@ -120,22 +118,19 @@ def test_some_groups_takes_whole_groups(data):
     part = data["three"]
     sizes = part.dataset.tracks["group"].value_counts()
     few = comparisons.some_groups(part, 0.5, 1)
-    assert few.dataset.tracks["group"].nunique() == round(len(sizes) / 2)
     kept = few.dataset.tracks["group"].value_counts()
+    assert len(kept) == round(len(sizes) / 2)
     assert (kept == sizes[kept.index]).all()
     assert set(few.features.track) == set(few.dataset.tracks.index)
     assert comparisons.some_groups(part, 1e-9).dataset.tracks["group"].nunique() == 2
-    whole = comparisons.some_groups(part, 1.0).dataset.tracks
-    assert whole.index.tolist() == part.dataset.tracks.index.tolist()
+    assert comparisons.some_groups(part, 1.0).fingerprint == part.fingerprint
 
 
 def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
     table = comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.25, 1.0], draws=3)
     assert table["draws"].tolist() == [3, 1]
-    assert (table["low"] <= table["value"]).all()
-    assert (table["value"] <= table["high"]).all()
-    training = [part for name, part in data.items() if name != "three"]
-    assert table["training_tracks"].iloc[1] == sum(len(part.dataset) for part in training)
+    assert table["value"].between(table["low"], table["high"]).all()
+    assert table["training_tracks"].iloc[1] == 120
     whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as it is"]
     assert table["value"].iloc[1] == pytest.approx(whole)
     with pytest.raises(ValueError, match="share"):

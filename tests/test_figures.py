@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import matplotlib as mpl
 import numpy as np
@@ -47,11 +47,11 @@ def cluster(of: LabelEmbeddings, assignment=(0, 0, 1, 1, 2, 3, 0)) -> LabelClust
 
 def table(columns: str, *rows: tuple, **more: object) -> pd.DataFrame:
     """A table of rows; with value it gets an interval of ± .02, a chance and numbers of cases."""
-    made = pd.DataFrame(rows, columns=columns.split())
-    if "value" in made:
-        made = made.assign(low=made["value"] - 0.02, high=made["value"] + 0.02, chance=0.5)
-        made = made.assign(tracks=120, labels=9, seeds=3, draws=5)
-    return made.assign(**more)
+    made = pd.DataFrame(rows, columns=columns.split()).assign(**more)
+    if "value" not in made:
+        return made
+    ends = {"low": made["value"] - 0.02, "high": made["value"] + 0.02}
+    return made.assign(**ends, chance=0.5, tracks=120, labels=9, seeds=3, draws=5)
 
 
 def history(alignment: float = 0.0, best: int | None = None) -> pd.DataFrame:
@@ -79,13 +79,14 @@ SWEEP = table(
     (0.6, 5, 4, 0.2, 0.5, 0.1),
     method="mean_shift", setting="bandwidth",
 ).assign(labels=10)  # fmt: skip
+SCORES = [("baseline", 0.56, False), ("ridge", 0.72, False), ("ridge †", 0.7, True)]
 RESULTS = table(
     "target metric method value transductive reference",
     *[
-        (target, metric, method, value, "†" in method, False)
+        (target, metric, *score, False)
         for target in ("cal500", "emotions")
         for metric in ("song_roc_auc", "song_macro_f1")
-        for method, value in (("baseline", 0.56), ("ridge", 0.72), ("ridge †", 0.7))
+        for score in SCORES
     ],
     ("cal500", "song_roc_auc", "supervised reference", 0.585, False, True),
     chance_low=0.48, chance_high=0.52, k=4, shuffled=0.51, shuffled_low=0.45, shuffled_high=0.55,
@@ -103,33 +104,23 @@ COSINES = table(
     ("baseline", 0.4, 0.3), ("alignment", 0.6, -0.1), ("baseline", 0.5, 0.3),
     target="cal500",
 )  # fmt: skip
-CURVE = table(
-    "target training_tracks value",
-    *[(t, n, 0.5 + n / 1000) for t in ("emotify", "demo-mtg") for n in (40.0, 80.0, 160.0)],
-)
-PROBE = table(
-    "dataset layer value",
-    *[(d, i, 0.6 + 0.1 * i) for d in ("cal500", "emotify") for i in range(3)],
-)
+TWO = ("emotify", "demo-mtg")
+CURVE = table("target training_tracks", *product(TWO, (40, 80, 160)), value=[0.5, 0.6, 0.7] * 2)
+PROBE = table("dataset layer", *product(("cal500", "emotify"), range(3)), value=[0.6, 0.7, 0.8] * 2)
 POOLING = table(
-    "dataset pooling value",
-    *[(d, p, 0.6) for d in ("cal500", "emotify") for p in ("first frame", "mean")],
+    "dataset pooling", *product(("cal500", "emotify"), ("first frame", "mean")), value=0.6
 )
 STEPS = [("bare names", 0.55, np.nan), ("expanded", 0.6, 0.2), ("committee", 0.7, 0.001)]
-PATH = table("target step value p_holm", *[(t, *s) for t in ("emotify", "demo-mtg") for s in STEPS])
+PATH = table("target step value p_holm", *[(target, *step) for target in TWO for step in STEPS])
 SEEDS = table(
     "approach weight value",
     ("alignment", 0.5, 0.6), ("alignment", 1.0, 0.62), ("ridge", np.nan, 0.7),
     target="cal500",
 ).drop(columns=["labels", "draws"])  # fmt: skip
 SPACES = table(
-    "target kind style affect_correlation roc_auc pairs",
-    *[
-        ("cal500", kind, style, 0.6, score, 153)
-        for kind, score in (("text", 0.6), ("axes", 0.7), ("learned", np.nan))
-        for style in ("name", "definition")
-    ],
-)
+    "kind style", *product(("text", "axes", "learned"), ("name", "definition")),
+    target="cal500", affect_correlation=0.6, roc_auc=[0.6] * 4 + [np.nan] * 2, pairs=153,
+)  # fmt: skip
 RANKS = table("start eerie hopeful", (0.0, 90.0, 10.0), (3.0, 80.0, 45.0), (6.0, 95.0, 5.0))
 TONE = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
 BEFORE, AFTER = np.random.default_rng(0).normal(size=(2, 40, 5))
@@ -409,11 +400,6 @@ def test_per_label_is_sorted_by_the_first_method():
     first = first.sort_values("roc_auc", ascending=False, kind="stable")
     assert shown == first["label"].tolist()
     assert shown[-1] == "bizarre / weird"  # no score
-
-
-def test_cosine_bars_are_means_over_seeds():
-    axes = figures.cluster_cosine_bars(COSINES).axes[0]
-    assert [bar.get_width() for bar in axes.patches[:2]] == pytest.approx([0.45, 0.6])
 
 
 def test_label_frequencies_are_shares_of_the_tracks():

@@ -188,10 +188,12 @@ def test_label_probe(layers, labelled):
 @pytest.fixture(scope="module")
 def two(layers, labelled):
     """Two datasets that use the same names of groups, and their layers."""
-    parts = {"a": slice(0, 30), "b": slice(30, None)}
-    tracks = {n: labelled.tracks[rows].assign(group=GROUPS[:30]) for n, rows in parts.items()}
-    datasets = {name: replace(labelled, name=name, tracks=t) for name, t in tracks.items()}
-    return datasets, {n: {k: v[rows] for k, v in layers.items()} for n, rows in parts.items()}
+    datasets, found = {}, {}
+    for name, rows in {"a": slice(0, 30), "b": slice(30, None)}.items():
+        tracks = labelled.tracks[rows].assign(group=GROUPS[:30])
+        datasets[name] = replace(labelled, name=name, tracks=tracks)
+        found[name] = {layer: values[rows] for layer, values in layers.items()}
+    return datasets, found
 
 
 def test_several_datasets_are_read_together(two, layers, points):

@@ -15,10 +15,7 @@ from mer_utils.projector import Method, TrainingSettings
 
 @pytest.fixture(scope="module")
 def part() -> Labelled:
-    """60 tracks of 20 artists."""
-    made = mood_dataset("three")
-    tracks = made.dataset.tracks.assign(group=[f"artist {row // 3}" for row in range(60)])
-    return replace(made, dataset=replace(made.dataset, tracks=tracks))
+    return mood_dataset("three")  # 60 tracks of 20 artists
 
 
 def outcome(
