@@ -149,6 +149,18 @@ def test_held_out_asks_whether_it_holds_elsewhere():
         assert found["value"].item() > 0.95 if sign == 1 else found["value"].item() < 0
 
 
+def test_copies_of_a_track_in_its_group_make_nothing_surer(points, monkeypatch):
+    """Five copies of a track are no new evidence: the interval draws the whole group."""
+    features = points.to_numpy() + np.random.default_rng(2).normal(0, 0.5, (TRACKS, 2))
+    tables = []
+    for times in (1, 5):
+        monkeypatch.setattr(probes, "PENALTIES", [10.0 * times])
+        copies = np.arange(TRACKS).repeat(times)
+        tables.append(probe({0: features[copies]}, points.iloc[copies], copies))
+    ends = ["value", "low", "high"]
+    np.testing.assert_allclose(tables[1][ends], tables[0][ends], atol=0.02)
+
+
 def test_errors_name_what_does_not_fit(layers, points):
     with pytest.raises(ValueError, match="layer 3"):
         probe({3: np.zeros((TRACKS + 1, 2))}, points)
