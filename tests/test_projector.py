@@ -68,6 +68,8 @@ def test_ridge_without_penalty_reaches_targets_it_can_reach():
     targets = torch.tensor([[1.0], [2.0], [-4.0], [1.0]])  # mean 0, fewer items than features
     projector = fit_ridge(values, targets, penalty=0.0)
     torch.testing.assert_close(projector(values), targets, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="targets"):
+        fit_ridge(values, targets[:1], penalty=1.0)  # would broadcast
 
 
 def test_ridge_in_parts_is_the_same_ridge(monkeypatch):
@@ -89,14 +91,9 @@ def test_label_penalty_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("call", "named"),
-    [
-        (lambda: build_projector("linear", 1, 2, 3), "linear"),
-        (lambda: build_projector("mlp", 1, 2, 3, heads=4), "heads"),
-        (lambda: build_projector("paper", 1, 2, 3, width=30), "30"),
-        (lambda: fit_ridge(torch.ones(3, 1, 2), torch.ones(1, 2), 1.0), "targets"),
-    ],
+    ("kind", "settings", "named"),
+    [("linear", {}, "linear"), ("mlp", {"heads": 4}, "heads"), ("paper", {"width": 30}, "30")],
 )
-def test_errors(call, named):
+def test_errors(kind, settings, named):
     with pytest.raises(ValueError, match=named):
-        call()
+        build_projector(kind, 1, 2, 3, **settings)
