@@ -150,10 +150,7 @@ def test_degenerate_clusterings_warn(bandwidth, warning):
     one_group = by_hand([[1, 0.01 * i, 0] for i in range(7)] + [[0, 0, 1]])
     with pytest.warns(UserWarning, match=warning):
         cluster_labels(one_group, bandwidth=bandwidth)
-
-
-def test_noise_of_hdbscan_becomes_clusters_of_its_own():
-    with pytest.warns(UserWarning, match="4 clusters of 4"):
+    with pytest.warns(UserWarning, match="4 clusters of 4"):  # noise is no cluster
         cluster_labels(by_hand(np.eye(4)), "hdbscan", min_cluster_size=3)
 
 
@@ -269,24 +266,3 @@ def test_the_rule_without_a_good_setting():
     for sweep, named in ((nothing, r"0\.1, 0\.2"), (two, "one method")):
         with pytest.raises(ValueError, match=named):
             choose_setting(sweep)
-
-
-def test_the_choice_is_remembered(eight_labels, monkeypatch):
-    first = cluster_labels(eight_labels, "agglomerative", linkage="complete")
-    assert first.settings == {"linkage": "complete", "n_clusters": 3}
-    remembered = {key: {"n_clusters": 2} for key in clustering._CHOSEN}
-    monkeypatch.setattr(clustering, "_CHOSEN", remembered)
-    again = cluster_labels(eight_labels, "agglomerative", linkage="complete")
-    assert again.settings == {"linkage": "complete", "n_clusters": 2}
-
-
-@pytest.mark.filterwarnings("error")
-def test_the_rule_on_real_labels_keeps_off_the_cliff():
-    """On the six emotions and CAL500's eighteen, the setting gives neither one cluster nor none."""
-    owners = ["cal500"] * 18 + ["emotions"] * 6
-    embeddings = embed_labels([*names("cal500"), *names("emotions")], datasets=owners)
-    found = cluster_labels(embeddings)
-    assert 2 < len(found) < 24
-    assert np.bincount(found.assignment).max() <= 12
-    one, other = np.flatnonzero(np.array(found.labels) == "angry / aggressive")
-    assert found.assignment[one] == found.assignment[other]

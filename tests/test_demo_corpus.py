@@ -154,19 +154,6 @@ def test_the_sound_moves_with_arousal_and_is_neither_silent_nor_clipped(built):
     assert within["loudness"].corr(within["arousal"]) > 0.65
 
 
-def test_dissonance_cue_makes_the_sound_beat():
-    """A lone detuned part swells and fades; the same part in tune does not."""
-    synth, font = synthesizer._load_synth()
-
-    def swing(detune):
-        ocarina = part("melody", 79, [(0.0, 3.0, 69)], detune)  # nearly a sine
-        samples = synthesizer._play_part(ocarina, synth, font, 72_000)[24_000:60_000]
-        envelope = np.sqrt((samples.reshape(-1, 1200) ** 2).mean(axis=1))
-        return envelope.std() / envelope.mean()
-
-    assert swing(12.0) > 3 * swing(0.0)
-
-
 def measured(program, synth, font) -> tuple[float, float]:
     """Spectral centroid in multiples of the pitch, and when in a note of 1.5 s its energy comes."""
     brightness, middle = [], []

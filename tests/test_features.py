@@ -2,16 +2,15 @@
 
 import multiprocessing
 import os
-import random
 import shutil
 import sys
 import time
-import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -55,14 +54,14 @@ class FakeEncoder:
         return self.gain * np.stack([k * statistics for k in (1, 2, 3)], axis=1)
 
 
-def interrupt():
-    """What Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 def die():
     """Take the process along."""
     os._exit(1)
+
+
+def interrupt():
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def make_dataset(folder: Path, seconds: list[float], rate: int = RATE) -> Dataset:
@@ -84,13 +83,13 @@ def content(store: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path) -> Dataset:
     """Eleven tracks; in shards of 2 the last shard has one track."""
     return make_dataset(tmp_path / "audio", SECONDS)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory) -> Path:
     """A store of the same tracks, in shards of 2, that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     dataset = make_dataset(folder / "audio", SECONDS)
@@ -99,7 +98,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(whole):
+def expected(whole) -> dict[str, bytes]:
     return content(whole)
 
 
@@ -170,26 +169,25 @@ def test_values_that_float16_cannot_hold_are_an_error(dataset, tmp_path):
         sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
 
 
-@pytest.mark.parametrize("interrupted", range(10))
-def test_stopped_before_any_move_it_goes_on(interrupted, dataset, expected, tmp_path, monkeypatch):
-    """Manifest, 6 shards, values, two tables: ten moves to a final name. Stop before each.
+def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) -> None:
+    """In a process of its own: killed before this move of a file to its final name."""
+    moves, move = count(), os.replace
+    storage.os.replace = lambda *paths: die() if next(moves) == dies_before_move else move(*paths)
+    sound.extract(dataset, FakeEncoder(seconds=0.01), store, tracks_per_shard=2)
 
-    What was done is not done again, but for a shard that is damaged.
-    """
-    store, moves, move = tmp_path / "store", count(), os.replace
 
-    def interrupting(source: Path, target: Path) -> None:
-        interrupt() if next(moves) == interrupted else move(source, target)
-
-    monkeypatch.setattr(storage.os, "replace", interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    monkeypatch.undo()
+@pytest.mark.parametrize("move", range(10))
+def test_killed_before_any_move_it_goes_on(move, forkserver, dataset, expected, tmp_path):
+    """Manifest, 6 shards, values, two tables. What was done is not done again, if it is whole."""
+    store, calls = tmp_path / "store", count()  # a call a shard
+    child = forkserver.Process(target=extract, args=(dataset, store, move))
+    child.start()
+    child.join()
+    assert child.exitcode == 1
     with pytest.raises(ValueError, match="no complete features"):
         sound.load_features(store)
-    done, calls = len(list(store.glob("shards/*"))), count()  # a call a shard
-    assert done == min(max(interrupted - 1, 0), 6)
-    if interrupted == 3:
+    done = min(max(move - 1, 0), 6)
+    if move == 3:
         (store / "shards" / "00000.safetensors").write_bytes(b"cut by a full disk")
         done -= 1
     encoder = FakeEncoder(before=lambda: next(calls))
@@ -198,41 +196,12 @@ def test_stopped_before_any_move_it_goes_on(interrupted, dataset, expected, tmp_
     assert content(store) == expected
 
 
-def _extract(dataset, store, begun) -> None:
-    begun.set()
-    sound.extract(dataset, FakeEncoder(seconds=0.03), store, tracks_per_shard=2)
-
-
-def test_killed_at_random_moments_it_gives_the_same_bytes(forkserver, dataset, expected, tmp_path):
-    store, moment, counts = tmp_path / "store", random.Random(0), []
-
-    def shards() -> int:
-        return len(list(store.glob("shards/*.safetensors")))
-
-    for attempt in range(100):
-        begun, before = forkserver.Event(), shards()
-        child = forkserver.Process(target=_extract, args=(dataset, store, begun))
-        child.start()
-        assert begun.wait(60)
-        while attempt % 2 and child.is_alive() and shards() == before:
-            time.sleep(0.001)  # every second time, let it get one shard further
-        child.join(moment.uniform(0, 0.1))
-        child.kill()
-        child.join()
-        if child.exitcode == 0:
-            break
-        counts.append(shards())
-    assert any(0 < count < 6 for count in counts), "never killed in the middle"
-    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    assert content(store) == expected
-
-
 def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(
     forkserver, dataset, expected, tmp_path
 ):
     """One makes it, the others wait: nobody reads a shard that another has put away."""
-    store, begun = tmp_path / "store", forkserver.Event()
-    children = [forkserver.Process(target=_extract, args=(dataset, store, begun)) for _ in range(3)]
+    store = tmp_path / "store"
+    children = [forkserver.Process(target=extract, args=(dataset, store)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
@@ -241,15 +210,12 @@ def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(
     assert content(store) == expected
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_executors_give_the_same_bytes(request, kind, dataset, expected, tmp_path):
-    if kind == "threads":
-        pool = ThreadPoolExecutor(3)
-    else:
-        pool = ProcessPoolExecutor(2, mp_context=request.getfixturevalue("forkserver"))
-    with pool:
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
-    assert content(tmp_path / "store") == expected
+def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
+    for pool in (ThreadPoolExecutor(3), ProcessPoolExecutor(2, mp_context=forkserver)):
+        store = tmp_path / type(pool).__name__
+        with pool:
+            sound.extract(dataset, FakeEncoder(), store, pool, tracks_per_shard=2)
+        assert content(store) == expected
 
 
 def test_after_a_pool_that_dies_it_goes_on(forkserver, dataset, expected, tmp_path):
@@ -299,7 +265,7 @@ def test_other_versions_matter_only_until_the_store_is_complete(dataset, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         sound.extract(dataset, FakeEncoder(before=interrupt), begun)
     sound.extract(dataset, FakeEncoder(), complete)
-    monkeypatch.setattr(features, "version", lambda package: "99")
+    monkeypatch.setattr(features, "version", Mock(return_value="99"))
     with pytest.raises(ValueError, match=r"versions\.numpy"):
         sound.extract(dataset, FakeEncoder(), begun)
     sound.extract(dataset, FakeEncoder(), complete, batch_size=2)
@@ -312,7 +278,7 @@ def test_a_worker_with_another_encoder_is_refused(dataset, tmp_path):
         def settings(self) -> dict:
             return super().settings() | {"weights_sha256": "b" if next(self.asked) else "a"}
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match=r"weights.* 'b' now"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="weights"):
         sound.extract(dataset, Changing(), tmp_path / "store", pool)
 
 
@@ -344,7 +310,7 @@ def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken,
             tokens.append(tokenize(shard))
             return super().submit(function, shard)
 
-    store, pool = tmp_path / "store", Watched(2)
+    store, pool = tmp_path / "store", Watched(1)
     with pytest.raises(AudioError, match="2 of 11 tracks") as error:
         sound.extract(broken, FakeEncoder(), store, pool, tracks_per_shard=2)
     for track in ("t2", "t7"):
@@ -355,32 +321,22 @@ def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken,
     assert found.track.tolist().count("t2") == 2
 
 
-def test_skipped_tracks_are_told_and_recorded(broken, tmp_path):
-    store = tmp_path / "store"
-    with pytest.raises(AudioError):
-        sound.extract(broken, FakeEncoder(), store)
-    with pytest.warns(UserWarning, match="2 of 11 tracks"):
+def test_missing_audio_is_told_before_any_work_and_skipped_tracks_are_recorded(broken, tmp_path):
+    broken.tracks.loc["t1", "audio"] = None
+    Path(broken.tracks.loc["t5", "audio"]).unlink()
+    store, skipped = tmp_path / "store", ["t1", "t2", "t5", "t7"]
+    with pytest.raises(AudioError, match=r"(?s)2 of 11 tracks.*t1.*t5"):
+        sound.extract(broken, FakeEncoder(before=pytest.fail), store)
+    with pytest.warns(UserWarning, match="4 of 11 tracks"):
         found = sound.extract(broken, FakeEncoder(), store, on_error="skip")
-    assert set(broken.tracks.index) - set(found.track) == {"t2", "t7"}
+    assert sorted(set(broken.tracks.index) - set(found.track)) == skipped
     tracks = pd.read_parquet(store / "tracks.parquet").set_index("track")
     assert tracks.loc["t2", "segments"] == 0
-    assert tracks["error"].dropna().index.tolist() == ["t2", "t7"]
-    with pytest.raises(AudioError, match="2 of 11"):  # also when there is nothing left to do
+    assert tracks["error"].dropna().index.tolist() == skipped
+    with pytest.raises(AudioError, match="4 of 11"):  # also when there is nothing left to do
         sound.extract(broken, FakeEncoder(), store)
-    with pytest.raises(ValueError, match=r"2 of 11 tracks .*'t2', 't7'"):
+    with pytest.raises(ValueError, match="4 of 11 tracks"):
         data.pool_tracks(found, broken)
-
-
-def test_missing_audio_is_told_before_any_work(dataset, tmp_path):
-    tracks = dataset.tracks.copy()
-    tracks.loc["t1", "audio"] = None
-    Path(tracks.loc["t5", "audio"]).unlink()
-    partial, store = replace(dataset, tracks=tracks), tmp_path / "store"
-    with pytest.raises(AudioError, match=r"(?s)2 of 11 tracks.*t1.*t5"):
-        sound.extract(partial, FakeEncoder(before=pytest.fail), store)
-    with pytest.warns(UserWarning, match="2 of 11"):
-        found = sound.extract(partial, FakeEncoder(), store, on_error="skip")
-    assert set(tracks.index) - set(found.track) == {"t1", "t5"}
 
 
 def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path):
@@ -410,16 +366,6 @@ def test_a_worker_that_sees_other_files_is_an_error(dataset, tmp_path):
 
     with pytest.raises(RuntimeError, match=r"10\.wav"):
         sound.extract(dataset, FakeEncoder(before=replaced), tmp_path / "store")
-
-
-def test_memory_does_not_grow_with_the_number_of_tracks(tmp_path):
-    dataset = make_dataset(tmp_path / "audio", [100.0] * 30)  # 1.6 MB each
-    sound.extract(replace(dataset, tracks=dataset.tracks[:1]), FakeEncoder(), tmp_path / "one")
-    tracemalloc.start()  # imports and caches are there
-    sound.extract(dataset, FakeEncoder(), tmp_path / "all", tracks_per_shard=2)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 30 * 1.6e6 / 3
 
 
 def tiny(tracks: list[str], values: np.ndarray) -> Features:

@@ -167,27 +167,13 @@ def test_every_table_is_there_to_read_and_to_compute_with(smoke):
 
 
 @pytest.mark.slow
-def test_results_have_interval_chance_and_sample_size(smoke):
-    table = pd.read_parquet(smoke.path("tables", "results.parquet"))
-    assert set(table["target"]) == set(smoke.profile.datasets)
-    scores = table[table["metric"] == "song_roc_auc"]
-    columns = ["value", "low", "high", "chance", "chance_low", "chance_high", "tracks", "labels"]
-    assert scores[columns].notna().all(axis=None)
-    assert scores[columns[:6]].stack().between(0, 1).all()  # noqa: PD013
-    assert (scores["low"] <= scores["high"]).all()
-    assert scores["chance"].between(0.4, 0.6).all()
-    assert (scores["tracks"] == smoke.profile.size).all()
-    for _, target in scores.groupby("target"):
-        assert {"oracle", "supervised reference"} < set(target["method"])
-        oracle = target.set_index("method")["value"]["oracle"]
-        assert oracle > 0.75, "the oracle knows the hidden point"
-
-
-@pytest.mark.slow
 def test_results_are_the_committed_ones(smoke):
     """Methods and samples exactly; numbers but for what another processor's rounding can move."""
     known = pd.read_csv(report.FIGURES / "smoke" / "results.csv")
     found = pd.read_csv(smoke.path("tables", "results.csv"))
+    oracle = found[(found["metric"] == "song_roc_auc") & (found["method"] == "oracle")]
+    assert set(oracle["target"]) == set(smoke.profile.datasets)
+    assert (oracle["value"] > 0.75).all(), "the oracle knows the hidden point"
     exact = ["target", "method", "transductive", "metric", "tracks", "labels", "seeds", "k"]
     pd.testing.assert_frame_equal(found[exact], known[exact])
     close = ["value", "low", "high", "chance", "shuffled"]
