@@ -266,3 +266,15 @@ def test_the_rule_without_a_good_setting():
     for sweep, named in ((nothing, r"0\.1, 0\.2"), (two, "one method")):
         with pytest.raises(ValueError, match=named):
             choose_setting(sweep)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_rule_on_real_labels_keeps_off_the_cliff():
+    """On the six emotions and CAL500's eighteen, the setting gives neither one cluster nor none."""
+    owners = ["cal500"] * 18 + ["emotions"] * 6
+    embeddings = embed_labels([*names("cal500"), *names("emotions")], datasets=owners)
+    found = cluster_labels(embeddings)
+    assert 2 < len(found) < 24
+    assert np.bincount(found.assignment).max() <= 12
+    one, other = np.flatnonzero(np.array(found.labels) == "angry / aggressive")
+    assert found.assignment[one] == found.assignment[other]

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from mer_utils import data, storage
 from mer_utils.corpus import composer, demo, notation, synthesizer
-from mer_utils.corpus.styles import SCALES, STYLES
+from mer_utils.corpus.styles import STYLES
 from mer_utils.sound import audio
 
 NAMES = tuple(demo.DEMO_DATASETS)
@@ -100,15 +100,6 @@ def test_any_point_gives_a_playable_score(point, style, seed):
             assert 0 <= note.start < note.start + note.duration <= score.seconds + 1e-9
             assert 0 < note.pitch < 128
             assert 20 <= note.velocity <= 127
-
-
-def test_chords_and_melody_keep_to_the_scale_when_nothing_is_tense():
-    inside = []
-    for seed in range(20):
-        score = composed("chamber", seed, 0.8, 0.0, -1.0)
-        pitches = [n.pitch for x in score.parts if x.role != "drums" for n in x.notes]
-        inside += [(pitch - score.tonic) % 12 in SCALES[score.scale][2] for pitch in pitches]
-    assert np.mean(inside) > 0.97
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,6 @@ ALL_NAMES = {name for key in VOCABULARIES for name in names(key)}
 POLES = [word for pair in ANTONYMS for word in (pair.positive, pair.negative)]
 
 
-def officials(vocabulary: str) -> list[str]:
-    return [label.official for label in VOCABULARIES[vocabulary]]
-
-
 def test_names_are_clean_and_unique():
     assert {key: len(set(names(key))) for key in VOCABULARIES} == SIZES
     for name in ALL_NAMES:
@@ -34,17 +30,3 @@ def test_every_label_and_every_pole_has_one_definition():
         assert re.fullmatch(r"Music [^:.]+: [^:.]+\.", sentence), label
     assert Counter(pair.axis for pair in ANTONYMS) == dict.fromkeys(AXES, 6)
     assert len(set(POLES)) == len(POLES) == 48
-
-
-@pytest.mark.real_data
-def test_official_spellings(emotify_root, mulan_root, mtg_root):
-    header = (emotify_root / "data.csv").read_text(encoding="utf-8").splitlines()[0]
-    columns = [column.strip() for column in header.split(",")]
-    assert columns[2:11] == officials("emotify")
-    text = (mulan_root / "emotions.arff").read_text(encoding="utf-8")
-    attributes = re.findall(r"^@attribute\s+(\S+)\s+\{0,1\}", text, flags=re.M)
-    assert attributes == officials("emotions")
-    tags = set()
-    for path in mtg_root.glob("**/split-0/autotagging_moodtheme-*.tsv"):
-        tags |= set(re.findall(r"mood/theme---\w+", path.read_text(encoding="utf-8")))
-    assert tags == set(officials("mtg-jamendo"))
