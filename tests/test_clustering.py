@@ -226,13 +226,6 @@ def test_silhouette_by_hand():
     assert sweep["silhouette"][0] == pytest.approx((1.5 - 1) / 1.5, abs=1e-6)
 
 
-def test_stability_sees_a_grouping_that_hangs_on_single_labels():
-    angles = np.linspace(0, np.pi, 12)  # a chain: where it is cut depends on what is left out
-    chain = by_hand(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    sweep = sweep_settings(chain, "agglomerative", [4])
-    assert sweep["stability_low"][0] <= sweep["stability"][0] < 0.9
-
-
 def rows(*entries) -> pd.DataFrame:
     """A sweep table over ten labels: value, clusters, largest, silhouette, stability."""
     table = pd.DataFrame(

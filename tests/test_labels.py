@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_utils import labels, storage
-from mer_utils.data import ANTONYMS, DEFINITIONS, load_emotify, names
+from mer_utils.data import ANTONYMS, DEFINITIONS, names
 from mer_utils.data.vocabulary import AXES, Antonym
 from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
@@ -78,15 +77,11 @@ def test_bad_labels_are_named(arguments, named):
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [
-        ({"style": "poem"}, "'poem'"),
-        ({"directions": "pca"}, "'pca'"),
-        ({"directions": "axes", "components": 5}, "1 to 4 .* 5"),
-    ],
+    [({"style": "poem"}, "poem"), ({"directions": "pca"}, "pca"), ({"components": 0}, "0")],
 )
 def test_bad_spaces_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
-        LabelSpace(**arguments)
+        LabelSpace(**{"directions": "axes"} | arguments)
 
 
 # --- Embeddings
@@ -352,15 +347,3 @@ def test_affect_correlation_is_a_correlation_that_ignores_order_and_length(seed)
     order = generator.permutation(4)
     again = affect_correlation(vectors[order] * [[1], [2], [3], [4]], targets[:, order])
     assert again == pytest.approx(found, abs=1e-6)
-
-
-@pytest.mark.real_data
-def test_affect_correlation_on_emotify(emotify_root):
-    """The reference values: .03 for bare labels, .11 for definitions; affective axes do better."""
-    with warnings.catch_warnings(action="ignore"):
-        tracks = load_emotify(emotify_root, audio="skip").tracks
-    shares = np.array(tracks["share"].tolist())  # of listeners, (400, 9)
-    spaces = [LabelSpace(), LabelSpace("definition"), LabelSpace(directions="axes")]
-    name, definition, axes = (affect_correlation(s.vectors(EMOTIFY), shares) for s in spaces)
-    assert (name, definition) == pytest.approx((0.03, 0.11), abs=0.01)
-    assert axes > 0.15

@@ -1,6 +1,5 @@
 """Runs: profiles and their data, parameters, notebooks that fail, the command line."""
 
-import os
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -123,15 +122,6 @@ def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
     with pytest.raises(runs.NotebookError, match=told):
         notebooks.run_notebook(path, tmp_path / "executed.ipynb", {}, timeout=1)
     assert (tmp_path / "executed.html").is_file()
-
-
-def test_environment_is_put_back(monkeypatch):
-    monkeypatch.setenv("MER_ONE", "before")
-    monkeypatch.delenv("MER_TWO", raising=False)
-    with notebooks.environment(MER_ONE="a", MER_TWO="b"):
-        assert (os.environ["MER_ONE"], os.environ["MER_TWO"]) == ("a", "b")
-    assert os.environ["MER_ONE"] == "before"
-    assert "MER_TWO" not in os.environ
 
 
 # --- the command line
