@@ -260,7 +260,7 @@ from pathlib import Path
 import numpy as np
 from mer_utils import projector
 sys.path.insert(0, sys.argv[2])
-from test_code import FILE, small_study
+from test_code import small_study
 
 STRENGTH = -1.0
 folder, marker = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
@@ -280,14 +280,15 @@ if __name__ == "__main__":
     assert len(more) == 4 and small_study(folder, "negated", jobs=2)[1] == more
     STRENGTH = -2.0
     assert len(small_study(folder, "negated", jobs=2)[1]) == 6, "a constant of the user's counts"
-    (folder / "losses_of_mine.py").write_text(FILE)
-    assert len(small_study(folder, f"{folder / 'losses_of_mine.py'}:linear", jobs=2)[1]) == 8
+    in_a_file = f"{Path(sys.argv[1]) / 'losses_of_mine.py'}:linear"
+    assert len(small_study(folder, in_a_file, jobs=2)[1]) == 8
 """
 
 
 @pytest.mark.slow
 def test_workers_are_given_what_a_notebook_registers(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "losses_of_mine.py").write_text(FILE)
     command = [sys.executable, tmp_path / "script.py", tmp_path, Path(__file__).parent]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
