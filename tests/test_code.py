@@ -246,7 +246,7 @@ def test_a_loss_in_a_file_is_used_by_its_name_and_known_by_its_code(tmp_path, ol
     file.write_text(FILE)
     try:
         before, plain = small_study(tmp_path / "study")
-        after, both = small_study(tmp_path / "study", f"{file}:linear", jobs=2)
+        after, both = small_study(tmp_path / "study", f"{file}:linear")
         assert not np.allclose(before, after)
         assert len(both) == 2 * len(plain)
         assert small_study(tmp_path / "study", f"{file}:linear")[1] == both
@@ -280,15 +280,16 @@ if __name__ == "__main__":
     assert len(more) == 4 and small_study(folder, "negated", jobs=2)[1] == more
     STRENGTH = -2.0
     assert len(small_study(folder, "negated", jobs=2)[1]) == 6, "a constant of the user's counts"
+    in_a_file = f"{Path(sys.argv[1]) / 'losses_of_mine.py'}:linear"
+    assert len(small_study(folder, in_a_file, jobs=2)[1]) == 8
 """
 
 
 @pytest.mark.slow
 def test_workers_are_given_what_a_notebook_registers(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "losses_of_mine.py").write_text(FILE)
     command = [sys.executable, tmp_path / "script.py", tmp_path, Path(__file__).parent]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=PACKAGE.parent,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

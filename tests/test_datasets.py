@@ -28,10 +28,9 @@ def labels_of(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     return dataset.tracks["labels"].to_dict()
 
 
-def audio_of(dataset: Dataset, root: Path) -> list[str | None]:
-    """The audio paths below a root."""
-    paths = dataset.tracks["audio"]
-    return [path and Path(path).relative_to(root).as_posix() for path in paths]
+def audio_of(dataset: Dataset) -> list[str | None]:
+    """The last two parts of the audio paths."""
+    return [path and "/".join(Path(path).parts[-2:]) for path in dataset.tracks["audio"]]
 
 
 def grouped(sizes: list[int]) -> Dataset:
@@ -123,18 +122,15 @@ def test_mtg_jamendo(mtg_jamendo):
         dataset = data.load_mtg_jamendo(mtg_jamendo, audio="skip")
     assert (dataset.name, dataset.top_k) == ("mtg-jamendo", 2)
     assert dataset.labels == names("mtg-jamendo")
-    assert labels_of(dataset) == {
-        "track_0000948": ("calm", "sad"),
-        "track_0000950": ("epic",),
-        "track_0003346": ("film",),
-        "track_0001999": ("fun",),
-    }
+    assert list(labels_of(dataset).values()) == [("calm", "sad"), ("epic",), ("film",), ("fun",)]
     tracks = dataset.tracks
+    assert tracks.index[2] == "track_0003346"
     assert tracks["split"].tolist() == ["train", "train", "validation", "test"]
     assert tracks["group"].tolist() == ["artist_000087"] * 2 + ["artist_000517", "artist_000002"]
-    found = audio_of(dataset, mtg_jamendo)
-    assert found == ["audio/48/948.mp3", "audio/50/950.low.mp3", None, None]
+    assert audio_of(dataset) == ["48/948.mp3", "50/950.low.mp3", None, None]
     assert tracks["duration"].tolist() == [212.7, 248.0, 195.0, 60.0]
+    with pytest.raises(ValueError, match="0 to 4, not 5"):
+        data.load_mtg_jamendo(mtg_jamendo, 5)
     assert dataset.source["options"] == {"split_number": 0}
     assert dataset.source["files"][MTG_TRAIN] == file_hash(mtg_jamendo / MTG_TRAIN)
 
@@ -143,13 +139,10 @@ def test_cal500(cal500):
     dataset = data.load_cal500(cal500)
     assert dataset.top_k == 4
     assert dataset.labels == names("cal500")
-    assert labels_of(dataset) == {
-        "air-sexy_boy": ("angry / aggressive", "laid-back / mellow"),
-        "air-run-remix": ("sad",),
-        "abba-sos": (),
-    }
+    two = ("angry / aggressive", "laid-back / mellow")
+    assert labels_of(dataset) == dict(zip(SONGS, (two, ("sad",), ()), strict=True))
     assert dataset.tracks["group"].tolist() == ["air", "air", "abba"]
-    assert audio_of(dataset, cal500) == [f"CAL500_32kps/{song}.mp3" for song in SONGS]
+    assert audio_of(dataset) == [f"CAL500_32kps/{song}.mp3" for song in SONGS]
     assert dataset.tracks["split"].isna().all()
     files = [f"CAL500_noAudioFeatures/{x}.txt" for x in ("songNames", "vocab", "hardAnnotations")]
     assert list(dataset.source["files"]) == files
@@ -169,44 +162,38 @@ def test_emotify(emotify):
     assert tracks["group"].tolist() == list(tracks.index)
     assert tracks["listeners"].tolist() == [3, 2, 1]
     assert tracks.loc["emotify-200", "share"] == (0, 0, 0, 0, 0, 1, 0, 0.5, 0)
-    found = audio_of(dataset, emotify / "emotifymusic")
-    assert found == ["classical/1.mp3", "rock/100.mp3", "pop/1.mp3"]
+    assert audio_of(dataset) == ["classical/1.mp3", "rock/100.mp3", "pop/1.mp3"]
     by_share = data.load_emotify(emotify, rule=2 / 3)
-    assert list(labels_of(by_share).values()) == [
-        ("solemnity", "calmness"),
-        ("power",),
-        ("joyful activation",),
-    ]
+    *most, _ = labels_of(by_share).values()
+    assert most == [("solemnity", "calmness"), ("power",)]
+    for options in ({"rule": 1.5}, {"rule": "top5"}):
+        with pytest.raises(ValueError, match=str(*options.values())):
+            data.load_emotify(emotify, **options)
 
 
 def test_folder_with_every_column(tmp_path):
     third = str(write(tmp_path / "c.wav"))
     for name in ("a.wav", "sub/b.wav"):
         write(tmp_path / name)
-    text = (
-        "path, labels, split, group\n"
-        "a.wav,Happy ; calming,train,Nina\n"
-        'sub/b.wav,"calming;  deep,  dark",test,\n'
-        "\n"
-        f"{third},,,Nina\n"
-    )
-    table = write(tmp_path / "mine.csv", text)
-    dataset = data.load_folder(table)
+    rows = ["a.wav,Happy ; calming,train,Nina", 'sub/b.wav,"calming;  deep,  dark",test,', ""]
+    text = "\n".join(["path, labels, split, group", *rows, f"{third},,,Nina\n"])
+    dataset = data.load_folder(write(tmp_path / "mine.csv", text))
     assert dataset.name == "mine"
     assert dataset.labels == ("calming", "deep, dark", "happy")
-    assert labels_of(dataset) == {
-        "a.wav": ("calming", "happy"),
-        "sub/b.wav": ("calming", "deep, dark"),
-        third: (),
-    }
+    assert list(labels_of(dataset).values()) == [
+        ("calming", "happy"),
+        ("calming", "deep, dark"),
+        (),
+    ]
     assert dataset.tracks["split"].tolist() == ["train", "test", None]
     assert dataset.tracks["group"].tolist() == ["Nina", "sub/b.wav", "Nina"]
-    assert audio_of(dataset, tmp_path) == ["a.wav", "sub/b.wav", "c.wav"]
+    paths = dataset.tracks["audio"]
+    assert paths.tolist() == [str(tmp_path / name) for name in ("a.wav", "sub/b.wav", "c.wav")]
 
 
 @without_audio
-@pytest.mark.parametrize("separator", [";", "|", ","])
-def test_folder_separators(tmp_path, separator):
+@pytest.mark.parametrize("separator", ["|", ","])
+def test_other_separators_and_the_name_of_a_real_dataset(tmp_path, separator):
     text = f'path,labels\na.wav,"sad{separator} happy"\nb.wav,sad\n'
     dataset = data.load_folder(write(tmp_path / "own.csv", text), name="emotify", audio="skip")
     assert list(labels_of(dataset).values()) == [("happy", "sad"), ("sad",)]
@@ -227,25 +214,21 @@ CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
 @pytest.mark.parametrize(
     ("sample", "file", "old", "new", "said"),
     [
-        ("mtg_jamendo", MTG_TRAIN, "TRACK_ID", "ID", "1 of 6 .*TRACK_ID"),
-        ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "genre---rock", "1 .* 3: .*---rock"),
-        ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "", "1 of 2 .*line 3: track_0000950"),
-        ("mtg_jamendo", MTG_TRAIN, "212.7", "long", "1 of 2 .*line 2: long"),
-        ("mtg_jamendo", MTG_TRAIN, "\t248.0\tmood/theme---epic", "", "1 of 2 .* 6, .*line 3: 4"),
+        ("mtg_jamendo", MTG_TRAIN, "TRACK_ID", "ID", "TRACK_ID"),
+        ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "genre---rock", "3: .*---rock"),
+        ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "", "line 3: track_0000950"),
+        ("mtg_jamendo", MTG_TRAIN, "212.7", "long", "line 2: long"),
+        ("mtg_jamendo", MTG_TRAIN, "\t248.0\tmood/theme---epic", "", "line 3: 4"),
         ("mtg_jamendo", MTG_TRAIN, "track_0000950", "track_0000948", "track_0000948"),
-        ("cal500", CAL500_FILE("songNames"), "abba-sos", "air-sexy_boy", "1 .*air-sexy_boy"),
+        ("cal500", CAL500_FILE("songNames"), "abba-sos", "air-sexy_boy", "air-sexy_boy"),
         ("cal500", CAL500_FILE("songNames"), "abba-sos\n", "", r"\(3, 37\).*\(2, 37\)"),
-        ("cal500", CAL500_FILE("vocab"), "\nEmotion-Sad\n", "\nEmotion-Glad\n", "1 of 18.*sad"),
-        ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,2", r"1 of 54 .*2\.0"),
-        ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,nan", "1 of 54 .*nan"),
+        ("cal500", CAL500_FILE("vocab"), "\nEmotion-Sad\n", "\nEmotion-Glad\n", "sad"),
+        ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,2", r"2\.0"),
         ("cal500", CAL500_FILE("hardAnnotations"), "0,", "x,", "'x'"),
-        ("emotify", "data.csv", " calmness,", " calm,", "1 of 11 .*'calmness'"),
-        ("emotify", "data.csv", "200,rock", "401,rock", "1 of 6 .*line 5: 401"),
-        ("emotify", "data.csv", "200,rock", "200,pop", "1 of 6 .*line 5: pop"),
-        ("emotify", "data.csv", "classical,1,", "classical,7,", "1 of 6 .*0 and 1.*line 2: 71"),
-        ("emotify", "data.csv", "classical,1,", "classical,1,0,", "1 of 6 .* 17, .*line 2: 18"),
-        ("emotify", "data.csv", ",English", ',"English', "line 7"),
-        ("emotify", "data.csv", " age,", " sadness,", "1 columns .*'sadness'"),
+        ("emotify", "data.csv", "200,rock", "401,rock", "line 5: 401"),
+        ("emotify", "data.csv", "200,rock", "200,pop", "line 5: pop"),
+        ("emotify", "data.csv", "classical,1,", "classical,7,", "line 2: 71"),
+        ("emotify", "data.csv", " age,", " sadness,", "'sadness'"),
     ],
 )
 def test_a_bad_file_is_named(sample, file, old, new, said, request):
@@ -262,11 +245,11 @@ def test_a_bad_file_is_named(sample, file, old, new, said, request):
     ("text", "said"),
     [
         ("path,labels\n", "1 lines"),
-        ("file,labels\na.wav,sad\n", "1 of 2 .*'path'"),
-        ("path,labels,mood\na.wav,sad,1\n", "1 columns .*'mood'"),
-        ("path,labels\na.wav,sad\nb.wav,sad\na.wav,fun\n", "1 paths .*'a.wav'"),
-        ("path,labels\n,sad\n", "1 of 1 .*path, .*line 2"),
-        ("path,labels,split\na.wav,sad,valid\n", "1 of 1 .*line 2: valid"),
+        ("file,labels\na.wav,sad\n", "'path'"),
+        ("path,labels,mood\na.wav,sad,1\n", "'mood'"),
+        ("path,labels\na.wav,sad\nb.wav,sad\na.wav,fun\n", "'a.wav'"),
+        ("path,labels\n,sad\n", "line 2"),
+        ("path,labels,split\na.wav,sad,valid\n", "line 2: valid"),
         ("path,labels\na.wav,\n", "no track has a label"),
     ],
 )
@@ -297,22 +280,14 @@ def test_a_missing_file_is_named(sample, file, audio, request):
         load(root)
 
 
-def test_bad_options_are_named(mtg_jamendo, emotify):
-    with pytest.raises(ValueError, match="0 to 4, not 5"):
-        data.load_mtg_jamendo(mtg_jamendo, 5)
-    for options in ({"rule": 0}, {"rule": 1.5}, {"rule": "top5"}):
-        with pytest.raises(ValueError, match=str(*options.values())):
-            data.load_emotify(emotify, **options)
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        *(({"top_k": k}, f"top_k .* 1 to 2, not {k}") for k in (0, 1.5)),
-        ({"labels": ("a", "a")}, "1 labels .*'a'"),
-        ({"labels": ("b", "c")}, "1 labels .*a of t0"),
-        ({"tracks": grouped([1]).tracks.drop(columns="group")}, "1 of 4 .*'group'"),
-        ({"tracks": pd.concat([grouped([1]).tracks] * 2)}, "1 track ids .*'t0'"),
+        ({"top_k": 0}, "top_k .*0"),
+        ({"labels": ("a", "a")}, "'a'"),
+        ({"labels": ("b", "c")}, "a of t0"),
+        ({"tracks": grouped([1]).tracks.drop(columns="group")}, "'group'"),
+        ({"tracks": pd.concat([grouped([1]).tracks] * 2)}, "'t0'"),
     ],
 )
 def test_datasets_that_would_mislead_are_refused(changes, said):
@@ -344,18 +319,12 @@ def test_mulan_emotions(tmp_path):
     text = arff(EMOTIONS, [*MARSYAS, "BH_LowPeakAmp", "BHSUM1"], rows)
     path = write(tmp_path / "emotions.arff", text)
     dataset, features = data.load_mulan(path)
-    assert (dataset.name, dataset.top_k) == ("emotions", 2)
-    assert dataset.labels == names("emotions")
-    assert labels_of(dataset) == {
-        "emotions-001": ("amazed / surprised", "angry / aggressive"),
-        "emotions-002": ("relaxing / calm",),
-    }
-    assert dataset.tracks["group"].tolist() == list(dataset.tracks.index)
+    assert (dataset.name, dataset.labels, dataset.top_k) == ("emotions", names("emotions"), 2)
+    two = ("amazed / surprised", "angry / aggressive")
+    assert labels_of(dataset) == {"emotions-001": two, "emotions-002": ("relaxing / calm",)}
     assert dataset.tracks[["audio", "split"]].isna().all(axis=None)
     np.testing.assert_array_equal(features.values, np.array(rows, np.float32)[:, None, :64])
     assert features.track_index(dataset).tolist() == [0, 1]
-    assert features.start.tolist() == [0, 0]
-    assert features.encoder["columns"][1:64:62] == ["mean-mean-rolloff", "std-std-mfcc12"]
     assert features.encoder["files"] == dataset.source["files"] == {path.name: file_hash(path)}
 
 
@@ -370,8 +339,7 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
     row = [*order, *(int(label not in off) for label in labels)]
     path = write(tmp_path / "x.arff", arff(labels, [features[i] for i in order], [row]))
     dataset, found = data.load_mulan(path)
-    assert (dataset.name, dataset.top_k) == ("cal500", 4)
-    assert dataset.labels == names("cal500")
+    assert (dataset.name, dataset.labels, dataset.top_k) == ("cal500", names("cal500"), 4)
     assert labels_of(dataset) == {"cal500-001": ("angry / aggressive", "laid-back / mellow")}
     np.testing.assert_array_equal(found.values[0, 0], np.arange(64))
 
@@ -380,13 +348,11 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (arff(["Genre-Rock"], MARSYAS, [[1] * 65]), "18 of 18 .*cal500"),
-        (arff(EMOTIONS[1:], MARSYAS, [[1] * 69]), "1 of 6 .*emotions.*'amazedsuprised'"),
-        (arff([*EMOTIONS, "Happy_Pleased"], MARSYAS, [[1] * 71]), "1 labels .*'happypleased'"),
-        (arff(EMOTIONS, MARSYAS[1:-1], [[1] * 68]), "2 of 64.*mean-centroid.*std-std-mfcc12"),
-        (arff(EMOTIONS, [*MARSYAS, MARSYAS[0]], [[1] * 71]), "1 timbre .*mean-mean-centroid"),
+        (arff(EMOTIONS[1:], MARSYAS, [[1] * 69]), "'amazedsuprised'"),
+        (arff([*EMOTIONS, "Happy_Pleased"], MARSYAS, [[1] * 71]), "'happypleased'"),
+        (arff(EMOTIONS, MARSYAS[1:-1], [[1] * 68]), "mean-centroid.*std-std-mfcc12"),
+        (arff(EMOTIONS, [*MARSYAS, MARSYAS[0]], [[1] * 71]), "mean-mean-centroid"),
         (arff(EMOTIONS, MARSYAS, [[1] * 71]), r"70 .*\(1, 71\)"),
-        (arff(EMOTIONS, MARSYAS, [[1] * 69 + ["?"]]), r"'\?' .*column 70"),
         (arff(EMOTIONS, MARSYAS, [["nan"] + [1] * 69]), "finite"),
         ("not an ARFF file\n", "0 attributes"),
     ],
@@ -419,16 +385,12 @@ def test_group_split_keeps_groups_together_and_fractions(sizes, seed):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "fractions", "said"),
-    [
-        ([1] * 9, {"train": 0.5, "dev": 0.5}, "dev"),
-        ([1] * 9, {"train": 0.5, "test": 0.4}, "add up to 1"),
-        ([9], {"train": 0.5, "test": 0.5}, "1 of 2 .*'train'"),
-    ],
+    ("fractions", "said"),
+    [({"train": 0.5, "dev": 0.5}, "dev"), ({"train": 0.9}, "1"), ({"train": 1, "test": 0}, "test")],
 )
-def test_group_split_errors(sizes, fractions, said):
+def test_splits_that_cannot_be_are_refused(fractions, said):
     with pytest.raises(ValueError, match=said):
-        data.group_split(grouped(sizes), fractions, seed=0)
+        data.group_split(grouped([9]), fractions, seed=0)
 
 
 @without_audio
@@ -453,8 +415,6 @@ def test_real_mtg_jamendo(mtg_root):
     tracks, targets = dataset.tracks, dataset.targets()
     counts = tracks["split"].value_counts().to_dict()
     assert counts == {"train": 9_949, "validation": 3_802, "test": 4_231}
-    assert targets.any(axis=0).all()
-    assert targets.any(axis=1).all()
     assert targets[tracks["split"] == "test"].sum(axis=1).mean() == pytest.approx(1.79, abs=0.005)
     assert tracks.groupby("group")["split"].nunique().max() == 1
     assert tracks["duration"].sum() / 3600 == pytest.approx(1095, abs=0.5)
@@ -469,18 +429,18 @@ def test_real_emotify(emotify_root):
     votes = np.array(tracks["share"].tolist()) * tracks["listeners"].to_numpy()[:, None]
     best_first = -np.sort(-votes.round(), axis=1)  # (tracks, labels)
     assert (best_first[:, 2] == best_first[:, 3]).sum() == 118
-    assert tracks["genre"].value_counts().to_dict() == dict.fromkeys(tracks["genre"], 100)
     assert tracks["audio"].notna().sum() == len(list(emotify_root.rglob("*.mp3")))
     assert str(emotify_root.parent) not in json.dumps(dataset.source)
 
 
 @pytest.mark.real_data
 def test_real_mulan(mulan_root):
-    cal500, cal500_features = data.load_mulan(mulan_root / "CAL500.arff")
-    emotions, emotions_features = data.load_mulan(mulan_root / "emotions.arff")
+    (cal500, one), (emotions, other) = (
+        data.load_mulan(mulan_root / f"{name}.arff") for name in ("CAL500", "emotions")
+    )
     assert (len(cal500), len(emotions)) == (502, 593)
     assert cal500.targets().sum(axis=1).mean() == pytest.approx(3.940, abs=0.001)
     assert emotions.targets().sum(axis=0).tolist() == [173, 166, 264, 148, 168, 189]
     # The same column means the same on the same scale in both files.
-    means = [f.values[:, 0].mean(axis=0) for f in (cal500_features, emotions_features)]
+    means = [features.values[:, 0].mean(axis=0) for features in (one, other)]
     assert np.corrcoef(np.log(np.abs(means)))[0, 1] > 0.99

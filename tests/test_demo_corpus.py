@@ -1,8 +1,6 @@
 """The built-in corpus: cues in score and sound, labels, oracle, files that follow from a seed."""
 
 import json
-import subprocess
-import sys
 from importlib import metadata
 from itertools import permutations
 from pathlib import Path
@@ -15,44 +13,22 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
-from scipy import signal
 from sklearn.metrics import roc_auc_score
 
 from mer_utils import data, storage
 from mer_utils.corpus import composer, demo, notation, synthesizer
-from mer_utils.corpus.styles import SCALES, STYLES
+from mer_utils.corpus.styles import STYLES
 from mer_utils.sound import audio
 
 NAMES = tuple(demo.DEMO_DATASETS)
-SIZE = 8
+SIZE = 6
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def built(tmp_path_factory) -> dict[str, data.Dataset]:
     """All three datasets, rendered small."""
     folder = tmp_path_factory.mktemp("demo")
     return {name: demo.build(name, SIZE, seed=3, folder=folder) for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def tracks(built) -> pd.DataFrame:
-    """The tables of all three datasets, with each clip's samples."""
-    table = pd.concat([dataset.tracks.assign(dataset=name) for name, dataset in built.items()])
-    read = [soundfile.read(path, dtype="float32") for path in table["audio"]]
-    assert {rate for _, rate in read} == {24_000}
-    return table.assign(samples=[samples for samples, _ in read])
-
-
-@pytest.fixture(scope="module")
-def scores() -> pd.DataFrame:
-    """Many pieces as they are composed, without sound: facts and hidden point, per dataset."""
-    rows = []
-    for name, spec in demo.DEMO_DATASETS.items():
-        for piece in demo.plan(name, 60, seed=1):
-            random = np.random.default_rng(piece.seed)
-            score = composer.compose(piece.point, spec.style, piece.artist, random)
-            rows.append({"dataset": name, **vars(piece.point), **notation.facts(score)})
-    return pd.DataFrame(rows)
 
 
 def composed(style, seed, *point):
@@ -62,9 +38,9 @@ def composed(style, seed, *point):
     return composer.compose(composer.Point(*point), STYLES[style], artist, random)
 
 
-def part(role, program, notes, detune=0.0):
+def part(role, program, notes):
     """A part of notes (start, duration, pitch)."""
-    return notation.Part(role, program, 0.0, detune, tuple(notation.Note(*n, 100) for n in notes))
+    return notation.Part(role, program, 0.0, 0.0, tuple(notation.Note(*n, 100) for n in notes))
 
 
 def score_of(*parts, **cues):
@@ -72,15 +48,17 @@ def score_of(*parts, **cues):
     return notation.Score(cues, STYLES["band"], 60.0, 4, 1, 9, "minor", parts=parts)
 
 
-def labels_a_track(spec: demo.DemoDataset) -> float:
-    """Expected number of labels of a track."""
-    return float(np.dot(spec.label_shares, np.arange(1, len(spec.label_shares) + 1)))
-
-
 # --- the score
 
 
-def test_score_quantities_move_with_the_hidden_point(scores):
+def test_score_quantities_move_with_the_hidden_point():
+    rows = []
+    for name, spec in demo.DEMO_DATASETS.items():
+        for piece in demo.plan(name, 45, seed=1):
+            random = np.random.default_rng(piece.seed)
+            score = composer.compose(piece.point, spec.style, piece.artist, random)
+            rows.append({"dataset": name, **vars(piece.point), **notation.facts(score)})
+    scores = pd.DataFrame(rows)
     scores["major"] = (scores["mode"] == "major").astype(float)
     wanted = [
         ("tempo", "arousal", 0.7, 1),
@@ -103,16 +81,7 @@ def test_score_quantities_move_with_the_hidden_point(scores):
     assert copied.max().max() < 0.95  # no cue is the point itself
 
 
-def test_struck_instruments_go_with_valence():
-    struck = dict.fromkeys((-0.8, 0.8), 0)
-    for valence in struck:
-        for seed in range(40):
-            melody = composed("chamber", seed, valence, 0.0, 0.0).parts[0]
-            struck[valence] += melody.program in STYLES["chamber"].palette["melody struck"]
-    assert struck[0.8] > 30 > 10 > struck[-0.8]
-
-
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     point=st.tuples(*[st.floats(-1, 1)] * 3),
     style=st.sampled_from(sorted(STYLES)),
@@ -133,18 +102,8 @@ def test_any_point_gives_a_playable_score(point, style, seed):
             assert 20 <= note.velocity <= 127
 
 
-def test_chords_and_melody_keep_to_the_scale_when_nothing_is_tense():
-    inside = []
-    for seed in range(20):
-        score = composed("chamber", seed, 0.8, 0.0, -1.0)
-        pitches = [n.pitch for x in score.parts if x.role != "drums" for n in x.notes]
-        inside += [(pitch - score.tonic) % 12 in SCALES[score.scale][2] for pitch in pitches]
-    assert np.mean(inside) > 0.97
-
-
 @pytest.mark.parametrize(
-    ("pitches", "expected"),
-    [((60, 64, 67), 0), ((60, 64, 67, 71), 1 / 6), ((60, 61), 1), ((60,), 0)],
+    ("pitches", "expected"), [((60, 64, 67), 0), ((60, 64, 67, 71), 1 / 6), ((60, 61), 1)]
 )
 def test_dissonance_of_known_chords(pitches, expected):
     held = part("chords", 0, [(0.0, 2.0, pitch) for pitch in pitches])
@@ -170,90 +129,49 @@ def test_facts_of_a_score_by_hand():
 # --- the sound
 
 
-def test_no_clip_is_silent_or_clipped(tracks):
-    for samples, seconds in zip(tracks["samples"], tracks["seconds"], strict=True):
-        assert samples.shape == (pytest.approx(seconds * 24_000, abs=24),)
+def test_the_sound_moves_with_arousal_and_is_neither_silent_nor_clipped(built):
+    """Within each dataset, so that the datasets' own ranges do not count."""
+    table = pd.concat([dataset.tracks.assign(dataset=name) for name, dataset in built.items()])
+    loudness = []
+    for path, seconds in zip(table["audio"], table["seconds"], strict=True):
+        samples, rate = soundfile.read(path, dtype="float32")
+        assert (rate, len(samples)) == (24_000, pytest.approx(seconds * 24_000, abs=24))
         assert 0.05 < np.abs(samples).max() < 0.98
         blocks = samples[: len(samples) // 24_000 * 24_000].reshape(-1, 24_000)
         assert np.sqrt((blocks**2).mean(axis=1)).min() > 1e-4, "a second of silence"
-
-
-def log_centroid(samples) -> float:
-    frequency, power = signal.welch(samples, 24_000, nperseg=2048)
-    return float(np.log(frequency @ power / power.sum()))
-
-
-@pytest.mark.parametrize(("measure", "least"), [(audio.loudness, 0.65), (log_centroid, 0.25)])
-def test_the_sound_moves_with_arousal(tracks, measure, least):
-    """Within each dataset, so that the datasets' own ranges do not count."""
-    table = tracks[["dataset", "arousal"]].assign(measured=tracks["samples"].map(measure))
+        loudness.append(audio.loudness(samples))
+    table = table[["dataset", "arousal"]].assign(loudness=loudness)
     within = table.groupby("dataset").transform(lambda x: (x - x.mean()) / x.std())
-    assert within["measured"].corr(within["arousal"]) > least
-
-
-def test_dissonance_cue_makes_the_sound_beat():
-    """A lone detuned part swells and fades; the same part in tune does not."""
-    synth, font = synthesizer._load_synth()
-
-    def swing(detune):
-        ocarina = part("melody", 79, [(0.0, 3.0, 69)], detune)  # nearly a sine
-        samples = synthesizer._play_part(ocarina, synth, font, 72_000)[24_000:60_000]
-        envelope = np.sqrt((samples.reshape(-1, 1200) ** 2).mean(axis=1))
-        return envelope.std() / envelope.mean()
-
-    assert swing(12.0) > 3 * swing(0.0)
-
-
-def measured(program, synth, font) -> tuple[float, float]:
-    """Spectral centroid in multiples of the pitch, and when in a note of 1.5 s its energy comes."""
-    brightness, middle = [], []
-    for pitch in (52, 60, 67, 76):
-        alone = part("melody", program, [(0.0, 1.5, pitch)])
-        samples = synthesizer._play_part(alone, synth, font, 36_000)
-        power = np.abs(np.fft.rfft(samples[:24_000])) ** 2  # 1 Hz a bin
-        pitch_hz = 440 * 2 ** ((pitch - 69) / 12)
-        brightness.append(np.arange(len(power)) @ power / power.sum() / pitch_hz)
-        energy = samples**2
-        middle.append(np.arange(len(energy)) @ energy / energy.sum() / len(energy))
-    return float(np.median(brightness)), float(np.mean(middle))
-
-
-def test_palettes_are_ordered_as_the_sound_font_sounds():
-    """From dark to bright; what is called struck has sounded most of its energy early."""
-    palettes = [x for s in STYLES.values() for x in s.palette.items() if x[0] != "kit"]
-    font = synthesizer._load_synth()
-    found = {x: measured(x, *font) for x in sorted({x for _, own in palettes for x in own})}
-    for key, programs in palettes:
-        brightness, middle = np.array([found[program] for program in programs]).T
-        assert (np.diff(brightness) > -0.05).all(), f"{key}: {brightness}"
-        if key.endswith(("struck", "held")):
-            assert ((middle > 0.34) == key.endswith("held")).all(), f"{key}: {middle}"
+    assert within["loudness"].corr(within["arousal"]) > 0.65
 
 
 # --- labels and the oracle
 
 
-def test_vocabularies_are_the_real_ones():
-    labels = {name: spec.labels for name, spec in demo.DEMO_DATASETS.items()}
-    assert labels["demo-cal500"] == data.names("cal500")
-    assert labels["demo-emotify"] == data.names("emotify")
-    assert set(labels["demo-mtg"]) < set(data.names("mtg-jamendo"))
-    assert len(labels["demo-mtg"]) == 29
-    assert set().union(*labels.values()) == set(demo.LABEL_POSITIONS.index)
-    assert demo.LABEL_POSITIONS.abs().max().max() <= 1
-
-
 @pytest.mark.parametrize(
     ("name", "mean"), [("demo-mtg", 1.79), ("demo-cal500", 4.9), ("demo-emotify", 3.0)]
 )
-def test_labels_a_track(name, mean):
+def test_labels_and_splits_are_as_in_the_real_datasets(name, mean):
     spec, pieces = demo.DEMO_DATASETS[name], demo.plan(name, 150, seed=0)
+    real = data.names({"demo-mtg": "mtg-jamendo"}.get(name, name.removeprefix("demo-")))
+    assert set(spec.labels) <= set(real)
+    assert len(spec.labels) == (29 if name == "demo-mtg" else len(real))
     assert sum(spec.label_shares) == pytest.approx(1)
-    assert labels_a_track(spec) == pytest.approx(mean, abs=0.01)
-    counts = [len(piece.labels) for piece in pieces]
-    assert np.mean(counts) == pytest.approx(mean, abs=0.1)
-    assert min(counts) >= (3 if name == "demo-emotify" else 1)
+    assert np.mean([len(piece.labels) for piece in pieces]) == pytest.approx(mean, abs=0.1)
     assert {label for piece in pieces for label in piece.labels} == set(spec.labels)
+    table = pd.DataFrame([vars(piece) for piece in pieces])
+    table["heard"] = table["artist"].map(repr) + table["production"].map(repr)
+    assert set(table.groupby(["group", "heard", "split"]).size()) == {5}
+    assert table["group"].nunique() == table["heard"].nunique() == 30
+    assert table["split"].value_counts().to_dict() == {"train": 90, "validation": 30, "test": 30}
+
+
+def test_the_smallest_corpus_has_all_splits_and_a_smaller_one_is_refused():
+    splits = {piece.split for piece in demo.plan("demo-mtg", 6, seed=0)}
+    assert splits == {"train", "validation", "test"}
+    for name, size in (("demo-mulan", 12), ("demo-mtg", 5)):
+        with pytest.raises(ValueError, match=f"{size} tracks of {name}"):
+            demo.plan(name, size, seed=0)
 
 
 def by_enumeration(weights, count) -> np.ndarray:
@@ -268,7 +186,7 @@ def by_enumeration(weights, count) -> np.ndarray:
     return chance
 
 
-@pytest.mark.parametrize("shares", [[1], [0, 1], [0, 0, 0, 0, 1], [0.5, 0.2, 0.3]])
+@pytest.mark.parametrize("shares", [[1], [0, 0, 0, 0, 1], [0.5, 0.2, 0.3]])
 def test_inclusion_probabilities_equal_enumeration(shares):
     weights = np.array([0.55, 0.25, 0.15, 0.0499, 0.0001])
     expected = sum(share * by_enumeration(weights, i + 1) for i, share in enumerate(shares))
@@ -282,7 +200,8 @@ def test_oracle_is_calibrated_and_far_from_chance(name):
     table = pd.DataFrame([vars(x) | vars(x.point) for x in demo.plan(name, 200, seed=5)])
     dataset = data.Dataset(name, spec.labels, table.assign(audio=None).set_index("track"))
     scores, targets = demo.oracle_scores(dataset), dataset.targets()
-    np.testing.assert_allclose(scores.sum(axis=1), labels_a_track(spec), atol=1e-4)
+    expected = np.dot(spec.label_shares, np.arange(1, len(spec.label_shares) + 1))
+    np.testing.assert_allclose(scores.sum(axis=1), expected, atol=1e-4)
     np.testing.assert_allclose(scores.mean(axis=0), targets.mean(axis=0), atol=0.1)
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
         cell = (scores >= low) & (scores < high)
@@ -294,41 +213,11 @@ def test_oracle_is_calibrated_and_far_from_chance(name):
 # --- datasets, splits, files
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_dataset_has_what_is_promised(built, name):
-    dataset, tracks = built[name], built[name].tracks
-    assert (dataset.name, len(dataset)) == (name, SIZE)
-    assert tracks[list(demo.DIMENSIONS)].abs().max().max() <= 1
-    about = storage.read_json(Path(tracks["audio"].iloc[0]).parents[1] / "corpus.json")
-    assert about == json.loads(json.dumps(dataset.source))
-    assert "synthetic" in about["kind"]
-
-
-def test_groups_of_five_share_artist_and_production():
-    pieces = pd.DataFrame([vars(piece) for piece in demo.plan("demo-cal500", 150, seed=0)])
-    pieces["heard"] = pieces["artist"].map(repr) + pieces["production"].map(repr)
-    assert set(pieces.groupby(["group", "heard", "split"]).size()) == {5}
-    assert pieces["group"].nunique() == pieces["heard"].nunique() == 30
-    assert pieces["split"].value_counts().to_dict() == {"train": 90, "validation": 30, "test": 30}
-
-
-@pytest.mark.parametrize("size", [6, 7, 12, 29, 30])
-def test_every_size_has_all_splits(size):
-    pieces = demo.plan("demo-mtg", size, seed=0)
-    assert len({piece.track for piece in pieces}) == size
-    assert {piece.split for piece in pieces} == {"train", "validation", "test"}
-
-
-def test_points_fill_the_space_and_tension_leans():
-    points = pd.DataFrame([vars(piece.point) for piece in demo.plan("demo-mtg", 150, seed=0)])
-    assert points.groupby([points["valence"] > 0, points["arousal"] > 0]).size().min() > 20
-    assert points.std().min() > 0.45
-    assert points["valence"].corr(points["tension"]) < -0.2
-
-
 def test_same_seed_same_bytes_in_any_process(built):
     """What worker processes wrote is what this process plays, byte for byte."""
     for dataset in built.values():
+        about = storage.read_json(Path(dataset.tracks["audio"].iloc[0]).parents[1] / "corpus.json")
+        assert about == json.loads(json.dumps(dataset.source))
         p, style = demo.plan(dataset.name, SIZE, seed=3)[5], demo.DEMO_DATASETS[dataset.name].style
         played, _ = synthesizer.play(p.point, style, p.artist, p.production, p.seed)
         assert Path(dataset.tracks["audio"].iloc[5]).read_bytes() == played
@@ -347,22 +236,13 @@ def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
         build()
     assert len(list(tmp_path.rglob("*.flac"))) == 2
     write.side_effect = None
-    first = build()
+    pd.testing.assert_frame_equal(build(), build())
     assert write.call_count == 3 + 4
-    pd.testing.assert_frame_equal(first, build())
-    assert write.call_count == 3 + 4
-    assert len(list(tmp_path.iterdir())) == 1
     assert not list(tmp_path.rglob("*.tmp"))
     damaged = next(tmp_path.rglob("*-0002.json"))
     damaged.write_text("{")
     with pytest.raises(ValueError, match=damaged.name):
         build()
-
-
-@pytest.mark.parametrize(("name", "size"), [("demo-mulan", 12), ("demo-mtg", 5)])
-def test_bad_arguments_are_named(name, size):
-    with pytest.raises(ValueError, match=f"{size} tracks of {name}"):
-        demo.plan(name, size, seed=0)
 
 
 @pytest.mark.parametrize("look_up", ["files", "version"])
@@ -373,13 +253,3 @@ def test_a_missing_package_is_named_with_its_mend(monkeypatch, look_up):
     monkeypatch.setattr(metadata, look_up, absent)
     with pytest.raises(ModuleNotFoundError, match=r"TimGM6mb\.sf2.*no-deps\.txt"):
         synthesizer.find_sound_font()
-
-
-def test_workers_import_neither_torch_nor_pretty_midi():
-    """What a worker process imports stays light: it starts in under a second."""
-    program = (
-        "import sys, mer_utils.corpus.synthesizer as s; s._load_synth(); "
-        "print(sorted({'torch', 'pandas', 'pretty_midi'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", program]
-    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,19 +1,16 @@
 """Extraction: the same bytes whoever does the work and however often it is interrupted."""
 
-import json
 import multiprocessing
 import os
-import random
 import shutil
 import sys
-import threading
 import time
-import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -57,14 +54,14 @@ class FakeEncoder:
         return self.gain * np.stack([k * statistics for k in (1, 2, 3)], axis=1)
 
 
-def interrupt():
-    """What Ctrl-C does."""
-    raise KeyboardInterrupt
-
-
 def die():
     """Take the process along."""
     os._exit(1)
+
+
+def interrupt():
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def make_dataset(folder: Path, seconds: list[float], rate: int = RATE) -> Dataset:
@@ -86,13 +83,13 @@ def content(store: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def dataset(tmp_path):
+def dataset(tmp_path) -> Dataset:
     """Eleven tracks; in shards of 2 the last shard has one track."""
     return make_dataset(tmp_path / "audio", SECONDS)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory) -> Path:
     """A store of the same tracks, in shards of 2, that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     dataset = make_dataset(folder / "audio", SECONDS)
@@ -101,7 +98,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def expected(whole):
+def expected(whole) -> dict[str, bytes]:
     return content(whole)
 
 
@@ -119,18 +116,29 @@ def forkserver():
 
 def test_load_maps_only_the_layers_asked_for(whole):
     values = np.load(whole / "values.npy")  # (layers, segments, dim)
-    for layers, at in [(None, [0, 1, 2]), ([6], [1]), ([3, 9], [0, 2]), ([9, 6, 3], [2, 1, 0])]:
+    for layers, at in [(None, [0, 1, 2]), ([3, 9], [0, 2]), ([9, 6, 3], [2, 1, 0])]:
         found = sound.load_features(whole, layers)
         assert not found.values.flags.owndata
         np.testing.assert_array_equal(found.values, values[at].transpose(1, 0, 2))
         assert found.encoder["layers"] == (layers or [3, 6, 9])
-    irregular = sound.load_features(whole, [6, 3, 9])  # a copy
-    np.testing.assert_array_equal(irregular.values, values[[1, 0, 2]].transpose(1, 0, 2))
     with pytest.raises(ValueError, match="4"):
         sound.load_features(whole, [3, 4])
 
 
-@pytest.mark.parametrize(("batch_size", "length"), [(1, 1.0), (3, 2.0), (8, 1.0), (8, 2.0)])
+def test_a_store_holds_its_tracks_and_refuses_values_that_are_not_its_own(whole, tmp_path):
+    assert sorted(content(whole)) == FINAL
+    tracks = pd.read_parquet(whole / "tracks.parquet")
+    assert tracks["segments"].tolist() == SEGMENTS
+    assert tracks["seconds"].tolist() == SECONDS
+    assert tracks["error"].isna().all()
+    shutil.copytree(whole, tmp_path / "store")
+    values = np.load(whole / "values.npy")
+    np.save(tmp_path / "store" / "values.npy", np.concatenate([values, values[:1]]))  # a layer more
+    with pytest.raises(ValueError, match="damaged"):
+        sound.load_features(tmp_path / "store")
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(3, 2.0), (8, 1.0)])
 def test_values_are_those_of_each_segment(dataset, tmp_path, batch_size, length):
     """Of 2 s, some tracks are shorter than a segment; batches go across tracks, never lengths."""
     seen = []
@@ -156,100 +164,35 @@ def test_values_are_those_of_each_segment(dataset, tmp_path, batch_size, length)
     assert found.encoder == encoder.settings() | {"layers": [3, 6, 9]}
 
 
-def test_final_store_has_only_final_files(whole):
-    assert sorted(content(whole)) == FINAL
-    tracks = pd.read_parquet(whole / "tracks.parquet")
-    assert tracks["segments"].tolist() == SEGMENTS
-    assert tracks["shard"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
-    assert tracks["seconds"].tolist() == SECONDS
-    assert tracks["error"].isna().all()
-    manifest = json.loads((whole / "manifest.json").read_text())
-    assert manifest["tracks"] == [f"t{i}" for i in range(11)]
-    assert {"torch", "soundfile", "soxr", "libsndfile"} <= set(manifest["versions"])
-
-
 def test_values_that_float16_cannot_hold_are_an_error(dataset, tmp_path):
     with pytest.raises(ValueError, match="layer 3"):
         sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
 
 
-def test_a_store_whose_values_are_not_its_own_is_refused(whole, tmp_path):
-    shutil.copytree(whole, tmp_path / "store")
-    values = np.load(whole / "values.npy")
-    np.save(tmp_path / "store" / "values.npy", np.concatenate([values, values[:1]]))  # a layer more
-    with pytest.raises(ValueError, match="damaged"):
-        sound.load_features(tmp_path / "store")
+def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) -> None:
+    """In a process of its own: killed before this move of a file to its final name."""
+    moves, move = count(), os.replace
+    storage.os.replace = lambda *paths: die() if next(moves) == dies_before_move else move(*paths)
+    sound.extract(dataset, FakeEncoder(seconds=0.01), store, tracks_per_shard=2)
 
 
-def test_a_second_run_does_nothing(dataset, tmp_path):
-    first = sound.extract(dataset, FakeEncoder(), tmp_path / "store")
-    again = sound.extract(dataset, FakeEncoder(before=pytest.fail), tmp_path / "store")
-    np.testing.assert_array_equal(first.values, again.values)
-
-
-@pytest.mark.parametrize("interrupted", range(10))
-def test_stopped_before_any_move_it_goes_on(interrupted, dataset, expected, tmp_path, monkeypatch):
-    """Manifest, 6 shards, values, two tables: ten moves to a final name. Stop before each."""
-    store, moves, move = tmp_path / "store", count(), os.replace
-
-    def interrupting(source: Path, target: Path) -> None:
-        interrupt() if next(moves) == interrupted else move(source, target)
-
-    monkeypatch.setattr(storage.os, "replace", interrupting)
-    with pytest.raises(KeyboardInterrupt):
-        sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    monkeypatch.undo()
+@pytest.mark.parametrize("move", range(10))
+def test_killed_before_any_move_it_goes_on(move, forkserver, dataset, expected, tmp_path):
+    """Manifest, 6 shards, values, two tables. What was done is not done again, if it is whole."""
+    store, calls = tmp_path / "store", count()  # a call a shard
+    child = forkserver.Process(target=extract, args=(dataset, store, move))
+    child.start()
+    child.join()
+    assert child.exitcode == 1
     with pytest.raises(ValueError, match="no complete features"):
         sound.load_features(store)
-    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    assert content(store) == expected
-
-
-def test_only_missing_shards_are_done(dataset, tmp_path):
-    def stopping() -> FakeEncoder:
-        """Stopped by Ctrl-C at its ninth segment."""
-        calls = count(1)
-        return FakeEncoder(before=lambda: interrupt() if next(calls) == 9 else None)
-
-    options = {"tracks_per_shard": 2, "batch_size": 1}
-    store = tmp_path / "store"
-    with pytest.raises(KeyboardInterrupt):
-        sound.extract(dataset, stopping(), store, **options)
-    assert len(list(store.glob("shards/*"))) == 1  # of 4 segments; the next has 6
-    (store / "shards" / "00000.safetensors").write_bytes(b"cut by a full disk")
-    with pytest.raises(KeyboardInterrupt):  # the damaged shard is done again
-        sound.extract(dataset, stopping(), store, **options)
-    calls = count()
-    found = sound.extract(dataset, FakeEncoder(before=lambda: next(calls)), store, **options)
-    assert next(calls) == len(found) - 4
-
-
-def _extract(dataset, store, begun) -> None:
-    begun.set()
-    sound.extract(dataset, FakeEncoder(seconds=0.03), store, tracks_per_shard=2)
-
-
-def test_killed_at_random_moments_it_gives_the_same_bytes(forkserver, dataset, expected, tmp_path):
-    store, moment, counts = tmp_path / "store", random.Random(0), []
-
-    def shards() -> int:
-        return len(list(store.glob("shards/*.safetensors")))
-
-    for attempt in range(100):
-        begun, before = forkserver.Event(), shards()
-        child = forkserver.Process(target=_extract, args=(dataset, store, begun))
-        child.start()
-        assert begun.wait(60)
-        while attempt % 2 and child.is_alive() and shards() == before:
-            time.sleep(0.001)  # every second time, let it get one shard further
-        child.join(moment.uniform(0, 0.1))
-        child.kill()
-        child.join()
-        if child.exitcode == 0:
-            break
-        counts.append(shards())
-    assert any(0 < count < 6 for count in counts), "never killed in the middle"
-    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
+    done = min(max(move - 1, 0), 6)
+    if move == 3:
+        (store / "shards" / "00000.safetensors").write_bytes(b"cut by a full disk")
+        done -= 1
+    encoder = FakeEncoder(before=lambda: next(calls))
+    sound.extract(dataset, encoder, store, tracks_per_shard=2)
+    assert next(calls) == 6 - done
     assert content(store) == expected
 
 
@@ -257,25 +200,22 @@ def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(
     forkserver, dataset, expected, tmp_path
 ):
     """One makes it, the others wait: nobody reads a shard that another has put away."""
-    store, begun = tmp_path / "store", forkserver.Event()
-    children = [forkserver.Process(target=_extract, args=(dataset, store, begun)) for _ in range(4)]
+    store = tmp_path / "store"
+    children = [forkserver.Process(target=extract, args=(dataset, store)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
         child.join()
-    assert [child.exitcode for child in children] == [0, 0, 0, 0]
+    assert [child.exitcode for child in children] == [0, 0, 0]
     assert content(store) == expected
 
 
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_executors_give_the_same_bytes(request, kind, dataset, expected, tmp_path):
-    if kind == "threads":
-        pool = ThreadPoolExecutor(3)
-    else:
-        pool = ProcessPoolExecutor(2, mp_context=request.getfixturevalue("forkserver"))
-    with pool:
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
-    assert content(tmp_path / "store") == expected
+def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
+    for pool in (ThreadPoolExecutor(3), ProcessPoolExecutor(2, mp_context=forkserver)):
+        store = tmp_path / type(pool).__name__
+        with pool:
+            sound.extract(dataset, FakeEncoder(), store, pool, tracks_per_shard=2)
+        assert content(store) == expected
 
 
 def test_after_a_pool_that_dies_it_goes_on(forkserver, dataset, expected, tmp_path):
@@ -284,28 +224,6 @@ def test_after_a_pool_that_dies_it_goes_on(forkserver, dataset, expected, tmp_pa
         sound.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
     sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
     assert content(store) == expected
-
-
-@pytest.mark.slow
-def test_dask_looks_again_at_a_repaired_file(tmp_path):
-    """Dask takes equal calls for one call; ours must not be equal."""
-    distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
-    dataset, store = make_dataset(tmp_path / "audio", [2.0, 2.0]), tmp_path / "store"
-    path, kept = Path(dataset.tracks["audio"].iloc[1]), []
-    good = path.read_bytes()
-    path.write_bytes(b"x" * len(good))  # the same size
-    with (
-        distributed.LocalCluster(local_directory=tmp_path / "dask", **options) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        executor = client.get_executor()
-        submit = executor.submit
-        executor.submit = lambda *call: kept.append(submit(*call)) or kept[-1]
-        with pytest.raises(AudioError, match="1 of 2 tracks"):
-            sound.extract(dataset, FakeEncoder(), store, executor)
-        path.write_bytes(good)
-        assert len(sound.extract(dataset, FakeEncoder(), store, executor)) == 4
 
 
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])
@@ -333,10 +251,10 @@ def test_another_setting_is_refused(dataset, tmp_path):
         sound.extract(dataset, FakeEncoder(before=interrupt), store)
     fewer = replace(dataset, tracks=dataset.tracks.iloc[1:])
     for other, encoder, options, message in [
-        (dataset, FakeEncoder(gain=2.0), {}, "encoder.gain is 1.0 there and 2.0 now"),
-        (dataset, FakeEncoder(), {"batch_size": 2}, "batch_size is 8 there and 2 now"),
-        (fewer, FakeEncoder(), {}, "'t0' there and 't1' now"),
-        (replace(dataset, name="other"), FakeEncoder(), {}, "dataset is 'noise' there"),
+        (dataset, FakeEncoder(gain=2.0), {}, "encoder.gain"),
+        (dataset, FakeEncoder(), {"batch_size": 2}, "batch_size"),
+        (fewer, FakeEncoder(), {}, "'t0'.*'t1'"),
+        (replace(dataset, name="other"), FakeEncoder(), {}, "'noise'"),
     ]:
         with pytest.raises(ValueError, match=message):
             sound.extract(other, encoder, store, **options)
@@ -347,8 +265,8 @@ def test_other_versions_matter_only_until_the_store_is_complete(dataset, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         sound.extract(dataset, FakeEncoder(before=interrupt), begun)
     sound.extract(dataset, FakeEncoder(), complete)
-    monkeypatch.setattr(features, "version", lambda package: "99")
-    with pytest.raises(ValueError, match=r"versions\.numpy is .* there and '99' now"):
+    monkeypatch.setattr(features, "version", Mock(return_value="99"))
+    with pytest.raises(ValueError, match=r"versions\.numpy"):
         sound.extract(dataset, FakeEncoder(), begun)
     sound.extract(dataset, FakeEncoder(), complete, batch_size=2)
 
@@ -360,7 +278,7 @@ def test_a_worker_with_another_encoder_is_refused(dataset, tmp_path):
         def settings(self) -> dict:
             return super().settings() | {"weights_sha256": "b" if next(self.asked) else "a"}
 
-    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match=r"weights.* 'b' now"):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="weights"):
         sound.extract(dataset, Changing(), tmp_path / "store", pool)
 
 
@@ -376,54 +294,49 @@ def test_what_cannot_be_done_is_refused(dataset, tmp_path):
 
 
 @pytest.fixture
-def broken(dataset):
+def broken(dataset) -> Dataset:
     """Tracks t2 and t7 are no audio."""
     for track in ("t2", "t7"):
         Path(dataset.tracks.loc[track, "audio"]).write_bytes(b"no audio at all")
     return dataset
 
 
-@pytest.mark.parametrize("pool", [None, ThreadPoolExecutor(2)], ids=["here", "threads"])
-def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken, tmp_path, pool):
-    store = tmp_path / "store"
+def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken, tmp_path):
+    """Dask takes equal calls for one call: it must look again at the repaired file."""
+    tokenize, tokens = pytest.importorskip("dask.base").tokenize, []
+
+    class Watched(ThreadPoolExecutor):
+        def submit(self, function, shard):
+            tokens.append(tokenize(shard))
+            return super().submit(function, shard)
+
+    store, pool = tmp_path / "store", Watched(1)
     with pytest.raises(AudioError, match="2 of 11 tracks") as error:
         sound.extract(broken, FakeEncoder(), store, pool, tracks_per_shard=2)
     for track in ("t2", "t7"):
         assert f"{track}: {broken.tracks.loc[track, 'audio']}" in str(error.value)
         soundfile.write(broken.tracks.loc[track, "audio"], np.ones(2 * RATE) / 2, RATE)
-    calls = count()
-    encoder = FakeEncoder(before=lambda: next(calls))
-    found = sound.extract(broken, encoder, store, pool, tracks_per_shard=2, batch_size=8)
-    assert next(calls) == 2
+    found = sound.extract(broken, FakeEncoder(), store, pool, tracks_per_shard=2)
+    assert len(tokens) == len(set(tokens)) == 6 + 2
     assert found.track.tolist().count("t2") == 2
 
 
-def test_skipped_tracks_are_told_and_recorded(broken, tmp_path):
-    store = tmp_path / "store"
-    with pytest.raises(AudioError):
-        sound.extract(broken, FakeEncoder(), store)
-    with pytest.warns(UserWarning, match="2 of 11 tracks"):
+def test_missing_audio_is_told_before_any_work_and_skipped_tracks_are_recorded(broken, tmp_path):
+    broken.tracks.loc["t1", "audio"] = None
+    Path(broken.tracks.loc["t5", "audio"]).unlink()
+    store, skipped = tmp_path / "store", ["t1", "t2", "t5", "t7"]
+    with pytest.raises(AudioError, match=r"(?s)2 of 11 tracks.*t1.*t5"):
+        sound.extract(broken, FakeEncoder(before=pytest.fail), store)
+    with pytest.warns(UserWarning, match="4 of 11 tracks"):
         found = sound.extract(broken, FakeEncoder(), store, on_error="skip")
-    assert set(broken.tracks.index) - set(found.track) == {"t2", "t7"}
+    assert sorted(set(broken.tracks.index) - set(found.track)) == skipped
     tracks = pd.read_parquet(store / "tracks.parquet").set_index("track")
     assert tracks.loc["t2", "segments"] == 0
-    assert tracks["error"].dropna().index.tolist() == ["t2", "t7"]
-    with pytest.raises(AudioError, match="2 of 11"):  # also when there is nothing left to do
+    assert tracks["error"].dropna().index.tolist() == skipped
+    with pytest.raises(AudioError, match="4 of 11"):  # also when there is nothing left to do
         sound.extract(broken, FakeEncoder(), store)
-    with pytest.raises(ValueError, match=r"2 of 11 tracks .*'t2', 't7'"):
+    with pytest.raises(ValueError, match="4 of 11 tracks"):
         data.pool_tracks(found, broken)
-
-
-def test_missing_audio_is_told_before_any_work(dataset, tmp_path):
-    tracks = dataset.tracks.copy()
-    tracks.loc["t1", "audio"] = None
-    Path(tracks.loc["t5", "audio"]).unlink()
-    partial, store = replace(dataset, tracks=tracks), tmp_path / "store"
-    with pytest.raises(AudioError, match=r"(?s)2 of 11 tracks.*t1.*t5"):
-        sound.extract(partial, FakeEncoder(before=pytest.fail), store)
-    with pytest.warns(UserWarning, match="2 of 11"):
-        found = sound.extract(partial, FakeEncoder(), store, on_error="skip")
-    assert set(tracks.index) - set(found.track) == {"t1", "t5"}
 
 
 def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path):
@@ -431,19 +344,17 @@ def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path):
     encoder.minimum_samples = 5000
     with pytest.raises(AudioError, match="t0"):
         sound.extract(dataset, encoder, tmp_path / "store")
-
-
-def test_nothing_readable_is_an_error(tmp_path):
-    dataset = make_dataset(tmp_path / "audio", [0.5])
+    encoder.minimum_samples = 50_000
     with pytest.raises(AudioError, match="no track"):
-        sound.extract(dataset, FakeEncoder(), tmp_path / "store", on_error="skip")
+        sound.extract(dataset, encoder, tmp_path / "none", on_error="skip")
 
 
-def test_changed_audio_is_noticed(dataset, tmp_path):
+def test_a_second_run_does_nothing_unless_audio_changed(dataset, tmp_path):
     store = tmp_path / "store"
-    sound.extract(dataset, FakeEncoder(), store)
+    first = sound.extract(dataset, FakeEncoder(), store)
     Path(dataset.tracks.loc["t0", "audio"]).unlink()  # deleting audio afterwards is fine
-    sound.extract(dataset, FakeEncoder(), store)
+    again = sound.extract(dataset, FakeEncoder(before=pytest.fail), store)
+    np.testing.assert_array_equal(first.values, again.values)
     soundfile.write(dataset.tracks.loc["t3", "audio"], np.zeros(RATE), RATE)
     with pytest.raises(ValueError, match="first t3"):
         sound.extract(dataset, FakeEncoder(), store)
@@ -455,33 +366,6 @@ def test_a_worker_that_sees_other_files_is_an_error(dataset, tmp_path):
 
     with pytest.raises(RuntimeError, match=r"10\.wav"):
         sound.extract(dataset, FakeEncoder(before=replaced), tmp_path / "store")
-
-
-def test_decoding_goes_on_while_the_encoder_works(dataset, tmp_path, monkeypatch):
-    begun, ahead, read = [], threading.Event(), audio.read
-
-    def counting(path: str, rate: int, **options: float) -> np.ndarray:
-        begun.append(path)
-        if len(begun) == 3:
-            ahead.set()
-        return read(path, rate, **options)
-
-    def wait():
-        assert ahead.wait(30), "nobody decodes while the encoder works"
-
-    monkeypatch.setattr(audio, "read", counting)
-    options = {"batch_size": 1, "decode_threads": 1}
-    sound.extract(dataset, FakeEncoder(before=wait), tmp_path / "store", **options)
-
-
-def test_memory_does_not_grow_with_the_number_of_tracks(tmp_path):
-    dataset = make_dataset(tmp_path / "audio", [100.0] * 30)  # 1.6 MB each
-    sound.extract(replace(dataset, tracks=dataset.tracks[:1]), FakeEncoder(), tmp_path / "one")
-    tracemalloc.start()  # imports and caches are there
-    sound.extract(dataset, FakeEncoder(), tmp_path / "all", tracks_per_shard=2)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 30 * 1.6e6 / 3
 
 
 def tiny(tracks: list[str], values: np.ndarray) -> Features:

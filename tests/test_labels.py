@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,15 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mer_utils import labels, storage
-from mer_utils.data import ANTONYMS, DEFINITIONS, load_emotify, load_mulan, names
+from mer_utils.data import ANTONYMS, DEFINITIONS, names
 from mer_utils.data.vocabulary import AXES, Antonym
 from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
-    STYLES,
     LabelEmbeddings,
     LabelSpace,
     centre,
-    clean_name,
     embed_labels,
     label_texts,
     language_model,
@@ -30,7 +27,6 @@ from mer_utils.labels import (
     similarity,
 )
 from mer_utils.labels.language_model import language_model_folder
-from mer_utils.labels.space import antonym_directions
 
 EMOTIFY = names("emotify")
 COORDINATES = ("antonym-pca", "axes")  # label spaces that consist of coordinates only
@@ -48,15 +44,10 @@ def by_hand(*rows, model="m") -> LabelEmbeddings:
 # --- Texts
 
 
-def test_clean_name():
-    labels = ["joyful_activation", "Angry_/_Agressive", "  laid-back /mellow "]
-    found = ["joyful activation", "Angry, Agressive", "laid-back, mellow"]
-    assert [clean_name(label) for label in labels] == found
-
-
 def test_texts_of_each_style():
     own = {"sad": "Music in tears."}
-    assert label_texts("light / playful") == ("light, playful",)
+    found = [label_texts(name)[0] for name in ("joyful_activation", "Angry_/_Rude", " laid-back ")]
+    assert found == ["joyful activation", "Angry, Rude", "laid-back"]
     assert label_texts("sad", "prompt") == ("music that sounds sad",)
     assert len(set(label_texts("sad", "ensemble"))) == 6
     assert label_texts("sad", "definition") == (DEFINITIONS["sad"],)
@@ -65,16 +56,15 @@ def test_texts_of_each_style():
     with pytest.warns(UserWarning, match="doomy_hard"):
         doomy = embed_labels(["sad", "doomy_hard"], "definition", definitions=own)
     assert doomy.texts == (("Music in tears.",), ("Music that is doomy hard.",))
+    with pytest.warns(UserWarning, match="256"):  # tokens, and no more
+        embed_labels(["sad"], "definition", definitions={"sad": "Music that is " + "sad " * 300})
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"labels": []}, "at least one"),
         ({"labels": "happy"}, "'happy'"),
-        ({"labels": ["sad", 3]}, "3"),
         ({"labels": ["_/_"]}, "'_/_'"),
-        ({"labels": ["sad", "sad"]}, "'sad'"),
         ({"labels": ["sad", "sad"], "datasets": ["a", "a"]}, "'sad of a'"),
         ({"labels": ["sad", "glad"], "datasets": ["a"]}, "1 datasets"),
         ({"labels": ["sad"], "style": "poem"}, "'poem'"),
@@ -83,6 +73,15 @@ def test_texts_of_each_style():
 def test_bad_labels_are_named(arguments, named):
     with pytest.raises(ValueError, match=named):
         embed_labels(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"style": "poem"}, "poem"), ({"directions": "pca"}, "pca"), ({"components": 0}, "0")],
+)
+def test_bad_spaces_are_named(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        LabelSpace(**{"directions": "axes"} | arguments)
 
 
 # --- Embeddings
@@ -107,12 +106,9 @@ def test_styles_of_several_texts_are_their_normalised_sum(style, signs):
     sums = np.array(signs) @ embed_labels(label_texts("tender / soft", style)).vectors
     found = embed_labels(["tender / soft"], style).vectors[0]
     np.testing.assert_allclose(found, sums / np.linalg.norm(sums), atol=1e-5)
-
-
-def test_twins_from_two_datasets_are_equal_and_company_does_not_matter():
-    found = embed_labels(["happy", "sad", "happy"], datasets=["a", "a", "b"])
-    np.testing.assert_array_equal(found.vectors[0], found.vectors[2])
-    np.testing.assert_allclose(found.vectors[0], embed_labels(["happy"]).vectors[0], atol=1e-5)
+    twins = embed_labels(["tender / soft", "sad", "tender / soft"], style, datasets=["a", "a", "b"])
+    np.testing.assert_array_equal(twins.vectors[0], twins.vectors[2])
+    np.testing.assert_allclose(twins.vectors[0], found, atol=1e-5)  # in company as alone
 
 
 def test_vectors_of_the_default_model_are_kept_on_disk_if_possible(tmp_path, monkeypatch):
@@ -130,18 +126,12 @@ def test_vectors_of_the_default_model_are_kept_on_disk_if_possible(tmp_path, mon
     remembered.cache_clear()
 
 
-def test_a_text_that_the_model_cuts_is_named():
-    with pytest.warns(UserWarning, match="256 .* 'Music that is"):
-        embed_labels(["sad"], "definition", definitions={"sad": "Music that is " + "sad " * 300})
-
-
 # --- The language model
 
 
 def test_default_model_is_the_official_one(monkeypatch):
     folder = language_model_folder()
     weights = storage.file_hash(folder / "model.safetensors")
-    assert weights == language_model.DEFAULT_MODEL_SHA256
     assert weights.startswith("53aa51172d142c89")
     assert language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == folder
     by_folder = embed_labels(["happy"], model=str(folder))
@@ -156,9 +146,8 @@ def test_default_model_is_the_official_one(monkeypatch):
 
 def test_missing_and_broken_models_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for model in ("no-one/no-such-model", "not a name!"):
-        with pytest.raises(FileNotFoundError, match=f"hf download .*{model}"):
-            embed_labels(["sad"], model=model)
+    with pytest.raises(FileNotFoundError, match="no-one/no-such-model"):
+        embed_labels(["sad"], model="no-one/no-such-model")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=tmp_path.name):
         embed_labels(["sad"], model=str(tmp_path))
@@ -191,7 +180,9 @@ storage.write_array("vectors.npy", embed_labels(["happy", "sad"]).vectors)
 # --- Centring, similarity, nearest, join
 
 
-def test_centre_by_hand():
+def test_centre_and_similarity_by_hand():
+    found = similarity(by_hand([1, 0], [0, 1], [1, 1]))
+    np.testing.assert_allclose(found, [[1, 0, HALF], [0, 1, HALF], [HALF, HALF, 1]], atol=1e-6)
     one = by_hand([1, 0], [0, 1])
     found = centre(one)
     np.testing.assert_allclose(found.mean, [0.5, 0.5])
@@ -206,17 +197,10 @@ def test_centre_by_hand():
         centre(by_hand([1, 0]))
 
 
-def test_similarity_by_hand():
-    found = similarity(by_hand([1, 0], [0, 1], [1, 1]))
-    np.testing.assert_allclose(found, [[1, 0, HALF], [0, 1, HALF], [HALF, HALF, 1]], atol=1e-6)
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_nearest_to_a_label_itself_is_that_label(style):
-    text = DEFINITIONS["tension"] if style == "definition" else "tension"
-    embeddings = embed_labels(EMOTIFY, style, datasets=["emotify"] * 9)
+def test_nearest_to_a_label_itself_is_that_label():
+    embeddings = embed_labels(EMOTIFY, "ensemble", datasets=["emotify"] * 9)
     for one in (embeddings, centre(embeddings)):
-        found = nearest(one, text, n=3)
+        found = nearest(one, "tension", n=3)
         assert found[["label", "dataset"]].iloc[0].tolist() == ["tension", "emotify"]
         assert found["similarity"][0] == pytest.approx(1, abs=1e-4)
         assert found["similarity"].is_monotonic_decreasing
@@ -250,8 +234,7 @@ def test_vectors_of_somebody_else_are_read_and_joined(tmp_path):
     [
         ({"own_vectors": None}, "own_vectors"),
         ({"own_vectors": np.eye(3)}, "own: 1 labels"),
-        ({"jamendo_vectors": np.array([[1, 0], [0, 2]])}, "jamendo: .*deep.* 2"),
-        ({"jamendo_vectors": np.full((2, 2), np.nan)}, "jamendo: .*calm.* nan"),
+        ({"jamendo_vectors": np.array([[1, 0], [0, 2]])}, "jamendo: .*deep"),
         ({"own_labels": np.array(["happy"], dtype=object)}, "Object"),  # a pickle
     ],
 )
@@ -263,13 +246,6 @@ def test_bad_vectors_of_somebody_else_are_named(tmp_path, change, message):
 
 
 # --- The affective label space
-
-
-def test_without_directions_the_space_is_the_text_vectors():
-    text = embed_labels(EMOTIFY, "prompt")
-    np.testing.assert_array_equal(LabelSpace("prompt").vectors(EMOTIFY), text.vectors)
-    centred = LabelSpace("prompt", centre=True).vectors(EMOTIFY)
-    np.testing.assert_array_equal(centred, centre(text).vectors)
 
 
 @pytest.mark.parametrize(
@@ -284,46 +260,44 @@ def test_coordinates(style, directions):
     np.testing.assert_allclose(two, found[:, :2], atol=1e-5)
     centred = replace(space, centre=True).vectors(EMOTIFY)
     np.testing.assert_allclose(centred, found - found.mean(axis=0), atol=1e-5)
-    poles = space.vectors([word for pair in ANTONYMS for word in (pair.positive, pair.negative)])
-    np.testing.assert_allclose(poles.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(np.sqrt((poles**2).mean(axis=0)), 1, atol=1e-4)
-
-
-@pytest.mark.parametrize("style", ["name", "ensemble"])
-def test_axes_put_the_positive_poles_higher(style):
-    space = LabelSpace(style, directions="axes")
     high = space.vectors([pair.positive for pair in ANTONYMS])
     low = space.vectors([pair.negative for pair in ANTONYMS])
-    for column, axis in enumerate(AXES):
-        rows = [pair.axis == axis for pair in ANTONYMS]
-        above, below = high[rows, column], low[rows, column]
-        assert (above > below).mean() >= 5 / 6, axis
-        assert above.mean() > 0.4 > -0.4 > below.mean(), axis
+    np.testing.assert_allclose((high + low).mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose((high**2 + low**2).mean(axis=0), 2, atol=1e-4)
+    if directions == "axes":
+        for column, axis in enumerate(AXES):
+            rows = [pair.axis == axis for pair in ANTONYMS]
+            assert high[rows, column].mean() > 0.4 > -0.4 > low[rows, column].mean(), axis
+
+
+def test_text_and_antonyms_side_by_side():
+    space = LabelSpace("definition", centre=True, directions="text+antonyms", components=4)
+    found = space.vectors(EMOTIFY)
+    text = replace(space, directions=None).vectors(EMOTIFY)
+    np.testing.assert_array_equal(text, centre(embed_labels(EMOTIFY, "definition")).vectors)
+    coordinates = replace(space, directions="antonym-pca").vectors(EMOTIFY)
+    coordinates /= np.linalg.norm(coordinates, axis=1, keepdims=True)
+    # the cosine of two labels is the mean of both cosines
+    expected = (text @ text.T + coordinates @ coordinates.T) / 2
+    np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
+
+
+def test_the_space_describes_itself():
+    settings = {"style": "definition", "centre": True, "definitions": {"doom": "Music of doom."}}
+    settings |= {"directions": "antonym-pca", "components": 2, "antonyms": ANTONYMS[:5]}
+    for space in (LabelSpace(), LabelSpace(**settings)):
+        assert LabelSpace.from_description(json.loads(json.dumps(space.describe()))) == space
 
 
 @pytest.mark.parametrize("directions", COORDINATES)
 def test_an_axis_of_one_pair_by_hand(directions):
     happy, sad, label = embed_labels(["happy", "sad", "calm"]).vectors.astype(float)
-    direction = (happy - sad) / np.linalg.norm(happy - sad)
-    unit = np.linalg.norm(happy - sad) / 2
-    expected = (label - (happy + sad) / 2) @ direction / unit
+    half = (happy - sad) / 2
+    expected = (label - (happy + sad) / 2) @ half / (half @ half)
     pair = (Antonym("happy", "sad", "valence"),)
     space = LabelSpace(directions=directions, components=1, antonyms=pair)
     found = space.vectors(["happy", "sad", "calm"])
     np.testing.assert_allclose(found, [[1], [-1], [expected]], atol=1e-4)
-
-
-def test_principal_directions_are_orthonormal_sorted_and_lean_to_positive_poles():
-    poles, found = antonym_directions(LabelSpace(directions="antonym-pca", components=24))
-    np.testing.assert_allclose(found @ found.T, np.eye(24), atol=1e-5)
-    differences = poles[::2] - poles[1::2]
-    differences /= np.linalg.norm(differences, axis=1, keepdims=True)
-    leaning = differences @ found.T  # (pairs, components)
-    squares = (leaning**2).sum(axis=0)
-    assert (np.diff(squares) <= 1e-6).all()
-    assert squares.sum() == pytest.approx(24, abs=1e-3)  # together they explain everything
-    strongest = np.abs(leaning[:, :6]).argmax(axis=0)
-    assert (leaning[strongest, np.arange(6)] > 0).all()
 
 
 @pytest.mark.parametrize("directions", COORDINATES)
@@ -337,50 +311,10 @@ def test_the_order_of_the_antonyms_does_not_matter_and_their_sense_does(directio
     np.testing.assert_allclose(against, -found, atol=1e-4)
 
 
-def test_text_and_antonyms_side_by_side():
-    space = LabelSpace("definition", centre=True, directions="text+antonyms", components=4)
-    found = space.vectors(EMOTIFY)
-    assert found.shape == (9, 388)
-    text = replace(space, directions=None).vectors(EMOTIFY)
-    coordinates = replace(space, directions="antonym-pca").vectors(EMOTIFY)
-    coordinates /= np.linalg.norm(coordinates, axis=1, keepdims=True)
-    # the cosine of two labels is the mean of both cosines
-    expected = (text @ text.T + coordinates @ coordinates.T) / 2
-    np.testing.assert_allclose(found @ found.T, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("directions", [None, "antonym-pca", "text+antonyms"])
-def test_a_few_words_are_centred_on_another_vocabulary(directions):
-    space = LabelSpace(centre=True, directions=directions)
+def test_a_few_words_are_centred_on_another_vocabulary():
+    space = LabelSpace(centre=True, directions="text+antonyms")
     few, whole = space.vectors(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY)
     np.testing.assert_allclose(few, whole[:2], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"style": "definition", "centre": True, "definitions": {"doom": "Music of doom."}},
-        {"directions": "antonym-pca", "components": 2, "antonyms": ANTONYMS[:5]},
-    ],
-)
-def test_the_space_describes_itself(changes):
-    space = LabelSpace(**changes)
-    assert LabelSpace.from_description(json.loads(json.dumps(space.describe()))) == space
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"style": "poem"}, "'poem'"),
-        ({"directions": "pca"}, "'pca'"),
-        ({"directions": "axes", "components": 5}, "1 to 4 .* 5"),
-        ({"directions": "antonym-pca", "components": 0}, "1 to 24 .* 0"),
-    ],
-)
-def test_bad_spaces_are_named(arguments, named):
-    with pytest.raises(ValueError, match=named):
-        LabelSpace(**arguments)
 
 
 # --- Affect correlation
@@ -394,23 +328,12 @@ def test_affect_correlation_of_a_perfect_and_a_reversed_map():
     assert affect_correlation(3 * good, targets) == pytest.approx(1)
     bad = np.array([[1, 0], [-1, 0.1], [0.9, 0.5]])
     assert affect_correlation(bad, targets) == pytest.approx(-1)
-
-
-def test_affect_correlation_leaves_out_labels_without_contrast():
-    targets = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [0, 1, 1, 0, 1], [0, 0, 1, 0, 1]]) > 0
-    vectors = np.random.default_rng(0).normal(size=(5, 4))
+    useless = np.array([[False, True]] * 10)  # a label on no track, one on all
     with pytest.warns(UserWarning, match=r"\[3, 4\]"):
-        found = affect_correlation(vectors, targets)
-    assert found == affect_correlation(vectors[:3], targets[:, :3])
-
-
-@pytest.mark.parametrize(
-    ("targets", "message"),
-    [([[1, 0], [0, 1]], "3 label vectors"), (np.eye(4)[:, :3], "nothing")],
-)
-def test_affect_correlation_refuses_too_little(targets, message):
-    with pytest.raises(ValueError, match=message):
-        affect_correlation(np.eye(3), np.array(targets) > 0)
+        found = affect_correlation(np.vstack([good, np.eye(2)]), np.hstack([targets, useless]))
+    assert found == affect_correlation(good, targets)
+    with pytest.raises(ValueError, match="3 label vectors"):
+        affect_correlation(good, targets[:, :2])
 
 
 @given(seed=st.integers(0, 2**32 - 1))
@@ -424,29 +347,3 @@ def test_affect_correlation_is_a_correlation_that_ignores_order_and_length(seed)
     order = generator.permutation(4)
     again = affect_correlation(vectors[order] * [[1], [2], [3], [4]], targets[:, order])
     assert again == pytest.approx(found, abs=1e-6)
-
-
-@pytest.mark.real_data
-def test_affect_correlation_on_emotify(emotify_root):
-    """The reference values: .03 for bare labels, .11 for definitions; affective axes do better."""
-    with warnings.catch_warnings(action="ignore"):
-        tracks = load_emotify(emotify_root, audio="skip").tracks
-    shares = np.array(tracks["share"].tolist())  # of listeners, (400, 9)
-    spaces = [
-        LabelSpace(),
-        LabelSpace("definition"),
-        *(LabelSpace(directions=x) for x in COORDINATES),
-    ]
-    name, definition, *affective = (affect_correlation(s.vectors(EMOTIFY), shares) for s in spaces)
-    assert (name, definition) == pytest.approx((0.03, 0.11), abs=0.01)
-    assert min(affective) > 0.15
-
-
-@pytest.mark.real_data
-def test_affect_correlation_on_emotions(mulan_root):
-    """Six labels of 593 songs: the words hardly know what feels alike, the antonyms do."""
-    targets = load_mulan(mulan_root / "emotions.arff")[0].targets()  # (593, 6)
-    spaces = [LabelSpace(), *(LabelSpace(directions=x) for x in COORDINATES)]
-    found = [affect_correlation(s.vectors(names("emotions")), targets) for s in spaces]
-    assert found[0] == pytest.approx(0.26, abs=0.02)
-    assert min(found[1:]) > 0.7

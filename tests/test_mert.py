@@ -4,6 +4,7 @@ import math
 import pickle
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import huggingface_hub
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 from torch.nn import functional
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from mer_utils import sound
 from mer_utils.sound import mert, random_mert
@@ -40,12 +41,6 @@ def norm_after(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def norm_before(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("before")
-    return random_mert.write_mert_checkpoint(folder, do_stable_layer_norm=True)
-
-
-@pytest.fixture(scope="module")
 def encoder(norm_after):
     return load(norm_after)
 
@@ -57,33 +52,6 @@ def read_weights(folder):
 
 
 # ---- an independent computation, from the files, in float64 --------------------------------------
-
-
-def published_shapes(config: dict) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a checkpoint of MERT v1, from its format."""
-    width, wide, channels = config["hidden_size"], config["intermediate_size"], config["conv_dim"]
-    steps, groups = config["num_conv_pos_embeddings"], config["num_conv_pos_embedding_groups"]
-    weights = {  # of a layer with a bias
-        "feature_projection.projection": (width, channels[-1]),
-        "feature_projection.layer_norm": (channels[-1],),
-        "feature_extractor.conv_layers.0.layer_norm": (channels[0],),
-        "encoder.layer_norm": (width,),
-    }
-    for i in range(config["num_hidden_layers"]):
-        layer = f"encoder.layers.{i}."
-        for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
-            weights[f"{layer}attention.{part}"] = (width, width)
-        weights[f"{layer}feed_forward.intermediate_dense"] = (wide, width)
-        weights[f"{layer}feed_forward.output_dense"] = (width, wide)
-        weights |= {f"{layer}layer_norm": (width,), f"{layer}final_layer_norm": (width,)}
-    shapes = {f"{name}.weight": shape for name, shape in weights.items()}
-    shapes |= {f"{name}.bias": shape[:1] for name, shape in weights.items()}
-    for i, kernel in enumerate(config["conv_kernel"]):
-        name = f"feature_extractor.conv_layers.{i}.conv.weight"
-        shapes[name] = (channels[i], channels[i - 1] if i else 1, kernel)
-    shapes |= {"masked_spec_embed": (width,), f"{POSITION}bias": (width,)}
-    weight_v = (width, width // groups, steps)
-    return shapes | {f"{POSITION}weight_g": (1, 1, steps), f"{POSITION}weight_v": weight_v}
 
 
 def reference_states(folder: Path, waveform: np.ndarray) -> np.ndarray:
@@ -176,12 +144,13 @@ def test_every_state_is_that_of_an_independent_computation(
     np.testing.assert_allclose(encoder(waveforms), expected.mean(2), rtol=1e-5, atol=5e-6)
 
 
-@pytest.mark.parametrize("layers", [(3, 1), (0,)])
-def test_layers_come_in_the_order_asked_for_and_nothing_runs_beyond_the_last(norm_before, layers):
-    some = load(norm_before, layers)
-    assert some.layers == layers
-    assert len(some.network.model.encoder.layers) == max(layers)
-    np.testing.assert_array_equal(some(noise()), load(norm_before)(noise())[:, layers])
+@pytest.mark.parametrize("before", [False, True])
+def test_layers_come_in_the_order_asked_for_and_nothing_runs_beyond_the_last(tmp_path, before):
+    folder = random_mert.write_mert_checkpoint(tmp_path, do_stable_layer_norm=before)
+    some = load(folder, (3, 1))
+    assert some.layers == (3, 1)
+    assert len(some.network.model.encoder.layers) == 3
+    np.testing.assert_array_equal(some(noise()), load(folder)(noise())[:, [3, 1]])
 
 
 @pytest.mark.parametrize("layers", [(5,), (-1,), (1, 1), (), ("3",)])
@@ -190,13 +159,19 @@ def test_layers_that_are_not_there(norm_after, layers):
         load(norm_after, layers)
 
 
-def test_bfloat16_is_close_and_comes_back_as_float32(norm_after, norm_before):
-    for folder in (norm_after, norm_before):
-        exact, rounded = load(folder)(noise()), load(folder, precision="bfloat16")(noise())
-        assert rounded.dtype == np.float32
-        error = np.linalg.norm(rounded - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
-        # Random weights cancel more than trained ones do; on MERT-v1-95M it is half a percent.
-        assert 0 < error.max() < 0.1
+def test_bfloat16_is_close_and_comes_back_as_float32(norm_after, encoder):
+    exact, rounded = encoder(noise()), load(norm_after, precision="bfloat16")(noise())
+    assert rounded.dtype == np.float32
+    error = np.linalg.norm(rounded - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
+    # Random weights cancel more than trained ones do; on MERT-v1-95M it is half a percent.
+    assert 0 < error.max() < 0.1
+
+
+@pytest.mark.parametrize(("size", "numbers"), [("95m", 94_371_712), ("330m", 315_428_992)])
+def test_published_sizes(size, numbers):
+    with torch.device("meta"):
+        model = HubertModel(HubertConfig(**random_mert.mert_config(size)))
+    assert sum(weights.numel() for weights in model.parameters()) == numbers
 
 
 def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
@@ -207,36 +182,6 @@ def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
     found = load(folder)(waveforms)
     np.testing.assert_allclose(found, encoder(prepared), atol=1e-4)
     assert np.abs(found - encoder(waveforms)).max() > 0.01
-
-
-def test_a_batch_gives_bit_for_bit_what_its_members_give_alone(encoder):
-    alone = np.concatenate([encoder(waveform[None]) for waveform in noise(3)])
-    np.testing.assert_array_equal(encoder(noise(3)), alone)
-
-
-@pytest.mark.parametrize("samples", [400, 719, 720, 240_000])
-def test_number_of_frames(encoder, samples):
-    expected = samples
-    for kernel, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
-        expected = (expected - kernel) // stride + 1
-    assert encoder.frames(np.full(samples, 0.1, np.float32)).shape == (5, expected, 32)
-    assert encoder.minimum_samples == 400  # one frame
-
-
-@pytest.mark.parametrize(
-    ("size", "tensors", "numbers"), [("95m", 211, 94_371_712), ("330m", 403, 315_428_992)]
-)
-def test_published_sizes(size, tensors, numbers):
-    shapes = published_shapes(random_mert.mert_config(size))
-    assert len(shapes) == tensors
-    assert sum(map(math.prod, shapes.values())) == numbers
-
-
-def test_written_checkpoints_have_the_published_names_and_shapes(tmp_path, norm_before):
-    safe = random_mert.write_mert_checkpoint(tmp_path, file_format="safetensors")
-    for folder in (safe, norm_before):
-        written = {name: tuple(x.shape) for name, x in read_weights(folder).items()}
-        assert written == published_shapes(read_json(folder / "config.json"))
 
 
 # ---- checkpoints that must be refused ------------------------------------------------------------
@@ -260,16 +205,15 @@ LAST = "encoder.layers.3.attention.q_proj.bias"
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"config": {"feature_extractor_cqt": True}}, "feature_extractor_cqt is True"),
-        ({"config": {"conv_pos_batch_norm": True}}, "conv_pos_batch_norm is True"),
-        ({"config": {"model_type": None}}, "model_type is None"),
+        ({"config": {"feature_extractor_cqt": True}}, "feature_extractor_cqt"),
+        ({"config": {"conv_pos_batch_norm": True}}, "conv_pos_batch_norm"),
+        ({"config": {"model_type": None}}, "model_type"),
         ({"config": random_mert.mert_config("330m")}, "mert-v1-330m"),
-        ({"config": {"sample_rate": 16_000}}, "sample_rate is 16000"),
-        ({"preprocessor": {"sampling_rate": 16_000}}, "sampling_rate is 16000"),
-        ({"preprocessor": {"do_normalize": "no"}}, "do_normalize is 'no'"),
-        ({"tensors": {LAST: None}}, rf"(?s)Missing.*{LAST}"),
-        ({"tensors": {"layer_norm.bias": torch.zeros(32)}}, r"(?s)Unexpected.*layer_norm\.bias"),
-        ({"tensors": {LAST: torch.zeros(31)}}, rf"(?s)mismatch.*{LAST}.*31"),
+        ({"preprocessor": {"sampling_rate": 16_000}}, "sampling_rate"),
+        ({"preprocessor": {"do_normalize": "no"}}, "do_normalize"),
+        ({"tensors": {LAST: None}}, LAST),
+        ({"tensors": {"layer_norm.bias": torch.zeros(32)}}, r"layer_norm\.bias"),
+        ({"tensors": {LAST: torch.zeros(31)}}, rf"(?s){LAST}.*31"),
     ],
 )
 def test_other_models_are_refused(tmp_path, norm_after, changes, named):
@@ -278,16 +222,12 @@ def test_other_models_are_refused(tmp_path, norm_after, changes, named):
 
 
 def test_what_changes_nothing_is_let_pass(tmp_path, norm_after, encoder):
-    """`attention_relax` has no effect in MERT's code, and some tensors only training needs."""
-    extra = {"masked_spec_embed": None, "final_proj.weight": torch.zeros(3, 32)}
-    trained = load(copy(norm_after, tmp_path, {"attention_relax": 32.0}, tensors=extra))
-    np.testing.assert_array_equal(trained(noise()), encoder(noise()))
-
-
-def test_names_with_a_prefix_and_a_head(tmp_path, norm_after, encoder):
-    folder = copy(norm_after, tmp_path)
+    """A prefix, a head, tensors that only training needs, a setting without effect."""
+    folder = copy(norm_after, tmp_path, {"attention_relax": 32.0})
     weights = folder / "pytorch_model.bin"
     tensors = torch.load(weights, weights_only=True)
+    del tensors["masked_spec_embed"]
+    tensors["final_proj.weight"] = torch.zeros(3, 32)
     prefixed = {f"mert_model.{name}": tensor for name, tensor in tensors.items()}
     torch.save(prefixed | {"classifier.weight": torch.zeros(2, 32)}, weights)
     np.testing.assert_array_equal(load(folder)(noise()), encoder(noise()))
@@ -298,63 +238,47 @@ class Bomb:
         return (pytest.fail, ("code of the checkpoint was run",))
 
 
-@pytest.mark.parametrize("content", ["bomb", "cut short", "no tensors", "safetensors"])
+@pytest.mark.parametrize("content", ["bomb", "cut short", "safetensors"])
 def test_weights_that_are_not_only_tensors_are_refused(tmp_path, norm_after, content):
     weights = copy(norm_after, tmp_path) / "pytorch_model.bin"
     if content == "bomb":
         weights.write_bytes(pickle.dumps({"a": Bomb()}, protocol=2))
     elif content == "cut short":
         weights.write_bytes(weights.read_bytes()[:5000])
-    elif content == "no tensors":
-        torch.save({"state": {"a": torch.zeros(1)}}, weights)
     else:
         weights = tmp_path / "model.safetensors"
-        write_tensors(weights, {"a": torch.zeros(100)})
-        weights.write_bytes(weights.read_bytes()[:-100])
+        weights.write_bytes(b"no tensors")  # is read first
     with pytest.raises(ValueError, match=rf"{weights.name}.*tensors only"):
         load(tmp_path)
 
 
 # ---- where the weights are -----------------------------------------------------------------------
 
-WHERE = r"m-a-p/MERT-v1-95M .*CC-BY-NC-4\.0.*checkpoint="
+WHERE = "m-a-p/MERT-v1-95M"
 
 
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    """An empty cache of the Hub's files, and no network."""
+def test_what_was_downloaded_before_is_found_without_a_network(
+    tmp_path, monkeypatch, norm_after, encoder
+):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    return tmp_path / "hub"
-
-
-def test_no_weights(hub_cache, tmp_path, norm_after):
     (copy(norm_after, tmp_path / "some") / "pytorch_model.bin").unlink()
     for folder in (None, tmp_path / "nowhere", tmp_path / "some"):
         with pytest.raises(FileNotFoundError, match=WHERE):
             load(folder)
-
-
-def test_what_was_downloaded_before_is_found_without_a_network(hub_cache, norm_after, encoder):
     repository, revision, _ = mert.PUBLISHED["mert-v1-95m"]
-    snapshot = hub_cache / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
-    shutil.copytree(norm_after, snapshot)
+    name = f"models--{repository.replace('/', '--')}"
+    shutil.copytree(norm_after, tmp_path / "hub" / name / "snapshots" / revision)
     np.testing.assert_array_equal(load(None)(noise()), encoder(noise()))
-    (snapshot / "preprocessor_config.json").unlink()
-    with pytest.raises(FileNotFoundError, match=WHERE):
-        load(None)
 
 
 def test_only_the_files_that_are_needed_are_asked_for_at_the_pinned_commit(monkeypatch):
-    asked = {}
-
-    def download(repository, **settings):
-        asked.update(settings, repository=repository)
-        raise OfflineModeIsEnabled
-
+    download = Mock(side_effect=OfflineModeIsEnabled)
     monkeypatch.setattr(mert, "snapshot_download", download)
     with pytest.raises(FileNotFoundError, match=WHERE):
         load(None)
     repository, revision, _ = mert.PUBLISHED["mert-v1-95m"]
-    assert (asked["repository"], asked["revision"]) == (repository, revision)
+    assert download.call_args.args == (repository,)
+    asked = download.call_args.kwargs
+    assert asked["revision"] == revision
     assert not any(pattern.endswith(".py") or "*" in pattern for pattern in asked["allow_patterns"])

@@ -34,10 +34,6 @@ def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
-def text(path: Path) -> str:
-    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-
-
 def parameters_cell(path: Path) -> nbformat.NotebookNode:
     (cell,) = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
     return cell
@@ -61,21 +57,8 @@ def literals(path: Path, call: str, argument: int) -> list[str]:
 # --- how they are written
 
 
-def test_notebooks_are_numbered_without_a_gap():
-    assert PATHS
-    assert [path.name[:3] for path in PATHS] == [f"{i:02d}_" for i in range(len(PATHS))]
-
-
 @each
-def test_metadata_name_the_kernel_and_nothing_else(path):
-    metadata = read(path).metadata
-    assert metadata["kernelspec"]["name"] == "python3"
-    assert metadata["language_info"] == {"name": "python"}
-    assert set(metadata) == {"kernelspec", "language_info"}
-
-
-@each
-def test_one_parameters_cell_every_line_with_a_comment(path):
+def test_one_parameters_cell_every_line_with_a_comment_and_used(path):
     source = parameters_cell(path).source
     assert read(path).cells[1].source == source, "it comes right after the opening"
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
@@ -85,6 +68,9 @@ def test_one_parameters_cell_every_line_with_a_comment(path):
         ast.literal_eval(statement.value)  # plain values only
         assert statement.end_lineno in commented, ast.unparse(statement)
     assert list(notebooks.declared_parameters(path))[:2] == ["profile", "out"]
+    nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
+    used = {x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
+    assert set(notebooks.declared_parameters(path)) <= used
 
 
 def test_parameters_of_one_name_have_one_default():
@@ -103,17 +89,6 @@ def test_profiles_set_only_parameters_that_their_notebooks_declare():
 
 
 @each
-def test_every_parameter_is_used(path):
-    used = {
-        node.id
-        for cell in code_cells(path)
-        for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
-    assert set(notebooks.declared_parameters(path)) <= used
-
-
-@each
 def test_cells_are_short_and_use_public_names_only(path):
     for cell in code_cells(path):
         nodes = list(ast.walk(ast.parse(cell.source)))
@@ -126,39 +101,12 @@ def test_cells_are_short_and_use_public_names_only(path):
 
 
 @each
-def test_opens_with_title_question_in_out_and_time(path):
-    words = (
-        rf"# {int(path.stem[:2])} · \S",
-        r"\*\*Question\.",
-        r"\*\*In:",
-        r"\*\*Out:",
-        r"\*\*Takes",
-    )
-    assert re.match(".+?".join(words), read(path).cells[0].source, flags=re.DOTALL)
-
-
-@each
-def test_ends_with_recap_questions_and_exercises_with_folded_solutions(path):
-    assert read(path).cells[-1].cell_type == "markdown"
-    *_, recap, questions, exercises = re.split(r"^## ", text(path), flags=re.MULTILINE)
-    assert recap.startswith("Recap\n")
-    assert re.match(r"Questions\n+\d\.", questions)
-    assert exercises.startswith("Exercises\n")
-    tasks = re.findall(r"^\*\*([A-Z])\.\*\*", exercises, flags=re.MULTILINE)
-    solution = r"<details><summary>Solution</summary>\n\n(.*?)</details>"
-    folded = re.findall(solution, exercises, flags=re.DOTALL)
-    assert tasks == [chr(ord("A") + i) for i in range(len(folded))] != []
-    for block in re.findall(r"```python\n(.*?)```", "\n".join(folded), flags=re.DOTALL):
+def test_solutions_of_exercises_are_python(path):
+    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    blocks = re.findall(r"```python\n(.*?)```", prose, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
         ast.parse(block)
-
-
-@each
-def test_what_is_computed_by_hand_is_asserted(path):
-    assert any(
-        isinstance(node, ast.Assert)
-        for cell in code_cells(path)
-        for node in ast.walk(ast.parse(cell.source))
-    )
 
 
 def test_no_two_cells_write_the_same_file():
@@ -178,36 +126,22 @@ def smoke(tmp_path_factory) -> runs.Run:
     return runs.open_run("smoke", folder)
 
 
-def executed(run: runs.Run) -> dict[str, nbformat.NotebookNode]:
-    paths = [notebooks.notebook_path(number) for number in run.profile.notebooks]
-    return {path.stem: read(run.path("notebooks", path.name)) for path in paths}
-
-
 @pytest.mark.slow
 def test_every_notebook_ran_to_its_end(smoke):
-    for name, notebook in executed(smoke).items():
+    for number in smoke.profile.notebooks:
+        name = notebooks.notebook_path(number).stem
+        notebook = read(smoke.path("notebooks", f"{name}.ipynb"))
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert all(cell.execution_count for cell in cells if cell.source.strip()), name
-        outputs = [output for cell in cells for output in cell.outputs]
-        assert not [o for o in outputs if o.output_type == "error"], name
         page = smoke.path("notebooks", f"{name}.html").read_text("utf-8")
         assert notebook.cells[0].source.splitlines()[0].lstrip("# ") in page
         assert smoke.path("notebooks", f"{name}.ipynb").stat().st_size < 10e6, name
+        for cell in cells:  # one that saves a figure shows it, once
+            data = [output.get("data", {}) for output in cell.outputs]
+            pictures = [kinds["image/png"] for kinds in data if "image/png" in kinds]
+            assert len(pictures) >= len(calls(cell, "figures.save")), (name, cell.source)
+            assert len(set(pictures)) == len(pictures), (name, cell.source)
     assert not list(smoke.folder.rglob("*.tmp"))
-
-
-@pytest.mark.slow
-def test_cells_that_save_a_figure_show_it_once(smoke):
-    cells = 0
-    for name, notebook in executed(smoke).items():
-        for cell in notebook.cells:
-            if cell.cell_type == "code" and (saves := calls(cell, "figures.save")):
-                data = [output.get("data", {}) for output in cell.outputs]
-                pictures = [kinds["image/png"] for kinds in data if "image/png" in kinds]
-                assert len(pictures) >= len(saves), (name, cell.source)
-                assert len(set(pictures)) == len(pictures), (name, cell.source)
-                cells += 1
-    assert cells
 
 
 @pytest.mark.slow
@@ -235,27 +169,13 @@ def test_every_table_is_there_to_read_and_to_compute_with(smoke):
 
 
 @pytest.mark.slow
-def test_results_have_interval_chance_and_sample_size(smoke):
-    table = pd.read_parquet(smoke.path("tables", "results.parquet"))
-    assert set(table["target"]) == set(smoke.profile.datasets)
-    scores = table[table["metric"] == "song_roc_auc"]
-    columns = ["value", "low", "high", "chance", "chance_low", "chance_high", "tracks", "labels"]
-    assert scores[columns].notna().all(axis=None)
-    assert scores[columns[:6]].stack().between(0, 1).all()  # noqa: PD013
-    assert (scores["low"] <= scores["high"]).all()
-    assert scores["chance"].between(0.4, 0.6).all()
-    assert (scores["tracks"] == smoke.profile.size).all()
-    for _, target in scores.groupby("target"):
-        assert {"oracle", "supervised reference"} < set(target["method"])
-        oracle = target.set_index("method")["value"]["oracle"]
-        assert oracle > 0.75, "the oracle knows the hidden point"
-
-
-@pytest.mark.slow
 def test_results_are_the_committed_ones(smoke):
     """Methods and samples exactly; numbers but for what another processor's rounding can move."""
     known = pd.read_csv(report.FIGURES / "smoke" / "results.csv")
     found = pd.read_csv(smoke.path("tables", "results.csv"))
+    oracle = found[(found["metric"] == "song_roc_auc") & (found["method"] == "oracle")]
+    assert set(oracle["target"]) == set(smoke.profile.datasets)
+    assert (oracle["value"] > 0.75).all(), "the oracle knows the hidden point"
     exact = ["target", "method", "transductive", "metric", "tracks", "labels", "seeds", "k"]
     pd.testing.assert_frame_equal(found[exact], known[exact])
     close = ["value", "low", "high", "chance", "shuffled"]

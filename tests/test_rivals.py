@@ -1,50 +1,26 @@
 """CLAP as a rival, on a small one with random weights."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 import transformers
-from moods import mood_dataset
+from moods import MOODS, mood_dataset
 from test_hugging_face import clap, hubert
 
 from mer_utils import sound
 from mer_utils.data import Features, Labelled
 from mer_utils.evaluation import rivals
 
-WORDS = [
-    "<s>",
-    "<pad>",
-    "</s>",
-    "<unk>",
-    "music",
-    "that",
-    "sounds",
-    "happy",
-    "calm",
-    "angry",
-    "sad",
-]
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "music", "that", "sounds", *MOODS["one"]]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("clap")
-    model = {
-        "type": "WordLevel",
-        "vocab": {w: i for i, w in enumerate(WORDS)},
-        "unk_token": "<unk>",
-    }
-    words = {"version": "1.0", "added_tokens": [], "model": model}
-    words |= {"pre_tokenizer": {"type": "Whitespace"}}
-    (folder / "words.json").write_text(json.dumps(words))
-    special = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "words.json"), **special
-    )
-    for part in (*clap(), tokenizer):
+    special = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>"}
+    numbers = {word: number for number, word in enumerate(WORDS)}
+    for part in (*clap(), transformers.BertTokenizer(vocab=numbers, **special)):
         part.save_pretrained(folder)
     return folder
 

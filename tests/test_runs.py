@@ -1,7 +1,7 @@
 """Runs: profiles and their data, parameters, notebooks that fail, the command line."""
 
-import argparse
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import numpy as np
@@ -45,41 +45,21 @@ def tiny(tmp_path, monkeypatch) -> Path:
 # --- parameters
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "kept"),
-    [
-        ("epochs", np.int64(3), 3),
-        ("epochs", None, None),
-        ("rate", 1, 1.0),
-        ("rate", np.float32(0.5), 0.5),
-        ("names", ("b", "c"), ["b", "c"]),
-        ("names", np.array([1, 2]), [1, 2]),
-    ],
-)
-def test_parameters_are_turned_into_plain_values(tiny, name, value, kept):
-    found = notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
-    assert found == {name: kept}
-    assert type(found[name]) is type(kept)
+def test_parameters_are_turned_into_plain_values(tiny):
+    given = {"epochs": np.int64(3), "rate": 1, "names": ("b", "c"), "fast": None}
+    found = notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), given)
+    assert found == {"epochs": 3, "rate": 1.0, "names": ["b", "c"], "fast": None}
+    assert [type(found[name]) for name in ("epochs", "rate")] == [int, float]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "found"),
-    [
-        ("epochs", "3", "str"),
-        ("fast", 1, "int"),
-        ("names", {1}, "set"),
-    ],
-)
-def test_wrong_types_are_refused(tiny, name, value, found):
-    with pytest.raises(ValueError, match=rf"'{name}' is .* \({found}\)"):
+@pytest.mark.parametrize(("name", "value"), [("epochs", "3"), ("fast", 1), ("names", {1})])
+def test_wrong_types_are_refused(tiny, name, value):
+    with pytest.raises(ValueError, match=rf"'{name}' .*\({type(value).__name__}\)"):
         notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
 
 
-def test_declared_parameters_are_those_of_the_one_cell(tiny):
+def test_two_cells_of_parameters_are_refused(tiny):
     path = tiny / "00_first.ipynb"
-    assert notebooks.declared_parameters(path) == {
-        "profile": "tiny", "out": "", "epochs": 5, "rate": 0.1, "fast": False, "names": ["a # b"],
-    }  # fmt: skip
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].metadata["tags"] = ["parameters"]
     nbformat.write(notebook, path)
@@ -107,15 +87,18 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     # epochs from the profile, rate and names from the call, fast from the notebook
     assert (folder / "first.txt").read_text() == repr(("tiny", 2, 1.0, False, ["b", "c"]))
     record = storage.read_json(folder / "run.json")
-    assert record["profile"] == "tiny"
-    assert record["parameters"] == {
-        "epochs": 2, "rate": 1, "a": 2, "names": ["b", "c"], "profile": "tiny", "out": str(folder),
-    }  # fmt: skip
+    own = {"epochs": 2, "rate": 1, "a": 2, "names": ["b", "c"]}
+    assert record["parameters"] == own | {"profile": "tiny", "out": str(folder)}
     assert list(record["seconds"]) == ["00_first", "01_second"]
     assert set(record["versions"]) == set(runs.VERSIONS_OF)
     assert "00_first" in (folder / "notebooks" / "00_first.html").read_text("utf-8")
     assert {path: storage.file_hash(path) for path in tiny.iterdir()} == before
     assert "[2/2] 01_second" in capsys.readouterr().out
+    assert runs.reopen(folder).profile.name == "tiny"
+    with pytest.raises(ValueError, match="'tiny', not 'smoke'"):
+        runs.open_run("smoke", folder)
+    with pytest.raises(FileNotFoundError, match=r"run\.json"):
+        runs.reopen(tmp_path)
 
 
 def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, tmp_path):
@@ -123,64 +106,42 @@ def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, t
     with pytest.raises(runs.NotebookError) as error:
         batch.run("tiny", tmp_path / "run")
     executed = tmp_path / "run" / "notebooks" / "01_second.ipynb"
-    for part in ("01_second.ipynb", "bad = x / 0", "ZeroDivisionError", str(executed)):
+    for part in ("bad = x / 0", "ZeroDivisionError", str(executed)):
         assert part in str(error.value)
     assert "never" not in str(error.value)
     assert (tmp_path / "run" / "first.txt").is_file()
-    cells = nbformat.read(executed, as_version=4).cells
-    assert [cell.source for cell in cells if cell.get("execution_count")][-1] == "bad = x / 0"
     assert "ZeroDivisionError" in executed.with_suffix(".html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("import os; os._exit(1)", "kernel died"), ("import time; time.sleep(60)", "after 2 seconds")],
+    [("import os; os._exit(1)", "kernel died"), ("import time; time.sleep(60)", "after 1 seconds")],
 )
 def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
     path = write_notebook(tiny / "02_bad.ipynb", source)
     with pytest.raises(runs.NotebookError, match=told):
-        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {}, timeout=2)
+        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {}, timeout=1)
     assert (tmp_path / "executed.html").is_file()
-
-
-def test_run_folder_belongs_to_one_profile(tmp_path):
-    runs.open_run("demo", tmp_path / "run")
-    assert runs.reopen(tmp_path / "run").profile.name == "demo"
-    with pytest.raises(ValueError, match="'demo', not 'smoke'"):
-        runs.open_run("smoke", tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match=r"run\.json"):
-        runs.reopen(tmp_path)
 
 
 # --- the command line
 
 
-@pytest.mark.parametrize(
-    ("given", "name", "value"),
-    [
-        ("epochs=3", "epochs", 3),
-        ("rate=1e-3", "rate", "1e-3"),  # YAML 1.1: a number needs its point
-        ("weights=[0.5, 1]", "weights", [0.5, 1]),
-        ("out=runs/a=b", "out", "runs/a=b"),
-    ],
-)
-def test_parameter_values_are_yaml(given, name, value):
-    assert cli.parameter(given) == (name, value)
+def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
+    """Their values are YAML 1.1, in which a number needs its point."""
+    monkeypatch.setattr(pipeline, "run", Mock())
+    given = ["epochs=3", "rate=1e-3", "weights=[0.5, 1]", "text=a=b"]
+    options = [option for one in given for option in ("-p", one)]
+    assert cli.main(["run", "--profile", "smoke", "--out", "here", *options]) == 0
+    values = {"epochs": 3, "rate": "1e-3", "weights": [0.5, 1], "text": "a=b"}
+    pipeline.run.assert_called_once_with("smoke", "here", **values)
 
 
 @pytest.mark.parametrize("given", ["epochs", "my-name=3", "weights=[1, 2"])
-def test_unreadable_parameters_are_named(given):
-    with pytest.raises(argparse.ArgumentTypeError) as error:
-        cli.parameter(given)
-    assert repr(given) in str(error.value)
-
-
-def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
-    seen = []
-    monkeypatch.setattr(pipeline, "run", lambda *given, **named: seen.append((given, named)))
-    arguments = ["run", "--profile", "smoke", "--out", "here", "-p", "epochs=3", "-p", "style=name"]
-    assert cli.main(arguments) == 0
-    assert seen == [(("smoke", "here"), {"epochs": 3, "style": "name"})]
+def test_unreadable_parameters_are_named(given, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "--profile", "smoke", "-p", given])
+    assert repr(given) in capsys.readouterr().err
 
 
 def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):

@@ -77,10 +77,8 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
     ("grid", "named"),
     [
         ({}, "grid"),
-        ({"grid": {"seed": 3}}, "seed"),
         ({"grid": {"seed": []}}, "seed"),
         ({"grid": ["approach", "target"]}, "approach"),
-        ({"grid": 5}, "5"),
         ({"grid": {"seed": [0]}, "axes": {}}, "axes"),
         ({"grid": {"sead": [0]}}, "sead"),
         ({"grid": {"weight": ["1e-3"]}}, "1.0e-3"),
@@ -88,7 +86,6 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
         ({"grid": {"target": ["demo-nonsense"]}}, "demo-nonsense"),
         ({"grid": {"seed": [0]}, "fixed": ["a"]}, "fixed"),
         ({"grid": {"seed": [0]}, "profile": "nonsense"}, "nonsense"),
-        ({"grid": {"seed": [0]}, "profile": ["smoke"]}, "profile"),
     ],
 )
 def test_grids_that_are_wrong(quick, tmp_path, grid, named):
@@ -99,12 +96,10 @@ def test_grids_that_are_wrong(quick, tmp_path, grid, named):
 def test_grids_in_files(tmp_path):
     assert len(sweeps.plan(profiles.PROJECT / "docs" / "sweep.yml", tmp_path)) == 45
     path = tmp_path / "grid.yml"
-    path.write_text("profile: smoke\ngrid: {approach: [ridge, rigde]}\n")
-    with pytest.raises(ValueError, match="rigde"):
-        sweeps.plan(path, tmp_path)
-    path.write_text("grid: [")
-    with pytest.raises(ValueError, match="YAML"):
-        sweeps.plan(path, tmp_path)
+    for text, named in (("{approach: [rigde]}", "rigde"), ("[", "YAML")):
+        path.write_text(f"profile: smoke\ngrid: {text}\n")
+        with pytest.raises(ValueError, match=named):
+            sweeps.plan(path, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.yml"):
         sweeps.plan(tmp_path / "none.yml", tmp_path)
 
@@ -196,6 +191,26 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     assert all((out / address).is_file() for address in linked)
 
 
+def test_interval_over_seeds_by_hand():
+    low, high = sweeps.interval_over_seeds([1.0, 2.0, 3.0])
+    half = 4.302653 * 1 / np.sqrt(3)
+    np.testing.assert_allclose([low, high], [2 - half, 2 + half], rtol=1e-5)
+    assert np.isnan(sweeps.interval_over_seeds([1.0])).all()
+
+
+def test_seeds_are_averaged_within_a_configuration():
+    """Also where one approach has no value of what another varies."""
+    rows = [
+        {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
+        | {"value": value + seed, "chance": 0.5, "tracks": 40}
+        for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
+        for seed in (0, 1, 2)
+    ]
+    table = sweeps.seed_table(pd.DataFrame(rows), ["approach", "weight"])
+    assert table["value"].tolist() == [6, 8]
+    assert table["seeds"].tolist() == [3, 3]
+
+
 @pytest.mark.slow
 def test_command_line_on_two_processes(tmp_path, capsys):
     """The real notebook 07, on the smoke profile, in two processes."""
@@ -209,34 +224,9 @@ def test_command_line_on_two_processes(tmp_path, capsys):
     assert "0 done, 0 failed, 2 to do" in capsys.readouterr().out
     assert not out.exists()
     assert cli.main([*options, "2"]) == 0
-    told = capsys.readouterr().out
-    assert "[2/2]" in told
-    assert "summary.html" in told
+    assert "summary.html" in capsys.readouterr().out
     songs = pd.read_csv(out / "results.csv").query("metric == 'song_roc_auc'")
     assert songs["target"].tolist() == ["demo-cal500", "demo-emotify"]
     assert songs["value"].between(0.2, 1).all()
     assert cli.main([*options, "0"]) == 1
     assert "--jobs is 0" in capsys.readouterr().err
-
-
-# --- Statistics
-
-
-def test_interval_over_seeds_by_hand():
-    low, high = sweeps.interval_over_seeds([1.0, 2.0, 3.0])
-    half = 4.302653 * 1 / np.sqrt(3)
-    np.testing.assert_allclose([low, high], [2 - half, 2 + half], rtol=1e-5)
-    assert np.isnan(sweeps.interval_over_seeds([1.0])).all()
-
-
-def test_seeds_are_averaged_within_a_configuration():
-    rows = [
-        {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
-        | {"value": value + seed, "chance": 0.5, "tracks": 40}
-        for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
-        for seed in (0, 1, 2)
-    ]
-    table = sweeps.seed_table(pd.DataFrame(rows), ["approach", "weight"])
-    assert table["value"].tolist() == [6, 8]
-    assert table["seeds"].tolist() == [3, 3]
-    assert sweeps.curve_axes(pd.DataFrame(rows), ["approach", "weight"]) == []
