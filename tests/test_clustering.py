@@ -208,13 +208,6 @@ def test_sweep_of_a_hand_sized_case(eight_labels):
         assert sweep[column].isna().tolist() == [True, False, True]
     assert sweep["stability"][1] == sweep["stability_low"][1] == 1
     assert choose_setting(sweep) == {"bandwidth": 0.6}
-    arguments = (eight_labels, "agglomerative", [0.1, 0.5], "distance_threshold")
-    sweep = sweep_settings(*arguments, linkage="complete")
-    assert sweep["setting"].tolist() == ["distance_threshold"] * 2
-    pd.testing.assert_frame_equal(sweep, sweep_settings(*arguments, linkage="complete"))
-    for wrong in ("quantile", "damping"):  # without values, of another method
-        with pytest.raises(ValueError, match=f"'{wrong}'"):
-            sweep_settings(eight_labels, setting=wrong)
 
 
 def test_silhouette_by_hand():

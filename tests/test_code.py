@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from moods import MOODS, mood_dataset
+from nbclient import NotebookClient
 
 from mer_utils import code, evaluation, predict, sound
 from mer_utils.batch import profiles
@@ -293,3 +295,68 @@ def test_workers_are_given_what_a_notebook_registers(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+
+
+CELL = """
+import numpy as np
+import torch
+from mer_utils import code, sound
+from mer_utils.sound.features import code_hash
+
+STRENGTH = torch.ones(2)
+
+@sound.ENCODERS.register("level")
+class Level(sound.Network):
+    sample_rate, segment_seconds, layers, dim = 16_000, 1.0, ("level",), 1
+
+    def frames(self, waveform):
+        return STRENGTH[0] * waveform.square().mean().sqrt()[None, None, None]
+
+encoder = sound.load_encoder("level")
+assert encoder(np.ones((1, 16_000), np.float32)) == STRENGTH[0].item()
+print(code_hash(encoder))
+"""
+
+
+@pytest.mark.slow
+def test_a_class_in_a_notebooks_cell_counts_as_it_stands_there():
+    changed = CELL.replace("torch.ones(2)", "torch.ones(2) * 2")
+    texts = (CELL, CELL, changed, CELL.replace(".sqrt()", ".sqrt().abs()"), CELL)
+    cells = [nbformat.v4.new_code_cell(text) for text in texts]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    hashes = [cell.outputs[-1].text for cell in cells]
+    assert hashes[0] == hashes[1] == hashes[4]
+    assert len(set(hashes)) == 3
+
+
+def test_what_a_loss_is_made_of_counts(tmp_path, monkeypatch, old_tests):
+    """Closures, modules and arrays of the user's; what a cache wraps is found again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "helpers_of_mine.py").write_text("def scale(x):\n    return x\n")
+    text = """
+import functools
+import helpers_of_mine
+import numpy as np
+from torch import exp
+TABLE = np.zeros(5000)
+
+@functools.cache
+def remembered(x):
+    return x
+
+def make(weight):
+    def loss(x):
+        return weight * helpers_of_mine.scale(exp(remembered(x))) + TABLE[0]
+    return loss
+"""
+    own = loaded(tmp_path, text, monkeypatch)
+    before = code.own_hash(own.make(2))
+    assert code.own_hash(own.make(2)) == before != code.own_hash(own.make(3))
+    own.TABLE[2500] = 1
+    assert code.own_hash(own.make(2)) != before
+    own.TABLE[2500] = 0
+    assert code.own_hash(own.make(2)) == before
+    (tmp_path / "helpers_of_mine.py").write_text("def scale(x):\n    return -x\n")
+    assert code.own_hash(own.make(2)) != before
+    sys.modules.pop("helpers_of_mine")

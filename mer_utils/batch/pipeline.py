@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from mer_utils.batch import profiles, runs
+from mer_utils.sound.hugging_face import find_model
 
 
 def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Path:
@@ -28,6 +29,8 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
     checkpoint = str(parameters.get("checkpoint") or "")
     profiles.check_inputs(profiles.choose(profile, **own), checkpoint)
+    if clap := parameters.get("clap"):
+        find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     runs.note(opened, parameters=given, **runs.provenance())

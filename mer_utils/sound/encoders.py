@@ -194,6 +194,8 @@ def load_encoder(
     if name.startswith(HUB):
         checkpoint = checkpoint or name.removeprefix(HUB)
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if on.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"{name}: device {device!r}, but PyTorch finds no GPU here")
     given = {"name": name, "checkpoint": checkpoint, "layers": layers, "device": on}
     given["precision"] = precision
     taken = signature(make).parameters
