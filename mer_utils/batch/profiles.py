@@ -170,7 +170,7 @@ def data_folder(name: str) -> Path:
 
 def data_folders(datasets: Sequence[str]) -> list[Path]:
     """The folders of the real ones among a profile's datasets; errors as `data_folder`."""
-    if not set(datasets) - {*_MULAN}:
+    if datasets and not set(datasets) - {*_MULAN}:
         return [data_folder("mulan")]
     return [data_folder(_folder_of(name)) for name in datasets if name in LOADERS]
 
