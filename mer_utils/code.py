@@ -81,7 +81,7 @@ def own_hash(thing: Callable) -> str:
             found[place] = _module_told(sys.modules[value.__module__])
         elif _is_own(value):
             with _PARSING:  # Python 3.11's parser counts its depth across threads
-                tree = ast.parse(_source(value))
+                tree = _written(value)
             found[place] = _digest(_tree(tree))
             space = {**vars(sys.modules[value.__module__]), **_closed_over(value)}
             named = sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space})
@@ -125,8 +125,8 @@ def _value_told(name: str, value: object) -> str:
         ) from error
 
 
-def _source(thing: Callable) -> str:
-    """The source text of a function or class, in a file or in a notebook's cell."""
+def _written(thing: Callable) -> ast.AST:
+    """The syntax tree of a function or class, in a file or in a notebook's cell."""
     if inspect.isclass(thing) and thing.__module__ == "__main__":  # inspect does not find cells
         for member in filter(inspect.isfunction, vars(thing).values()):
             first = member.__code__.co_firstlineno
@@ -134,17 +134,16 @@ def _source(thing: Callable) -> str:
             for node in ast.walk(ast.parse("".join(lines))):
                 own = isinstance(node, ast.ClassDef) and node.name == thing.__name__
                 if own and node.lineno <= first <= node.end_lineno:
-                    return ast.unparse(node)
+                    return node
     try:
-        text = textwrap.dedent(inspect.getsource(thing))
-        ast.parse(text)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     except (OSError, SyntaxError, TypeError):  # made by exec, or a lambda inside a line
         raise ValueError(
             f"{thing.__module__}.{thing.__qualname__}: its source cannot be read, so results could "
             "not be known by it; write it in a file or a notebook's cell, as def or class"
         ) from None
     _refuse_edited(Path(inspect.getsourcefile(thing) or ""))
-    return text
+    return tree
 
 
 def checked(function: Callable, *modules: str) -> Callable:

@@ -99,16 +99,20 @@ def add_entries(entries: Mapping[str, Mapping[str, Callable]]) -> None:
             Registry.all[what].update(own)
 
 
+def places(path: str) -> list[Path]:
+    """Where a path of the user's may be: in the working folder, then in the project."""
+    return [base / path for base in (Path.cwd(), PROJECT)]
+
+
 def _place(entry: Callable) -> tuple[str, str]:
     return entry.__module__, entry.__qualname__
 
 
 def _load(path: str) -> ModuleType:
     """Run a file as a module, once a process."""
-    tried = [base / path for base in (Path.cwd(), PROJECT)]
-    file = next((place for place in tried if place.is_file()), None)
+    file = next((place for place in places(path) if place.is_file()), None)
     if file is None:
-        raise FileNotFoundError(f"no file {' nor '.join(map(str, dict.fromkeys(tried)))}")
+        raise FileNotFoundError(f"no file {' nor '.join(map(str, dict.fromkeys(places(path))))}")
     file = file.resolve()
     name = f"{FROM_FILE}{file.stem}_{sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:

@@ -21,6 +21,7 @@ from mer_utils import storage
 from mer_utils.batch import site
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
+from mer_utils.registry import places
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -79,14 +80,10 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
 
 
 def named_path(value: object) -> Path | None:
-    """The file or folder that a parameter names, as it is or as `file.py:name`, `hf:folder`.
-
-    A relative one is taken from the working folder, then from the project.
-    """
+    """The file or folder that a parameter names, as it is or as `file.py:name`, `hf:folder`."""
     text = str(value).removeprefix("hf:")
     text = text.rpartition(":")[0] if ".py:" in text else text
-    tried = [base / text for base in (Path.cwd(), PROJECT)]
-    return next((p for p in tried if p.is_file() or ("/" in text and p.is_dir())), None)
+    return next((p for p in places(text) if p.is_file() or ("/" in text and p.is_dir())), None)
 
 
 def _absolute(value: object) -> object:

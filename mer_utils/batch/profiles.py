@@ -21,8 +21,6 @@ from mer_utils.sound.encoders import ENCODERS, HUB, Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
-
-
 # whose files are those that their authors publish, wherever they lie
 KNOWN_LOADERS = ("load_mtg_jamendo", "load_cal500", "load_emotify")
 
@@ -181,9 +179,10 @@ def check_inputs(profile: Profile, checkpoint: str = "") -> None:
     Raises FileNotFoundError that says where they are to be had.
     """
     for name in profile.datasets:
-        if name.endswith(".csv") and not Path(name).is_file():
-            raise FileNotFoundError(f"{name}: no such file; csv= is a table with path and labels")
-        if not name.endswith(".csv") and name not in demo.DEMO_DATASETS and profile.encoder:
+        if name.endswith(".csv"):
+            if not Path(name).is_file():
+                raise FileNotFoundError(f"{name}: no such file; csv= is a table of path and labels")
+        elif name not in demo.DEMO_DATASETS and profile.encoder:
             LOADERS[name]  # an unknown one is an error
     if profile.encoder and not profile.encoder.startswith(HUB):
         ENCODERS[profile.encoder]

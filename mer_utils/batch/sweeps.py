@@ -36,10 +36,10 @@ from mer_utils.batch import notebooks, profiles, site
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
-from mer_utils.evaluation.study import slug
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
 from mer_utils.projector.networks import PROJECTORS
+from mer_utils.storage import slug
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import signature
 from operator import attrgetter
 from pathlib import Path
@@ -100,13 +100,14 @@ class Encoder:
             "segment_seconds": self.segment_seconds,
             "pooling": "mean over time",
             "precision": self.spec.get("precision"),
-            **self._checkpoint(),
+            **self._checkpoint,
             **self.network.settings(),
             "device": self.network.device.type,
             "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         }
 
+    @cached_property  # settings are asked for shard by shard, and checkpoints are large
     def _checkpoint(self) -> dict:
         """The files of the checkpoint by hash, of a network that does not tell its weights."""
         checkpoint = self.spec.get("checkpoint")
@@ -181,8 +182,8 @@ def load_encoder(
     precision: "float32", or for MERT and hf: "bfloat16" (faster, within a percent).
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9, hf: its
         window, or 10 where it has none.
-    Raises ValueError for what an encoder does not know, FileNotFoundError without weights,
-    PyTorch's own error for a device that is not there.
+    Raises ValueError for what an encoder does not know and for a GPU that is not there,
+    FileNotFoundError without weights.
     """
     make = ENCODERS[ANY_MODEL if name.startswith(HUB) else name]
     if precision not in PRECISIONS:
