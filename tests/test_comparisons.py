@@ -1,4 +1,4 @@
-"""Learned label spaces, ablations, the path to our method, tables of agreement; made-up data."""
+"""Texts and language models, ablations, the path to our method, tables; made-up data."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,8 +9,8 @@ from moods import MOODS, mood_dataset
 
 from mer_utils import evaluation, projector
 from mer_utils.data import Labelled
-from mer_utils.evaluation import comparisons, tables
-from mer_utils.evaluation.affect import co_occurrence_map
+from mer_utils.evaluation import comparisons, study, tables
+from mer_utils.labels import DEFAULT_MODEL
 from mer_utils.projector import Method, methods
 
 
@@ -20,8 +20,8 @@ def data() -> dict[str, Labelled]:
 
 
 @pytest.fixture(scope="module")
-def ridge() -> Method:
-    return methods.ridge_grid(["prompt"], ["text+antonyms"], [3.0])[0]
+def anchors() -> Method:
+    return projector.word_anchors("prompt", DEFAULT_MODEL)
 
 
 def with_parts(part: Labelled) -> Labelled:
@@ -30,45 +30,30 @@ def with_parts(part: Labelled) -> Labelled:
     return Labelled(part.dataset, replace(part.features, encoder=encoder))
 
 
-def test_co_occurrence_map_finds_the_direction_that_listeners_use():
-    """Labels 0, 1 go together, and 2, 3; the vectors' first coordinate tells them apart."""
-    random = np.random.default_rng(0)
-    vectors = np.array([[1, 1, 0], [1, -1, 0], [-1, 0, 1], [-1, 0, -1]], dtype=float)
-    first = random.random(200) < 0.5
-    targets = np.stack([first, first, ~first, ~first], axis=1)
-    mapping = co_occurrence_map([vectors], [targets], components=1)
-    assert mapping.shape == (3, 1)
-    assert np.abs(mapping[:, 0]).argmax() == 0
-    assert np.abs(mapping[1:, 0]).max() < 1e-6 * np.abs(mapping[0, 0])
+def test_texts_and_models_are_scored_as_the_method_is(data):
+    table = comparisons.text_table(data, ["three"], [DEFAULT_MODEL], ["name", "prompt"])
+    assert table["style"].tolist() == ["name", "prompt"]
+    method = projector.word_anchors("prompt", DEFAULT_MODEL)
+    value = study.trained_roc_auc(method, [data["one"], data["two"]], data["three"])
+    assert table["roc_auc"][1] == pytest.approx(value)
+    assert table.loc[0, ["tracks", "labels"]].tolist() == [60, 4]
 
 
-def test_learned_vectors_never_see_the_target(data):
-    part, training = data["three"], [data["one"], data["two"]]
-    table = part.dataset.tracks.assign(labels=[("gloomy",)] * len(part.dataset))
-    other = Labelled(replace(part.dataset, tracks=table), part.features)
-    one, two = (comparisons.learned_vectors(p, training, "name") for p in (part, other))
-    assert one.shape == (4, methods.COMPONENTS)
-    np.testing.assert_array_equal(one, two)
-
-
-def test_each_ablation_changes_one_thing(ridge):
-    changed = comparisons.ablations(ridge)
-    assert changed.pop("as it is") == ridge
-    settings = methods.method_settings(ridge)
-    unchanged = []
+def test_each_ablation_changes_one_thing(anchors):
+    changed = comparisons.ablations(anchors)
+    assert changed.pop("as it is") == anchors
+    settings = methods.method_settings(anchors)
     for name, method in changed.items():
         differs = [k for k, v in methods.method_settings(method).items() if v != settings[k]]
-        assert len(differs) <= 1, (name, differs)
-        unchanged += [name] * (not differs)
-    assert unchanged == ["text and antonym directions"]  # what this one has anyway
+        assert len(differs) == (name != "the paper's language model"), (name, differs)
     with pytest.raises(ValueError, match="'mlp'"):
         comparisons.ablations(Method("m", projector="mlp"))
 
 
-def test_ablation_table_with_parts_of_the_features(data, ridge):
+def test_ablation_table_with_parts_of_the_features(data, anchors):
     parts = {name: with_parts(part) for name, part in data.items()}
     keep = {"mood only": ("mood",), "noise only": ("noise",)}
-    table = comparisons.ablation_table(parts, {"three": ridge}, keep)
+    table = comparisons.ablation_table(parts, {"three": anchors}, keep)
     assert table.columns.tolist() == ["three"]
     assert table["three"]["mood only"] > 0.9
     assert table["three"]["noise only"] < 0.65
@@ -126,15 +111,15 @@ def test_some_groups_takes_whole_groups(data):
     assert comparisons.some_groups(part, 1.0).fingerprint == part.fingerprint
 
 
-def test_learning_curve_ends_at_the_whole_training_side(data, ridge):
-    table = comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.25, 1.0], draws=3)
+def test_learning_curve_ends_at_the_whole_training_side(data, anchors):
+    table = comparisons.learning_curve_outcomes(data, {"three": anchors}, [0.25, 1.0], draws=3)
     assert table["draws"].tolist() == [3, 1]
     assert table["value"].between(table["low"], table["high"]).all()
     assert table["training_tracks"].iloc[1] == 120
-    whole = comparisons.ablation_table(data, {"three": ridge})["three"]["as it is"]
+    whole = comparisons.ablation_table(data, {"three": anchors})["three"]["as it is"]
     assert table["value"].iloc[1] == pytest.approx(whole)
     with pytest.raises(ValueError, match="share"):
-        comparisons.learning_curve_outcomes(data, {"three": ridge}, [0.0, 1.0])
+        comparisons.learning_curve_outcomes(data, {"three": anchors}, [0.0, 1.0])
 
 
 # --- from the paper's method to ours
@@ -147,10 +132,9 @@ def test_each_step_of_the_path_changes_one_thing():
         {field for field in vars(a) if field not in told and vars(a)[field] != vars(b)[field]}
         for a, b in pairwise(steps)
     ]
-    assert changed[:6] == [
-        {"space"}, {"training"}, {"weighting"}, {"space"}, {"space"}, {"training"},
-    ]  # fmt: skip
-    assert "projector" in changed[6]
-    assert changed[7:] == [{"projector_settings"}, {"label_penalty"}]
+    assert changed[:5] == [{"space"}, {"training"}, {"weighting"}, {"space"}, {"space"}]
+    assert "projector" in changed[5]
+    assert changed[6:8] == [{"space"}, {"space"}]  # the language model, the text
+    assert changed[8:] == [{"projector", "label_penalty"}, {"tag_weight"}]
     row = projector.paper_methods(["one", "two"], [2.5], ["push"])[2]  # it begins with the paper's
     assert replace(steps[1], name=row.name) == row

@@ -117,10 +117,9 @@ SEEDS = table(
     ("alignment", 0.5, 0.6), ("alignment", 1.0, 0.62), ("ridge", np.nan, 0.7),
     target="cal500",
 ).drop(columns=["labels", "draws"])  # fmt: skip
-SPACES = table(
-    "kind style", *product(("text", "axes", "learned"), ("name", "definition")),
-    target="cal500", affect_correlation=0.6, roc_auc=[0.6] * 4 + [np.nan] * 2, pairs=153,
-)  # fmt: skip
+TEXTS = table(
+    "target model style", *product(TWO, ("small", "large"), ("name", "definition")), roc_auc=0.6
+)
 RANKS = table("start eerie hopeful", (0.0, 90.0, 10.0), (3.0, 80.0, 45.0), (6.0, 95.0, 5.0))
 TONE = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
 BEFORE, AFTER = np.random.default_rng(0).normal(size=(2, 40, 5))
@@ -144,8 +143,7 @@ CASES = [
      "7 labels in 4 clusters|alone in its cluster (2)|Emotify (3 labels)"),
     ("affect_map", [CIRCLE, LABELS, OWNERS],
      "direction 1 (1 = as far out as an antonym's pole)|gloomy|CAL500 (3 labels)"),
-    ("label_spaces", [SPACES],
-     "CAL500|153 pairs of labels|axes|definition|affect correlation (Spearman)|chance"),
+    ("texts", [TEXTS], "Emotify|120 tracks, 9 labels|large|definition|chance"),
     ("clustering_sweep", [SWEEP, {"bandwidth": 0.4}],
      "mean shift of 10 labels; chosen: bandwidth = 0.4 (7 clusters)|chosen"),
     ("training_curves", [{"baseline 1": history(), "alignment": history(2.0)}],

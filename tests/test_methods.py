@@ -11,7 +11,7 @@ from moods import MOODS, mood_dataset
 from mer_utils import data, evaluation, metrics, projector
 from mer_utils.data import Labelled
 from mer_utils.evaluation import study, tables
-from mer_utils.labels import LabelSpace
+from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.projector import Method, TrainingSettings, load_model, methods
 from mer_utils.sound import musicnn
 
@@ -132,22 +132,59 @@ def test_labels_are_clustered_by_ones_own_definitions(parts):
     torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
 
 
-def test_tag_bridge_by_hand(parts, tmp_path):
-    with pytest.raises(ValueError, match="musicnn"):
-        fit(methods.tag_bridge(), parts["one"])
-    values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
-    tagged = {name: with_values(part, values, columns=["tags"]) for name, part in parts.items()}
-    model = fit(methods.tag_bridge(), tagged["one"])
-    z = (values[:, 0] - values[:, 0].mean(0)) / values[:, 0].std(0)
-    expected = z[:, :50] @ model.space.vectors(musicnn.TAGS)
-    found = model.project(tagged["one"].features).numpy()
+def test_word_anchors_by_hand():
+    part = mood_dataset("one", tracks=12)
+    part = with_values(part, part.features.values, columns=["tags", "noise"], blocks=[2, 6])
+    method = projector.word_anchors("prompt", DEFAULT_MODEL, penalty=0.5, tag_weight=0.0)
+    values = part.features.values[:, 0].astype(np.float64)
+    x = (values - values.mean(0)) / values.std(0)
+    scale = np.repeat([2, 6], [2, 6]) ** -0.5
+    targets = part.dataset.targets()[part.features.track_index(part.dataset)].astype(float)
+    gram = (x * scale).T @ (x * scale) / len(x)
+    gram += 0.5 * np.trace(gram) / 8 * np.eye(8)
+    directions = np.linalg.solve(gram, (x * scale).T @ (targets - targets.mean(0)) / len(x))
+    directions *= scale[:, None]  # (features, labels)
+    directions /= np.sqrt((x @ directions).std(0))
+    e = method.space.vectors(part.dataset.labels).astype(float)
+    e -= e.mean(0)
+    e /= np.linalg.norm(e, axis=1, keepdims=True)
+    made = directions @ np.linalg.inv(e @ e.T + 5 * np.eye(4)) @ e  # (features, d)
+    expected = x @ made / np.sqrt(np.square(x @ made).sum(1).mean())
+    found = fit(method, part).project(part.features).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    # nothing is trained: no training with shuffled labels
-    (outcome,) = evaluation.run_study(
-        tagged, [methods.tag_bridge()], tmp_path, 2, 3, ["three"], jobs=1
-    )
-    assert (len(outcome.scores), len(outcome.shuffled)) == (1, 0)
-    assert tables.results_table([outcome], tagged, resamples=20)["shuffled"].isna().all()
+
+
+def test_a_tag_is_an_anchor_that_needs_no_label(parts):
+    """Noise but for musicnn's tag "sad": scores of sad words follow it, by the texts alone."""
+    values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
+    tagged = with_values(parts["one"], values, columns=["tags"])
+    method = projector.word_anchors("prompt", DEFAULT_MODEL, tag_weight=1e6)
+    scores = fit(method, tagged).scores(tagged.features, ["sorrowful", "cheerful", "furious"])
+    heard = [np.corrcoef(scores[:, 0], values[:, 0, i])[0, 1] for i in range(60)]
+    assert musicnn.TAGS[int(np.argmax(heard))] == "sad"
+    without = fit(replace(method, tag_weight=0.0), tagged)
+    untagged = fit(method, with_values(tagged, values, columns=["penultimate"]))
+    same = [
+        model.project(tagged.features).numpy()
+        for model in (without, replace(untagged, encoder=without.encoder))
+    ]
+    np.testing.assert_array_equal(*same)
+
+
+def test_a_strict_method_does_not_learn_the_words_of_the_target(parts):
+    one = parts["one"]
+    tracks = one.dataset.tracks.assign(labels=[("calm / sad",)] * 30 + [("joyful",)] * 30)
+    target = replace(one.dataset, labels=("calm / sad", "joyful"), tracks=tracks)
+    target = Labelled(target, one.features)
+    left = study.unseen_words([one, parts["two"]], target)
+    assert [part.dataset.labels for part in left] == [
+        ("happy", "angry"), ("relaxed", "furious", "sorrowful"),
+    ]  # fmt: skip
+    assert [len(part.dataset) for part in left] == [60, 60]
+    data = {"target": target, "one": one}
+    assert study.training_side(data, "target", strict=False) == [one]
+    with pytest.raises(ValueError, match="one"):
+        study.unseen_words([one], one)
 
 
 def test_own_statistics_undo_a_shift(parts):
@@ -192,10 +229,9 @@ def test_an_approach_by_name(approach):
     )
     assert method.calibrated != (approach in ("baseline 1", "baseline 2", "alignment"))
     assert method.needs_clusters == (approach in ("baseline 2", "alignment"))
-    assert method.trained == (approach != "tag bridge")
-    assert (method.space == space) == method.trained
-    assert (method.penalty == 7) == (approach == "ridge")
-    if method.trained and not method.deterministic:
+    assert method.space == space
+    assert (method.penalty == 7) == method.deterministic == (approach in ("ridge", "anchors"))
+    if not method.deterministic:
         assert method.projector_settings == {"width": 32}
         assert method.training.epochs == 15
         assert method.training.alignment_weight == (2.5 if approach == "alignment" else 0)
@@ -276,16 +312,6 @@ def test_an_official_split_is_kept_and_its_test_part_never_used():
 # --- The study
 
 
-def test_label_folds_share_neither_labels_nor_groups(parts):
-    folds = study.label_folds(parts["one"], folds=2, seed=0)
-    assert len(folds) == 4
-    for inside, outside in folds:
-        assert not set(inside.dataset.labels) & set(outside.dataset.labels)
-        assert not set(inside.dataset.tracks["group"]) & set(outside.dataset.tracks["group"])
-        for part in (inside, outside):
-            assert set(part.features.track) == set(part.dataset.tracks.index)
-
-
 def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
     part = parts["one"]
     assert evaluation.k_of(part.dataset) == 1  # the mean number of labels a track
@@ -293,15 +319,6 @@ def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
     assert evaluation.k_of(said.dataset) == 3
     fewer = data.restricted(said, ["sad", "calm"], np.ones(len(part.dataset), dtype=bool))
     assert evaluation.k_of(fewer.dataset) == 2
-
-
-def test_selection_finds_the_method_that_works_without_the_target(parts):
-    # a single direction cannot hold two-dimensional moods
-    space = LabelSpace(centre=True, directions="antonym-pca", components=1)
-    compared = [replace(RIDGE, name="poor", space=space), RIDGE]
-    best, table = study.select_method(compared, [parts["one"], parts["two"]], progress=False)
-    assert best is RIDGE
-    assert table["method"].tolist() == ["ridge", "poor"]
 
 
 def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):

@@ -113,7 +113,7 @@ def test_scored_segments_by_hand(data):
 
 
 def test_scores_of_the_test_part_are_those_of_its_tracks(data, tmp_path):
-    ridge = methods.ridge_grid(["name"], [None], [3.0])[0]
+    ridge = methods.default_ridge("name", directions=None)
     outcomes = evaluation.run_study(data, [ridge], tmp_path, shuffles=1, targets=["three"], jobs=1)
     cut, parts = paper.on_test_part(outcomes, data)
     assert len(cut[0].scores[0]) == len(cut[0].shuffled[0]) == 12

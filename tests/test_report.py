@@ -154,7 +154,7 @@ def test_committed_figures_are_those_of_the_notebooks_and_not_blank(profile):
     made = re.findall(r'run\.path\("figures", f?"([^"]+\.png)"\)', code)
     pattern = "|".join(re.sub(r"\{[^}]*\}", ".+", name) for name in made)  # of f-strings
     assert [name for name in found if not re.fullmatch(pattern, name)] == []
-    assert {"results_roc_auc.png", "per_label.png", "label_spaces.png"} <= found
+    assert {"results_roc_auc.png", "per_label.png", "texts.png"} <= found
     for name in found:
         picture = (report.FIGURES / profile / name).read_bytes()
         assert int.from_bytes(picture[16:20]) > 800, name  # width, at 200 dpi

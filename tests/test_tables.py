@@ -1,4 +1,4 @@
-"""Tables of outcomes whose scores are made by hand: seeds, groups, committees, many comparisons."""
+"""Tables of outcomes whose scores are made by hand: seeds, groups, many comparisons."""
 
 from dataclasses import replace
 
@@ -47,26 +47,6 @@ def test_results_show_the_seeds_and_draw_artists_whole(part):
     one = tables.results_table([outcome(part, "one", 1)], {part.name: part}, resamples=100)
     np.testing.assert_array_equal(one["of_mean_scores"], one["value"])
     assert one["seed_sd"].isna().all()
-
-
-def test_a_committee_has_one_array_a_seed(part):
-    ridge = outcome(part, "ridge", 1, projector="ridge")
-    networks = outcome(part, "network", 3), outcome(part, "another", 3)
-    (found,) = evaluation.committee("all", [ridge, *networks])
-    assert len(found.scores) == 3
-    for seed, scores in enumerate(found.scores):
-        members = [ridge.scores[0], networks[0].scores[seed], networks[1].scores[seed]]
-        np.testing.assert_allclose(scores, np.mean(members, axis=0))
-    (ridges,) = evaluation.committee("ridges", [ridge, ridge])
-    assert len(ridges.scores) == 1
-    (nested,) = evaluation.committee("nested", [ridges, found])
-    assert len(nested.scores) == 3
-
-
-def test_a_committee_refuses_members_of_other_seeds(part):
-    members = outcome(part, "network", 3), outcome(part, "shorter", 2)
-    with pytest.raises(ValueError, match="shorter"):
-        evaluation.committee("all", members)
 
 
 def test_all_pairs_are_compared_and_corrected_together(part):

@@ -226,6 +226,8 @@ def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Lab
     table["labels"] = [tuple(x for x in own if x in keep) for own in table["labels"]]
     top_k = part.dataset.top_k and min(part.dataset.top_k, len(labels))
     dataset = replace(part.dataset, labels=tuple(labels), tracks=table, top_k=top_k)
+    if tracks.all():
+        return Labelled(dataset, part.features)
     segments = np.isin(part.features.track, table.index.to_numpy())
     return Labelled(dataset, part.features.only(segments))
 

@@ -10,5 +10,5 @@ mean of a song's segments).
 
 from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.scoring import compare, evaluate, reference_rows
-from mer_utils.evaluation.study import Outcome, committee, k_of, run_study
+from mer_utils.evaluation.study import Outcome, k_of, run_study
 from mer_utils.metrics import vote

@@ -1,21 +1,11 @@
 """Do labels that listeners give together lie together? Text vectors beside real annotations."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
-from mer_utils.data.types import Labelled
 from mer_utils.labels.language_model import unit_rows
-
-
-def annotations(part: Labelled) -> np.ndarray:
-    """How listeners gave the labels, (tracks, labels): shares of them if known, else yes or no."""
-    table = part.dataset.tracks
-    if "share" in table:
-        return np.stack(table["share"].to_numpy())
-    return part.dataset.targets()
 
 
 def co_occurrence(targets: np.ndarray) -> np.ndarray:
@@ -57,28 +47,3 @@ def affect_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     if np.ptp(near) == 0 or np.ptp(often) == 0:
         raise ValueError("all pairs of labels are alike; there is nothing to correlate")
     return float(stats.spearmanr(near, often).statistic)
-
-
-def co_occurrence_map(
-    vectors: Sequence[np.ndarray], targets: Sequence[np.ndarray], components: int = 4
-) -> np.ndarray:
-    """A linear map of text vectors, learned from which labels are given together in training data.
-
-    For each dataset the matrix M with the least ‖V M Vᵀ − C‖² is found by ridge regression on both
-    sides (penalty: the vectors' mean square length), where C is `co_occurrence`; the leading
-    eigenvectors of their mean are the directions of the words that listeners keep together.
-
-    vectors, targets: of each training dataset (labels, d) and (tracks, labels) bool.
-    Returns (d, components): label vectors times it are the labels' new coordinates.
-    """
-    matrices = []
-    for rows, items in zip(vectors, targets, strict=True):
-        kept = (items != items[0]).any(axis=0)  # a label that all or no tracks have says nothing
-        rows = np.asarray(rows, dtype=np.float64)[kept]
-        together = co_occurrence(items[:, kept])  # (labels, labels)
-        kernel = rows @ rows.T
-        smooth = np.linalg.inv(kernel + np.trace(kernel) / len(kernel) * np.eye(len(rows)))
-        matrices.append(rows.T @ smooth @ together @ smooth @ rows)  # (d, d)
-    values, directions = np.linalg.eigh(np.mean(matrices, axis=0))
-    order = np.argsort(-values)[:components]
-    return directions[:, order] * np.sqrt(np.maximum(values[order], 0))

@@ -1,92 +1,76 @@
-"""What was tried: label spaces side by side, the best method with one thing taken away, with fewer
-tracks to learn from, and the path from the paper's method to it.
+"""What was tried: the best method with one thing taken away, with fewer tracks to learn from, and
+the path from the paper's method to it.
 
-These tables score on the target, because they report; nothing is chosen by them (that is
-`evaluation.study.select_method`, on the training side).
+These tables score on the target, because they report; nothing is chosen by them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mer_utils.data.types import Labelled, restricted
-from mer_utils.evaluation.affect import affect_correlation, annotations, co_occurrence_map
 from mer_utils.evaluation.study import Outcome, others, trained_roc_auc
 from mer_utils.evaluation.tables import compare_all, results_table, with_interval
 from mer_utils.labels.embeddings import STYLES
-from mer_utils.labels.language_model import DEFAULT_MODEL
+from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.methods import COMPONENTS, Method, default_ridge, paper_methods
+from mer_utils.projector.methods import (
+    COMPONENTS,
+    Method,
+    default_ridge,
+    paper_methods,
+    word_anchors,
+)
 from mer_utils.projector.training import TrainingSettings
 
-KINDS = ("text", "text, centred", "axes", "antonym-pca", "text+antonyms")
-"""Kinds of label spaces, each in every text style: label vectors, centred, or `directions`."""
 
-
-def label_space_table(
+def text_table(
     data: Mapping[str, Labelled],
     targets: Sequence[str],
+    models: Sequence[str],
     styles: Sequence[str] = STYLES,
-    model: str = DEFAULT_MODEL,
+    **changes: object,
 ) -> pd.DataFrame:
-    """How affective each label space is, and what a ridge in it predicts.
+    """Song ROC-AUC of word anchors by the labels' texts and the language model behind them.
 
-    Returns one row a target, kind and style: affect_correlation (with the target's annotations),
-    roc_auc (macro, songs; a ridge trained on all other datasets), pairs of labels. The kind
-    "co-occurrence" is `learned_vectors`; it has no roc_auc.
+    models: names or folders (`labels.load_language_model`); changes: other fields of Method.
+    Returns one row a target, model and style: roc_auc, tracks, labels.
     """
     rows = []
     for target in targets:
-        part, training = data[target], others(data, target)
-        labels, given = part.dataset.labels, annotations(part)
-        for style in styles:
-            found = {}
-            for kind in KINDS:
-                directions = None if kind in ("text", "text, centred") else kind
-                space = LabelSpace(style, model, kind != "text", directions, COMPONENTS)
-                ridge = Method("ridge", projector="ridge", space=space, penalty=10.0)
-                found[kind] = space.vectors(labels), trained_roc_auc(ridge, training, part)
-            found["co-occurrence"] = learned_vectors(part, training, style, model), np.nan
-            for kind, (vectors, auc) in found.items():
-                row = {"target": target, "kind": kind, "style": style}
-                row["affect_correlation"] = affect_correlation(vectors, given)
-                rows.append(row | {"roc_auc": auc, "pairs": len(labels) * (len(labels) - 1) // 2})
+        part = data[target]
+        for model, style in product(models, styles):
+            method = word_anchors(style, model, **changes)
+            value = trained_roc_auc(method, others(data, target), part)
+            row = {"target": target, "model": Path(model).name, "style": style, "roc_auc": value}
+            rows.append(row | {"tracks": len(part.dataset), "labels": len(part.dataset.labels)})
     return pd.DataFrame(rows)
 
 
-def learned_vectors(
-    part: Labelled, training: Sequence[Labelled], style: str, model: str = DEFAULT_MODEL
-) -> np.ndarray:
-    """A target's labels by a map of text vectors, learned from the training data's annotations."""
-    space = LabelSpace(style, model, centre=True)
-    vectors = [space.vectors(other.dataset.labels) for other in training]
-    mapping = co_occurrence_map(vectors, [annotations(p) for p in training], COMPONENTS)
-    return space.vectors(part.dataset.labels) @ mapping  # (labels, d) @ (d, components)
-
-
 def ablations(method: Method) -> dict[str, Method]:
-    """The same ridge with one thing changed at a time, by what was changed.
+    """The same word anchors with one thing changed at a time, by what was changed.
 
     Raises ValueError for another kind of method.
     """
-    if method.projector != "ridge":
-        raise ValueError(f"{method.name}: ablations are of a ridge, not of {method.projector!r}")
+    if method.projector != "anchors":
+        raise ValueError(f"{method.name}: ablations are of anchors, not of {method.projector!r}")
     space = method.space
-    directed = replace(space, directions="text+antonyms", components=COMPONENTS)
     changes = {
         "as it is": {},
-        "cosine instead of length": {"projector_settings": {"keep_length": False}},
-        "no label penalty": {"label_penalty": None},
+        "a ridge onto label vectors": {"projector": "ridge"},
+        "without musicnn's tags": {"tag_weight": 0.0},
+        "without antonym directions": {"space": replace(space, directions=None)},
+        "antonym directions only": {"space": replace(space, directions="antonym-pca")},
         "labels not centred": {"space": replace(space, centre=False)},
-        "text vectors only": {"space": replace(space, directions=None)},
-        "antonym directions only": {"space": replace(directed, directions="antonym-pca")},
-        "text and antonym directions": {"space": directed},
+        "meaning only": {"space": replace(space, style="definition")},
         "bare label names": {"space": replace(space, style="name")},
-        "cluster centres": {"aim": "clusters"},
+        "the paper's language model": {"space": replace(space, model=DEFAULT_MODEL)},
         "own statistics †": {"own_statistics": True},
+        "the target's words stay": {"strict": False},
     }
     return {name: replace(method, **change) for name, change in changes.items()}
 
@@ -98,7 +82,7 @@ def ablation_table(
 ) -> pd.DataFrame:
     """Song ROC-AUC of every ablation, a column a target.
 
-    chosen: for each target its ridge.
+    chosen: for each target its word anchors.
     keep: more rows, by name the parts of the features that are kept (`keep_parts`).
     """
     columns = {}
@@ -110,7 +94,7 @@ def ablation_table(
             kept = [keep_parts(other, parts) for other in training]
             scores[name] = trained_roc_auc(method, kept, keep_parts(part, parts))
         columns[target] = pd.Series(scores)
-    return pd.DataFrame(columns).rename_axis("ridge")
+    return pd.DataFrame(columns).rename_axis("word anchors")
 
 
 def keep_parts(part: Labelled, names: Sequence[str]) -> Labelled:
@@ -179,44 +163,44 @@ def ablation_path_outcomes(
     settings: TrainingSettings | None = None,
     model: str = DEFAULT_MODEL,
     file: str | None = None,
+    best_model: str = BEST_MODEL,
     **changes: object,
 ) -> list[Method]:
-    """From the paper's alignment to a ridge, one change a step, for `path_table`.
+    """From the paper's alignment to word anchors, one change a step, for `path_table`.
 
     training, settings, changes: as in `paper_methods`.
-    style: the expanded text of all steps but the first.
+    style, model: the expanded text of the second step on, and the language model behind it.
     weight, variant: λ and form of the alignment loss of the first two steps.
-    file: of published label vectors, in place of the expanded texts.
+    file: of published label vectors, in place of the expanded texts of the networks.
+    best_model: the language model of the last steps.
     Returns methods whose names say what has changed from the one before. Scores are calibrated as
-    well from the fourth on, which changes no ROC-AUC; a ridge trains on validation tracks too.
+    well from the fourth on, which changes no ROC-AUC; closed forms train on validation tracks too.
     """
     bare, expanded = (
         paper_methods(training, [weight], [variant], settings, space=space, **changes)
         for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
     )
     baseline = replace(expanded[0], name="without the alignment loss")
+    fair = {"weighting": "tracks", "calibrated": True}
     centred = replace(baseline.space, centre=True)
     directed = replace(centred, directions="text+antonyms", components=COMPONENTS)
-    contrastive = replace(baseline.training, loss="contrastive", temperature=0.3)
-    path = [
+    strict = {"strict": baseline.strict}
+    ridge = default_ridge(style, model, file, **strict)
+    anchors = word_anchors("description", best_model, **strict)
+    return [
         replace(bare[-1], name=f"{bare[-1].name}, bare names"),
         replace(expanded[-1], name="expanded texts"),
         baseline,
-    ]
-    for name, change in {
-        "every track counts the same": {"weighting": "tracks", "calibrated": True},
-        "labels centred": {"space": centred},
-        "antonym directions beside the text": {"space": directed},
-        "contrastive loss": {"training": contrastive},
-    }.items():
-        path.append(replace(path[-1], name=name, **change))
-    ridge = default_ridge(style, model, file)
-    plain = replace(ridge, label_penalty=None)
-    return [
-        *path,
-        replace(plain, name="closed form: a ridge", projector_settings={"keep_length": False}),
-        replace(plain, name="length of the projection kept"),
-        replace(ridge, name="penalty on the labels' side"),
+        replace(baseline, name="every track counts the same", **fair),
+        replace(baseline, name="labels centred", space=centred, **fair),
+        replace(baseline, name="antonym directions beside the text", space=directed, **fair),
+        replace(ridge, name="closed form: a ridge"),
+        replace(default_ridge(style, best_model, **strict), name="a larger language model"),
+        replace(
+            default_ridge("description", best_model, **strict), name="how it sounds in the text"
+        ),
+        replace(anchors, name="words as anchors", tag_weight=0.0),
+        replace(anchors, name="tags as anchors"),
     ]
 
 

@@ -1,16 +1,16 @@
 """The experiment: train on some datasets, predict a dataset whose labels were never seen.
 
-`select_method` picks among methods by leaving labels or datasets out *inside* the training side;
 `run_study` runs targets × methods × seeds, keeps every model and score on disk and goes on where
 it was stopped (`evaluation.tables` scores the outcomes).
 
-What must not leak: a target's labels are used only to score; splits are by group. What looks at
-the target's unlabelled audio is `transductive`, and every table says so.
+What must not leak: a target's labels are used only to score; its words are no words of the training
+side, unless the method says so (`Method.strict`); splits are by group. What looks at the target's
+unlabelled audio is `transductive`, and every table says so.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, metrics, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
+from mer_utils.labels.embeddings import clean_name
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.progress import progress_bar
 from mer_utils.projector.losses import LOSSES
@@ -41,7 +42,7 @@ MODULE = "evaluation.study"  # with it begins the code of a result (mer_utils.co
 def code_hash(method: Method) -> str:
     """Hash of the code that a method's results pass through, what the user registered too."""
     named = [] if method.deterministic else [LOSSES[method.training.loss]]
-    named += [] if method.projector == "tags" else [PROJECTORS[method.projector]]
+    named += [PROJECTORS[method.projector]] if method.projector in PROJECTORS else []
     own = [code.own_hash(entry) for entry in named]
     return storage.settings_hash({"package": code.modules_hash(MODULE), "own": own})
 
@@ -49,45 +50,6 @@ def code_hash(method: Method) -> str:
 def k_of(dataset: Dataset) -> int:
     """How many labels the song vote predicts: as its loader says, else the mean number a track."""
     return dataset.top_k or max(1, round(float(dataset.targets().sum(1).mean())))
-
-
-def label_folds(part: Labelled, folds: int, seed: int) -> list[tuple[Labelled, Labelled]]:
-    """Pairs (train, test) of one dataset that share neither labels nor groups of tracks."""
-    random = np.random.default_rng(seed)
-    label_fold = random.permutation(len(part.dataset.labels)) % folds
-    groups, group = np.unique(part.dataset.tracks["group"].to_numpy(), return_inverse=True)
-    half = (random.permutation(len(groups)) % 2)[group]  # (tracks,)
-    labels = np.array(part.dataset.labels)
-    return [
-        (
-            restricted(part, labels[label_fold != fold].tolist(), half != side),
-            restricted(part, labels[label_fold == fold].tolist(), half == side),
-        )
-        for fold in range(folds)
-        for side in (0, 1)
-    ]
-
-
-def select_method(
-    candidates: Sequence[Method], training: Sequence[Labelled], progress: bool = True
-) -> tuple[Method, pd.DataFrame]:
-    """The candidate that best predicts labels it has not seen, inside the training side.
-
-    Several training datasets: each is left out in turn and predicted from the others. One: its
-    labels and its groups of tracks are left out together, in three folds of labels (two where
-    there are fewer than nine).
-    Returns it and a table with every candidate's mean macro ROC-AUC over these, best first.
-    """
-    if len(training) > 1:
-        pairs = [([p for p in training if p is not part], part) for part in training]
-    else:
-        folds = 3 if len(training[0].dataset.labels) >= 9 else 2
-        pairs = [([a], b) for a, b in label_folds(training[0], folds, seed=0)]
-    bar = progress_bar(candidates, desc="selecting", show=progress, leave=False)
-    scores = [np.mean([trained_roc_auc(method, *pair) for pair in pairs]) for method in bar]
-    table = pd.DataFrame({"method": [m.name for m in candidates], "inner ROC-AUC": scores})
-    best = candidates[int(np.argmax(scores))]
-    return best, table.sort_values("inner ROC-AUC", ascending=False, ignore_index=True)
 
 
 # --- Scoring -------------------------------------------------------------------------------------
@@ -114,13 +76,44 @@ def model_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
 
 def trained_roc_auc(method: Method, training: Sequence[Labelled], target: Labelled) -> float:
     """Macro ROC-AUC over a target's songs of a method trained on other datasets."""
+    if method.strict:
+        training = unseen_words(training, target)
     model, _ = fit(method, training, progress=False)
     return song_roc_auc(model_scores(model, target, method), target)
 
 
 def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
-    """The datasets that a target is predicted from: all others."""
+    """All datasets but the target."""
     return [part for name, part in data.items() if name != target]
+
+
+def training_side(data: Mapping[str, Labelled], target: str, strict: bool = True) -> list[Labelled]:
+    """What a target is predicted from: all other datasets, if strict without its words."""
+    training = others(data, target)
+    return unseen_words(training, data[target]) if strict else training
+
+
+def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
+    """Training datasets without the words of the target; one that has no others is left out.
+
+    A label goes if one of its words is one of the target's: "calm / peaceful" if that has "calm".
+    Tracks stay, also those that lose all their labels. Raises ValueError if nothing is left.
+    """
+    words = {word for label in target.dataset.labels for word in words_of(label)}
+    kept = []
+    for part in training:
+        labels = [label for label in part.dataset.labels if not words_of(label) & words]
+        if labels:
+            kept.append(restricted(part, labels, np.ones(len(part.dataset), dtype=bool)))
+    if not kept:
+        names = ", ".join(part.name for part in training)
+        raise ValueError(f"{target.name} has all words of {names}: nothing is left to train on")
+    return kept
+
+
+def words_of(label: str) -> set[str]:
+    """The words that a label is made of: "Calm / Peaceful" gives calm and peaceful."""
+    return {word.strip() for word in clean_name(label).lower().split(",")}
 
 
 # --- The study -----------------------------------------------------------------------------------
@@ -156,10 +149,11 @@ def run_study(
     """Predict every target from all other datasets, by every method, with every seed.
 
     data: the datasets by name.
-    methods: the same for all targets, or by target; of different names.
+    methods: the same for all targets, or by target; of different names. Strict ones do not see the
+        target's words (`unseen_words`).
     folder: keeps every model, history and score; what is there is not done again.
     seeds: how many, from first_seed on; a deterministic method runs once.
-    shuffles: trainings with shuffled labels, for the other chance level (of a method that trains).
+    shuffles: trainings with shuffled labels, for the other chance level.
     targets: which datasets to predict; all if None.
     jobs: trainings at a time, in processes; as many as there are cores if None. 1 trains here.
     Returns one outcome a target and method.
@@ -170,55 +164,24 @@ def run_study(
     for target in targets or data:
         if target not in data:
             raise ValueError(f"no dataset {target!r} to predict; there are {list(data)}")
-        training = others(data, target)
         compared = methods[target] if isinstance(methods, Mapping) else methods
         names = [method.name for method in compared]
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"{target}: two methods have the name {twice[0]!r}; give each its own")
+        strict = {method.strict for method in compared}
+        sides = {rule: training_side(data, target, rule) for rule in strict}
         for method in compared:
-            count = 1 if method.deterministic else seeds
+            count, training = 1 if method.deterministic else seeds, sides[method.strict]
             method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
-            if method.trained:
-                drawn += [(seed, True) for seed in range(shuffles)]
+            drawn += [(seed, True) for seed in range(shuffles)]
             task = partial(Task, method, training, data[target], Path(folder))
             studied.append([task(*draw) for draw in drawn])
     tasks = {task.folder: task for of_method in studied for task in of_method}
     missing = [t for folder, t in tasks.items() if not (folder / "scores.npy").is_file()]
     _run_tasks(missing, jobs, progress)
     return [_outcome(of_method) for of_method in studied]
-
-
-def committee(name: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The mean score of several methods as one outcome a target, with one array of scores a seed.
-
-    Seed i of it has seed i of every member; a deterministic member is the same in all.
-
-    outcomes: of methods with as many shuffled trainings each, and with scores on one scale (all
-        calibrated, all ridges, or all cosines): they are averaged as they are.
-    Raises ValueError if members differ in their seeds, `own_statistics` or `calibrated`.
-    """
-    together = []
-    for target in dict.fromkeys(outcome.target for outcome in outcomes):
-        members = [outcome for outcome in outcomes if outcome.target == target]
-        for field in ("own_statistics", "calibrated"):
-            if len({getattr(member.method, field) for member in members}) > 1:
-                raise ValueError(f"{name}: {field} is true for some members and false for others")
-        several = [m for m in members if len(m.scores) > 1 or not m.method.deterministic]
-        seeds = {member.method.name: len(member.scores) for member in several}
-        if len(set(seeds.values())) > 1:
-            raise ValueError(f"{name}: members have different numbers of seeds: {seeds}")
-        scores = [
-            np.mean([m.scores[seed % len(m.scores)] for m in members], axis=0)
-            for seed in range(max(seeds.values(), default=1))
-        ]
-        draws = zip(*(member.shuffled for member in members), strict=True)
-        shuffled = [np.mean(each, axis=0) for each in draws]
-        folders = [folder for member in members for folder in member.folders]
-        method = replace(members[0].method, name=name)
-        together.append(Outcome(target, method, scores, shuffled, [], folders))
-    return together
 
 
 @dataclass(frozen=True)
@@ -236,7 +199,7 @@ class Task:
     def made_by(self) -> dict:
         """Everything that decides the result, JSON-able."""
         method = method_settings(self.method)
-        del method["name"]  # one training for methods that differ in their names only
+        del method["name"], method["strict"]  # the one is no matter, the other lies in training
         if not self.method.needs_clusters:
             del method["clustering"]
         return {

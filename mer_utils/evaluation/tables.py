@@ -19,7 +19,15 @@ from mer_utils.data.types import Dataset, Labelled, pool_tracks
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.paper import REPORTED
-from mer_utils.evaluation.study import Outcome, k_of, others, song_roc_auc, song_scores
+from mer_utils.evaluation.study import (
+    Outcome,
+    k_of,
+    others,
+    song_roc_auc,
+    song_scores,
+    training_side,
+    words_of,
+)
 from mer_utils.projector.losses import cluster_cosines
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
@@ -271,12 +279,23 @@ def compare_all(
 def per_label_table(
     outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int = 1000
 ) -> pd.DataFrame:
-    """ROC-AUC and average precision of every label; the columns of `scoring.per_label_scores`."""
+    """ROC-AUC and average precision of every label.
+
+    Returns the columns of `scoring.per_label_scores`, and seen: whether a word of the label stands
+    in another dataset's vocabulary (strict methods do not learn from it).
+    """
 
     def scored(outcome: Outcome) -> pd.DataFrame:
         part = data[outcome.target]
         task = task_of(part) | {"track_index": part.features.track_index(part.dataset)}
-        return scoring.per_label_scores(outcome.scores, **task, resamples=resamples)
+        table = scoring.per_label_scores(outcome.scores, **task, resamples=resamples)
+        elsewhere = {
+            word
+            for other in others(data, outcome.target)
+            for label in other.dataset.labels
+            for word in words_of(label)
+        }
+        return table.assign(seen=[bool(words_of(x) & elsewhere) for x in part.dataset.labels])
 
     return _below((outcome, scored(outcome)) for outcome in outcomes)
 
@@ -296,7 +315,7 @@ def cosine_table(
     """
     rows = []
     for outcome in outcomes:
-        training = others(data, outcome.target)
+        training = training_side(data, outcome.target, outcome.method.strict)
         generator = torch.Generator().manual_seed(seed)
         sizes = [len(part.dataset.labels) for part in training]
         group_of = np.repeat(range(len(training)), sizes)  # (labels of all datasets,)

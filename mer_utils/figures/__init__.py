@@ -17,8 +17,8 @@ from mer_utils.figures.of_labels import (
     clustering_sweep,
     label_graph,
     label_map,
-    label_spaces,
     similarity_heatmap,
+    texts,
 )
 from mer_utils.figures.of_results import (
     ablation_path,

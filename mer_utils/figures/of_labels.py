@@ -213,31 +213,25 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
 
 
 @style.set_style()
-def label_spaces(table: pd.DataFrame) -> Figure:
-    """How affective each label space is, against what a ridge in it predicts; a panel a target.
+def texts(table: pd.DataFrame) -> Figure:
+    """What the text of a label and the language model behind it are worth; a panel a target.
 
-    table: from `evaluation.comparisons.label_space_table`; rows without a roc_auc become marks on
-        the lower edge.
+    table: from `evaluation.comparisons.text_table`.
     """
-    needed = "target kind style affect_correlation roc_auc pairs"
-    style.require_columns(table, needed, "label_spaces")
-    colours = dict(zip(table["kind"].unique(), style.COLOURS, strict=False))
-    markers = dict(zip(table["style"].unique(), style.MARKERS, strict=False))
-    looks = {"x": "affect_correlation", "hue": "kind", "palette": colours, "legend": False}
-    dots = {"y": "roc_auc", "style": "style", "markers": markers, "s": 40, "alpha": 0.85}
+    style.require_columns(table, "target model style roc_auc tracks labels", "texts")
+    colours = dict(zip(table["model"].unique(), style.COLOURS, strict=False))
     figure, panels = style.target_panels(table, height=3.2)
     for panel, target, part in panels:
-        seaborn.scatterplot(part, ax=panel, **dots, **looks)
-        unscored = part[part["roc_auc"].isna()]
-        seaborn.rugplot(unscored, ax=panel, height=0.05, linewidth=1.6, **looks)
-        panel.axhline(0.5, **style.CHANCE)
-        pairs = style.count(int(part["pairs"].iloc[0]), "pair")
-        style.titled(panel, style.dataset_title(target), f"{pairs} of labels")
-        panel.set(xlabel="affect correlation (Spearman)", ylabel=None)
-    panels[0][0].set_ylabel("zero-shot ROC-AUC of a ridge, songs")
-    marks = set(table.loc[table["roc_auc"].isna(), "kind"])
-    keys = [style.key(k, color=c, marker="|" if k in marks else "o") for k, c in colours.items()]
-    keys += [style.key(name, color=style.GREY, marker=marker) for name, marker in markers.items()]
+        seaborn.pointplot(
+            part, x="roc_auc", y="style", hue="model", palette=colours, ax=panel,
+            linestyle="none", dodge=0.3, legend=False, markersize=5,
+        )  # fmt: skip
+        panel.axvline(0.5, **style.CHANCE)
+        measured = style.count(int(part["tracks"].iloc[0]), "track")
+        labels = style.count(int(part["labels"].iloc[0]), "label")
+        style.titled(panel, style.dataset_title(target), f"{measured}, {labels}")
+        panel.set(xlabel="zero-shot ROC-AUC, songs", ylabel=None)
+    keys = [style.key(name, color=colour) for name, colour in colours.items()]
     return style.legend_below(figure, keys)
 
 

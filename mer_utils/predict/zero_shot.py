@@ -20,8 +20,7 @@ from torch.nn import functional
 
 from mer_utils import storage
 from mer_utils.data.types import Features
-from mer_utils.data.vocabulary import DEFINITIONS
-from mer_utils.labels.embeddings import clean_name, embed_labels
+from mer_utils.labels.embeddings import embed_labels, label_texts
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.training import project
 
@@ -118,12 +117,12 @@ def with_definitions(
     model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
 ) -> Model:
     """The same model, able to embed any words also if its labels are put as definitions."""
-    if model.space.style != "definition":
+    space = model.space
+    if space.style not in ("definition", "description"):
         return model
-    own = model.space.definitions or {}
-    known = {**DEFINITIONS, **own, **(definitions or {})}
-    asked = {x: known.get(x, f"Music that is {clean_name(x)}.") for x in labels}
-    return replace(model, space=replace(model.space, definitions={**own, **asked}))
+    known = {**(space.definitions or {}), **(definitions or {})}
+    asked = {label: label_texts(label, space.style, known)[0] for label in labels}
+    return replace(model, space=replace(space, definitions={**known, **asked}))
 
 
 def predict_song(

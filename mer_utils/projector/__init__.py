@@ -34,6 +34,7 @@ from mer_utils.projector.methods import (
     default_ridge,
     fit,
     paper_methods,
+    word_anchors,
 )
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.networks import PROJECTORS, Projector, build_projector

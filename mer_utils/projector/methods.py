@@ -20,12 +20,12 @@ from torch.nn import functional
 
 from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
-from mer_utils.labels.language_model import DEFAULT_MODEL
+from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.model import Model, statistics
 from mer_utils.projector.networks import PROJECTORS, build_projector
-from mer_utils.projector.ridge import bridge_tags, fit_ridge_to
+from mer_utils.projector.ridge import fit_anchors, fit_ridge_to
 from mer_utils.projector.training import (
     TrainingData,
     TrainingSettings,
@@ -34,9 +34,10 @@ from mer_utils.projector.training import (
     segment_weights,
     train,
 )
+from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters")
-CLOSED_FORMS = ("ridge", "tags")
+CLOSED_FORMS = ("ridge", "anchors")
 COMPONENTS = 4  # antonym directions of the ridges: as many as there are axes of affect
 
 
@@ -45,8 +46,8 @@ class Method:
     """One way from training datasets to a zero-shot model.
 
     name: unique, for tables.
-    projector: a name in `projector.PROJECTORS`, to which projector_settings go; or
-        "tags": no training at all, a tagger's tags are bridged to labels by their texts (ConSE).
+    projector: a name in `projector.PROJECTORS`, to which projector_settings go; or "anchors", a
+        ridge in which every training word is an anchor (`ridge.fit_anchors`).
     space: how a label becomes a vector.
     aim: "labels": a track is drawn to the mean vector of its labels; "clusters": to the mean
         centre of its labels' clusters.
@@ -54,7 +55,10 @@ class Method:
     training: how a network is trained; the closed forms have none.
     penalty: of the ridge, on the features' side.
     label_penalty: of the ridge, on the labels' side, so that twenty labels of calm do not outvote
-        one of anger. None is without.
+        one of anger. None is without; anchors need one.
+    tag_weight: how much a tag of musicnn counts among the anchors, where a word of the training
+        data counts 1; 0 is without tags, as are features that have none.
+    strict: words that stand in the target's vocabulary are no words of the training side.
     own_statistics: standardise every dataset by its own features: transductive at the target.
     weighting: "tracks": in training every track counts the same, however long, as it does in
         scoring; "segments": every segment counts the same, as in the paper.
@@ -71,6 +75,8 @@ class Method:
     projector_settings: dict = field(default_factory=dict)
     penalty: float = 1.0
     label_penalty: float | None = None
+    tag_weight: float = 0.0
+    strict: bool = True
     own_statistics: bool = False
     calibrated: bool = False
     weighting: Weighting = "tracks"
@@ -81,10 +87,11 @@ class Method:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
         if self.weighting not in get_args(Weighting):
             raise ValueError(f"{self.name}: no weighting {self.weighting!r}: {get_args(Weighting)}")
-        if self.penalty < 0 or (self.label_penalty is not None and self.label_penalty <= 0):
+        least = self.label_penalty if self.label_penalty is not None else 1.0
+        if self.penalty < 0 or least <= 0 or self.tag_weight < 0:
             raise ValueError(
-                f"{self.name}: penalties {self.penalty} and {self.label_penalty}; the first is 0 "
-                "or more, the label penalty above 0 or None"
+                f"{self.name}: penalties {self.penalty} and {self.label_penalty}, tag weight "
+                f"{self.tag_weight}; the label penalty is above 0 or None, the others 0 or more"
             )
 
     @property
@@ -92,11 +99,6 @@ class Method:
         """Whether labels have to be clustered before training."""
         aligned = not self.deterministic and self.training.alignment_weight > 0
         return self.aim != "labels" or aligned
-
-    @property
-    def trained(self) -> bool:
-        """Whether the training labels change anything."""
-        return self.projector != "tags"
 
     @property
     def deterministic(self) -> bool:
@@ -142,6 +144,7 @@ def paper_methods(
         "space": space or LabelSpace("definition"),
         "clustering": dict(clustering or {"method": "mean_shift", "quantile": quantile}),
         "weighting": "segments",
+        "strict": False,
         **changes,
     }
     methods = [
@@ -154,42 +157,36 @@ def paper_methods(
     return methods
 
 
-def ridge_grid(
-    styles: Sequence[str] = ("name", "prompt", "definition", "ensemble"),
-    directions: Sequence[str | None] = (None, "antonym-pca", "text+antonyms"),
-    penalties: Sequence[float] = (3.0, 10.0, 30.0),
+def default_ridge(
+    style: str = "definition",
     model: str = DEFAULT_MODEL,
     file: str | None = None,
+    directions: str | None = "text+antonyms",
+    penalty: float = 10.0,
     **changes: object,
-) -> list[Method]:
-    """Ridge methods to select among: label spaces × penalties.
-
-    directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
-    file: of published label vectors, in place of texts (`LabelSpace.file`).
-    changes: other fields of Method, the same for all.
-    """
-    centred = LabelSpace(model=model, centre=True, components=COMPONENTS, file=file)
-    fields = {"projector": "ridge", "label_penalty": 3.0, "calibrated": True, **changes}
-    return [
-        Method(
-            f"ridge, {style}, {kind or 'text'}, α={penalty:g}",
-            space=replace(centred, style=style, directions=kind),
-            penalty=penalty,
-            **fields,
-        )
-        for style, kind, penalty in product(styles, directions, penalties)
-    ]
-
-
-def default_ridge(
-    style: str = "definition", model: str = DEFAULT_MODEL, file: str | None = None
 ) -> Method:
-    """One ridge with nothing chosen: the middle of `ridge_grid`, for a dataset nobody has seen.
+    """A ridge onto label vectors with nothing chosen, for a dataset that nobody has seen.
 
-    docs/selection.md compares it with rules that choose.
+    file: of published label vectors, in place of texts (`LabelSpace.file`).
+    directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
+    changes: other fields of Method.
     """
-    (ridge,) = ridge_grid([style], ["text+antonyms"], [10.0], model, file)
-    return replace(ridge, name="ridge")
+    space = LabelSpace(style, model, True, directions, COMPONENTS, file=file)
+    settings = {"penalty": penalty, "label_penalty": 3.0, "calibrated": True, **changes}
+    return Method("ridge", "ridge", space, **settings)
+
+
+def word_anchors(
+    style: str = "description", model: str = BEST_MODEL, file: str | None = None, **changes: object
+) -> Method:
+    """Our method: every training word and every tag of musicnn is an anchor (`fit_anchors`).
+
+    Nothing is chosen for a target; docs/methods.md has what was tried. Arguments as in
+    `default_ridge`.
+    """
+    settings = {"label_penalty": 5.0, "tag_weight": 0.1, **changes}
+    ridge = default_ridge(style, model, file, **settings)
+    return replace(ridge, name="word anchors", projector="anchors")
 
 
 def affective_networks(
@@ -207,22 +204,12 @@ def affective_networks(
     ]
 
 
-def tag_bridge(model: str = DEFAULT_MODEL, own_statistics: bool = False) -> Method:
-    """ConSE with musicnn's 50 tags, in the space of three antonym directions; nothing is trained.
-
-    Only for features that hold the tags, those of the encoder musicnn+cues.
-    """
-    space = LabelSpace("ensemble", model, centre=True, directions="antonym-pca", components=3)
-    name = "tag bridge, no training" + (", own statistics" if own_statistics else "")
-    return Method(name, "tags", space, own_statistics=own_statistics, calibrated=True)
-
-
 APPROACHES = ("baseline 1", "baseline 2", "alignment")  # the paper's
-APPROACHES += ("triplet", "contrastive", "ridge", "tag bridge")
+APPROACHES += ("triplet", "contrastive", "ridge", "anchors")
 
 
 LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
-PROJECTORS.reserved.add("tags")
+PROJECTORS.reserved.add("anchors")
 
 
 def by_name(
@@ -240,11 +227,11 @@ def by_name(
     """A method by the name of its approach, for experiments that vary one thing at a time.
 
     approach: of APPROACHES: the paper's two baselines and its alignment; the same network without
-        clusters by triplet or by contrastive loss; a ridge; musicnn's tags. Or another name in
+        clusters by triplet or by contrastive loss; a ridge; word anchors. Or another name in
         `projector.LOSSES`: the network without clusters by that loss.
     datasets, clustering: as `training` and `clustering` of `paper_methods`.
     training, network (in `projector.PROJECTORS`), width, weight (λ), variant: of the networks;
-        penalty: of the ridge.
+        penalty: of the ridge and the anchors.
     Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
     """
     fields = {"space": space, "projector": network, "projector_settings": {"width": width}}
@@ -252,12 +239,12 @@ def by_name(
         own = replace(training, loss=approach)
         return Method(approach, training=own, calibrated=True, **fields)
     paper = paper_methods(datasets, [weight], [variant], training, clustering=clustering, **fields)
-    (ridge,) = ridge_grid([space.style], [space.directions], [penalty], space.model)
+    closed = {"space": replace(space, centre=True), "penalty": penalty}
     methods = [
         *paper,
         *affective_networks(training=training, **fields),
-        replace(ridge, space=replace(space, centre=True)),
-        tag_bridge(space.model),
+        replace(default_ridge(), **closed),
+        replace(word_anchors(), **closed),
     ]
     return dict(zip(APPROACHES, methods, strict=True))[approach]
 
@@ -388,8 +375,13 @@ def fit(
     if method.projector == "ridge":
         penalties = method.penalty, method.label_penalty
         projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
-    elif method.projector == "tags":
-        projector = bridge_tags(method.space, encoder, *mean.shape)
+    elif method.projector == "anchors":
+        tags = None
+        if method.tag_weight and list(encoder.get("columns", ()))[:1] == ["tags"]:
+            names = [tag.lower() for tag in musicnn.TAGS]
+            tags = torch.from_numpy(method.space.vectors(names))  # (tags, d)
+        penalties = method.penalty, method.label_penalty or 5.0
+        projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
         with seeded(seed):

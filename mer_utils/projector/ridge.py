@@ -1,7 +1,7 @@
-"""Zero-shot maps in closed form: a ridge onto label vectors, and a bridge of a tagger's tags.
+"""Zero-shot maps in closed form: a ridge onto label vectors, and words as anchors.
 
 Sources: Romera-Paredes & Torr 2015, "An embarrassingly simple approach to zero-shot learning";
-Norouzi et al. 2014 (ConSE: from a tagger's tags to any label).
+Norouzi et al. 2014 (ConSE: from a tagger's tags to any label), for the tags among the anchors.
 
 Conventions: features are (segments, layers, dim), label vectors (labels, d).
 """
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils.labels.space import LabelSpace
 from mer_utils.projector.networks import RidgeProjector, build_projector
 from mer_utils.projector.training import TrainingData
-from mer_utils.sound import musicnn
 
 ROWS = 8192  # looked at together: all features in double precision may not fit into memory
 
@@ -112,17 +110,57 @@ def label_smoother(vectors: Tensor, penalty: float | None) -> Tensor:
     return torch.linalg.inv(gram + penalty * identity).float()
 
 
-def bridge_tags(space: LabelSpace, encoder: dict, layers: int, dim: int) -> RidgeProjector:
-    """Each tag's standardised log probability times the tag's vector, summed over the tags.
+def fit_anchors(
+    data: Sequence[TrainingData],
+    penalty: float,
+    label_penalty: float,
+    blocks: Sequence[int] | None = None,
+    tags: Tensor | None = None,
+    tag_weight: float = 0.1,
+) -> RidgeProjector:
+    """Closed-form map in which every training word is an anchor: a place in text, a way in sound.
 
-    ConSE (Norouzi et al. 2014) with all tags instead of the best few. Raises ValueError for
-    features without musicnn's tags.
+    First a ridge of every dataset finds for each of its words the direction D in the features
+    along which tracks with the word differ from the others. Then a second ridge, in text, makes the
+    direction of any word out of those of the anchors: with their centred unit vectors E and the
+    word's e it is D·(E·Eᵀ + β·N)⁻¹·E·e. N says how little an anchor is trusted: 1 for a word of the
+    training data, 1 / tag_weight for a tag. (Gaussian process regression from text to sound.)
+
+    penalty: of the first ridge, as in `fit_ridge`; label_penalty: β of the second, above 0.
+    tags: (tags, d) vectors of a tagger's tags, which are the first columns of the features: anchors
+        whose direction is known without any label. None is without.
+    Training segments are projected to a root mean square length of 1.
     """
-    if list(encoder.get("columns", ()))[:1] != ["tags"]:
-        raise ValueError(
-            f"the tag bridge needs features of 'musicnn+cues', not of {encoder.get('name')!r}"
-        )
-    vectors = torch.from_numpy(space.vectors(musicnn.TAGS))  # (tags, d)
-    projector = build_projector("ridge", layers, dim, vectors.shape[1])
-    projector.weight[: len(vectors)] = vectors
+    x = torch.cat([part.values.flatten(1) for part in data]).double()  # (segments, features)
+    weight = torch.cat([part.weight for part in data]).double() / len(data)
+    directions, vectors, trust = [], [], []
+    for part in data:
+        targets = part.targets.float()
+        centred = (targets - part.weight @ targets[part.track])[part.track]  # (segments, labels)
+        found = fit_ridge(part.values, centred, penalty, part.weight, blocks).weight.double()
+        spread = (weight @ (x @ found).square()).sqrt()  # (labels,) of their scores
+        # Its root lies between trusting all words alike and trusting those that are heard best.
+        directions.append(found / spread.clamp(min=1e-12).sqrt())  # (features, labels)
+        vectors.append(part.target_vectors)
+        trust.append(torch.ones(len(vectors[-1])))
+    if tags is not None:
+        directions.append(torch.eye(x.shape[1], len(tags), dtype=torch.float64))
+        vectors.append(tags)
+        trust.append(torch.full((len(tags),), tag_weight))
+    unit = [functional.normalize(each - each.mean(0), dim=1) for each in vectors]
+    e = torch.cat(unit).double()  # (anchors, d)
+    mixture = anchor_mixture(e, torch.cat(trust), label_penalty)  # (anchors, d)
+    made = torch.cat(directions, dim=1) @ mixture  # (features, d)
+    length = (weight @ (x @ made).square().sum(1)).sqrt()
+    projector = build_projector("ridge", *data[0].values.shape[1:], e.shape[1])
+    projector.weight.copy_((made / length.clamp(min=1e-12)).float())
     return projector
+
+
+def anchor_mixture(vectors: Tensor, trust: Tensor, label_penalty: float) -> Tensor:
+    """(E·Eᵀ + β·N)⁻¹·E: times the vector of a word it says how much of each anchor the word is.
+
+    vectors: E, (anchors, d) of unit length; trust: (anchors,) 1 / N, above 0. Returns (anchors, d).
+    """
+    e = vectors.double()
+    return torch.linalg.solve(e @ e.T + label_penalty * torch.diag(1 / trust.double()), e)
