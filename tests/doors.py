@@ -14,6 +14,7 @@ def datasets(root: Path) -> list[data.Dataset]:
     """Notebook 00."""
     loaded = [data.load_mtg_jamendo(root, split_number=0), data.load_cal500(root, audio="skip")]
     loaded += [data.load_emotify(root), data.load_folder(root / "mine.csv")]
+    loaded += [data.load_audio_emotion_4q(root, least=1), data.load_mirex_mood(root)]
     return [*loaded, data.load_mulan(root / "CAL500.arff")[0]]
 
 

@@ -19,9 +19,11 @@ A dataset of your own is a CSV (`load_folder`), or a loader with one decorator
         return data.Dataset("mine", vocabulary, tracks)
 """
 
+from mer_utils.data.audio_emotion_4q import load_audio_emotion_4q
 from mer_utils.data.cal500 import load_cal500
 from mer_utils.data.emotify import load_emotify
 from mer_utils.data.folder import load_folder
+from mer_utils.data.mirex_mood import load_mirex_mood
 from mer_utils.data.mtg_jamendo import load_mtg_jamendo
 from mer_utils.data.mulan import load_mulan
 from mer_utils.data.reading import LOADERS

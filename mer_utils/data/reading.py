@@ -1,5 +1,6 @@
 """What the loaders share: reading text and tables, labels out of them, finding audio."""
 
+import codecs
 import csv
 import io
 import re
@@ -24,12 +25,13 @@ LOADERS = Registry("dataset")
 
 
 def read_text(path: Path) -> str:
-    """A text file: UTF-8, or Latin-1 where it is not UTF-8 (older dataset files)."""
+    """A text file: UTF-16 if it says so itself, else UTF-8, or Latin-1 where it is not that."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the loader's help says what belongs where")
     data = path.read_bytes()
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 

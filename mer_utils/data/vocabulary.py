@@ -1,13 +1,15 @@
-"""The emotion vocabularies of the datasets: every label, how its dataset spells it, what it means.
+"""The emotion vocabularies of the datasets: labels, how datasets spell them, what they mean.
 
 Sources of the labels: MTG-Jamendo mood/theme (Bogdanov et al. 2019, the 56 tags of the official
 splits), CAL500 (Turnbull et al. 2008, the 18 emotion words), Emotify (Aljanaki et al. 2016, the
 nine factors of the Geneva Emotional Music Scale, Zentner et al. 2008), Mulan's "emotions"
-(Trohidis et al. 2008, the six clusters of the Tellegen-Watson-Clark model).
+(Trohidis et al. 2008, the six clusters of the Tellegen-Watson-Clark model), 4Q audio emotion (Panda
+et al. 2018, all 209 AllMusic moods in its metadata), MIREX-like mood (Panda et al. 2013, its 28).
 
 Conventions: a label's `name` is lower case, spelled correctly, words of one label joined by " / ";
 its `official` spelling is the one in the dataset's files, errors included. The order is that of
-the dataset's files. Labels stand in labels.csv, what they mean in definitions.csv.
+the dataset's files, or of the alphabet for 4Q, whose files have none. Labels stand in labels.csv,
+what they mean and how such music sounds in definitions.csv.
 """
 
 import csv
@@ -44,9 +46,12 @@ def names(vocabulary: str) -> tuple[str, ...]:
     return tuple(label.name for label in VOCABULARIES[vocabulary])
 
 
-# How music with a label or a word of ANTONYMS feels to a listener ("film", "christmas": what such
-# music conveys), one sentence each, written without looking at any score.
-SENTENCES: dict[str, str] = dict(_rows("definitions.csv"))
+# How music with a label, a word of ANTONYMS or one of musicnn's tags feels to a listener ("film",
+# "christmas": what such music conveys), one sentence each; and how it sounds, in words of tempo,
+# loudness, mode, instruments and genres. Both were written without looking at any score.
+_TEXTS = _rows("definitions.csv")
+SENTENCES: dict[str, str] = {word: sentence for word, sentence, _ in _TEXTS}
+SOUNDS: dict[str, str] = {word: sound for word, _, sound in _TEXTS}
 _LABELS = {name for vocabulary in VOCABULARIES for name in names(vocabulary)}
 DEFINITIONS = {word: sentence for word, sentence in SENTENCES.items() if word in _LABELS}
 

@@ -112,8 +112,16 @@ _LOOKS = {
     "cal500": ("s", COLOURS[1]),
     "emotify": ("^", COLOURS[2]),
     "emotions": ("D", COLOURS[3]),
+    "audio-emotion-4q": ("v", COLOURS[4]),
+    "mirex-mood": ("P", COLOURS[5]),
 }
-_TITLES = {"mtg-jamendo": "MTG-Jamendo", "cal500": "CAL500", "emotify": "Emotify"}
+_TITLES = {
+    "mtg-jamendo": "MTG-Jamendo",
+    "cal500": "CAL500",
+    "emotify": "Emotify",
+    "audio-emotion-4q": "4Q audio emotion",
+    "mirex-mood": "MIREX-like mood",
+}
 _DEMO = {"demo-mtg": "mtg-jamendo", "demo-cal500": "cal500", "demo-emotify": "emotify"}
 
 
@@ -124,7 +132,7 @@ def original(name: str) -> str:
 
 def dataset_looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Marker and color of each dataset; a demo dataset has those of its original."""
-    others = cycle(zip("vPX*<>", COLOURS[4:] * 2, strict=True))
+    others = cycle(zip("X*<>dh", COLOURS[6:] + COLOURS[:5], strict=True))
     looks = {}
     for name in dict.fromkeys(names):
         marker, colour = _LOOKS.get(original(name)) or next(others)

@@ -1,7 +1,7 @@
 """Label embeddings: emotion labels as vectors of a sentence-embedding model.
 
 Follows Liu, Roy, Herremans (arXiv 2410.11522, "label embedding"); beyond the paper, texts come in
-five styles, and centring on a vocabulary is a step of its own.
+six styles, and centring on a vocabulary is a step of its own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data.checks import no_duplicates, refuse
-from mer_utils.data.vocabulary import SENTENCES
+from mer_utils.data.vocabulary import SENTENCES, SOUNDS
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
-STYLES = ("name", "prompt", "definition", "ensemble", "contrast")
+STYLES = ("name", "prompt", "definition", "description", "ensemble", "contrast")
 TEMPLATES = {
     "name": ("{}",),
     "prompt": ("music that sounds {}",),
@@ -33,6 +33,11 @@ TEMPLATES = {
     ),
     "contrast": ("music that sounds {}", "music that does not sound {}"),
 }
+WRITTEN = {
+    "definition": SENTENCES,
+    "description": {word: f"{text} {SOUNDS[word]}" for word, text in SENTENCES.items()},
+}
+"""The text of each word that we wrote one for, by style."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +90,11 @@ def embed_labels(
     labels: label names, at least one; none twice, or none twice in a dataset.
     style: "name" (the cleaned name), "prompt" ("music that sounds …"), "definition" (a written
         sentence; a warning names labels that have none, which are put as "Music that is …"),
+        "description" (the definition and after it how such music sounds; the same warning),
         "ensemble" (mean over its TEMPLATES), "contrast" (the prompt minus its negation).
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
-    definitions: sentences for style "definition"; they go before the built-in ones.
+    definitions: whole texts for the styles "definition" and "description"; they go before the
+        built-in ones.
     Raises ValueError for a label or style that is none, FileNotFoundError for a missing model.
     """
     if isinstance(labels, str) or len(labels) == 0:
@@ -96,7 +103,7 @@ def embed_labels(
     texts = tuple(label_texts(label, style, definitions) for label in labels)
     known = {**SENTENCES, **(definitions or {})}
     undefined = [label for label in labels if label not in known]
-    if style == "definition" and undefined:
+    if style in WRITTEN and undefined:
         warnings.warn(
             f"labels without a definition are put as 'Music that is …': {', '.join(undefined)}",
             stacklevel=2,
@@ -114,15 +121,15 @@ def clean_name(label: str) -> str:
 def label_texts(
     label: str, style: str = "name", definitions: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """The texts that stand for a label, one a template or its definition; see `embed_labels`."""
+    """The texts that stand for a label, one a template or the written one; see `embed_labels`."""
     if style not in STYLES:
         raise ValueError(f"no text style {style!r}; there are {', '.join(STYLES)}")
     name = clean_name(label) if isinstance(label, str) else ""
     if not name:
         raise ValueError(f"label {label!r} is no text with words in it")
-    if style != "definition":
+    if style not in WRITTEN:
         return tuple(template.format(name) for template in TEMPLATES[style])
-    known = {**SENTENCES, **(definitions or {})}
+    known = {**WRITTEN[style], **(definitions or {})}
     return (known.get(label, "").strip() or f"Music that is {name}.",)
 
 
@@ -151,12 +158,12 @@ def nearest(embeddings: LabelEmbeddings, text: str, n: int = 5) -> pd.DataFrame:
     """The n labels nearest to a text: label, dataset (if known), similarity (cosine), best first.
 
     text: any words; they are embedded in the labels' style (as they stand, if the labels are
-        definitions) and centred like the labels.
+        definitions or descriptions) and centred like the labels.
     """
     if not text.strip():
         raise ValueError(f"nearest to {text!r}: that is no text")
     style = embeddings.style
-    texts = (text.strip(),) if style == "definition" else label_texts(text, style)
+    texts = (text.strip(),) if style in WRITTEN else label_texts(text, style)
     vector = embed_texts((texts,), embeddings.model, style)  # (1, d)
     if embeddings.mean is not None:
         vector = unit_rows(vector - embeddings.mean, (text,))

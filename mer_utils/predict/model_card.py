@@ -33,6 +33,7 @@ LICENCES = {
     "cal500": "for research; see its page",
     "emotify": "none stated with the files; for research",
     "emotions": "for research; see Mulan's page",
+    **dict.fromkeys(("audio-emotion-4q", "mirex-mood"), "none stated with the files; for research"),
     "mert-v1-95m": "CC-BY-NC-4.0",
     "mert-v1-330m": "CC-BY-NC-4.0",
     "all-MiniLM-L6-v2": "Apache-2.0",

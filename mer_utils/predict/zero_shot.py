@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from mer_utils import storage
 from mer_utils.data.types import Features
-from mer_utils.labels.embeddings import embed_labels, label_texts
+from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.training import project
 
@@ -116,13 +116,12 @@ def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -
 def with_definitions(
     model: Model, labels: Sequence[str], definitions: dict[str, str] | None = None
 ) -> Model:
-    """The same model, able to embed any words also if its labels are put as definitions."""
-    space = model.space
-    if space.style not in ("definition", "description"):
+    """The same model, able to embed any words also if its labels are put as written texts."""
+    style, own = model.space.style, model.space.definitions or {}
+    if style not in WRITTEN:
         return model
-    known = {**(space.definitions or {}), **(definitions or {})}
-    asked = {label: label_texts(label, space.style, known)[0] for label in labels}
-    return replace(model, space=replace(space, definitions={**known, **asked}))
+    asked = {x: label_texts(x, style, {**own, **(definitions or {})})[0] for x in labels}
+    return replace(model, space=replace(model.space, definitions={**own, **asked}))
 
 
 def predict_song(
@@ -135,7 +134,8 @@ def predict_song(
 ) -> Prediction:
     """Rank any words for one song, by features of the model's own encoder (`song_features`).
 
-    definitions: own sentences for labels, for a model whose labels are put as definitions.
+    definitions: own texts for labels, for a model whose labels are put as definitions or
+        descriptions.
     among: what to rank among, such as `songs_as_reference`; the reference set if None.
     """
     labels = check_words(labels)

@@ -1,0 +1,86 @@
+"""The 4Q audio emotion dataset with AllMusic's mood words."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from mer_utils.data import reading
+from mer_utils.data.checks import need, refuse, refuse_lines
+from mer_utils.data.reading import LOADERS, AudioRule
+from mer_utils.data.types import Dataset, track_table
+from mer_utils.data.vocabulary import VOCABULARIES
+
+_NAMES = {label.official: label.name for label in VOCABULARIES["audio-emotion-4q"]}
+_COLUMNS = ("Song", "Artist", "Title", "Quadrant", "MoodsStr", "GenresStr")
+
+
+@LOADERS.register("audio-emotion-4q")
+def load_audio_emotion_4q(
+    root: str | Path, least: int = 20, audio: AudioRule = "require"
+) -> Dataset:
+    """Read the 4Q audio emotion dataset with the moods that AllMusic's editors gave.
+
+    Source: Panda, Malheiro, Paiva, "Novel audio features for music emotion recognition", IEEE
+    Transactions on Affective Computing, 2018. 900 clips of 30 s, 225 in each quadrant of valence
+    and arousal. Licence: none is stated with the files; for research, and the audio may not be
+    redistributed. Download: ask at http://mir.dei.uc.pt
+
+    Its quadrants were made from Warriner's norms of the same moods. So no method that uses ratings
+    of words may be scored on them, and they are no labels here.
+
+    Folder:
+        root/panda_dataset_taffc_metadata.csv       Song, Artist, Title, Quadrant, MoodsStr, ...
+        root/panda_dataset_taffc_annotations.csv    Song, Quadrant: the same as in the first
+        root/<Q1..Q4>/<Song>.mp3
+
+    least: a mood is a label if at least this many clips of the metadata have it, whichever audio
+        is there: 121 of the 209 with the default.
+    Returns "audio-emotion-4q": track ids are the Song ids; split None; group = artist, or the clip
+    itself where none is named; more columns quadrant ("Q1" to "Q4"), genres (a tuple), title.
+    """
+    root = Path(root).absolute()
+    files = [root / f"panda_dataset_taffc_{name}.csv" for name in ("metadata", "annotations")]
+    table = _read_clips(*files)
+    clips = Counter(mood for own in table["moods"] for mood in own)
+    labels = tuple(name for name in _NAMES.values() if clips[name] >= least)
+    if not labels:
+        raise ValueError(f"audio-emotion-4q: no mood has {least!r} clips; choose a lower `least`")
+    songs, quadrants = table["Song"], table["Quadrant"]
+    candidates = [
+        (f"{quadrant}/{song}.mp3",) for quadrant, song in zip(quadrants, songs, strict=True)
+    ]
+    tracks = track_table(
+        songs,
+        [tuple(label for label in labels if label in own) for own in table["moods"]],
+        group=table["Artist"].where(table["Artist"] != "", songs),
+        audio=reading.find_audio("audio-emotion-4q", root, candidates, audio),
+        quadrant=quadrants,
+        genres=[tuple(_parts(genres)) for genres in table["GenresStr"]],
+        title=table["Title"],
+    )
+    source = reading.source_of("load_audio_emotion_4q", root, files, least=least)
+    return Dataset("audio-emotion-4q", labels, tracks, source, top_k=min(5, len(labels)))
+
+
+def _read_clips(metadata: Path, annotations: Path) -> pd.DataFrame:
+    """The metadata, moods as sets of clean names; both files must say the same of quadrants."""
+    table = reading.read_csv(metadata, _COLUMNS)
+    songs, quadrants = table["Song"], table["Quadrant"]
+    strange = ~quadrants.isin(["Q1", "Q2", "Q3", "Q4"])
+    refuse_lines(metadata, "quadrants other than Q1 to Q4", quadrants, strange)
+    given = reading.read_csv(annotations, ["Song", "Quadrant"])
+    given = dict(zip(given["Song"], given["Quadrant"], strict=True))
+    need(metadata, f"songs of {annotations.name}", list(given), set(songs))
+    differ = quadrants != songs.map(given)
+    refuse_lines(metadata, f"quadrants that {annotations.name} lacks", songs, differ)
+    words = [(line, word) for line, moods in table["MoodsStr"].items() for word in _parts(moods)]
+    strange = [f"line {line}: {word}" for line, word in words if word not in _NAMES]
+    refuse(metadata, f"moods outside the vocabulary of {len(_NAMES)}", strange)
+    return table.assign(moods=[{_NAMES[x] for x in _parts(moods)} for moods in table["MoodsStr"]])
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the commas or semicolons of a text."""
+    return [part.strip() for part in re.split("[,;]", text)]
