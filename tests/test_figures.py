@@ -118,7 +118,11 @@ SEEDS = table(
     target="cal500",
 ).drop(columns=["labels", "draws"])  # fmt: skip
 TEXTS = table(
-    "target model style", *product(TWO, ("small", "large"), ("name", "definition")), roc_auc=0.6
+    "target model style",
+    *product(TWO, ("small", "large"), ("name", "definition")),
+    roc_auc=0.6,
+    tracks=120,
+    labels=9,
 )
 RANKS = table("start eerie hopeful", (0.0, 90.0, 10.0), (3.0, 80.0, 45.0), (6.0, 95.0, 5.0))
 TONE = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
