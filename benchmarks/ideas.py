@@ -1,0 +1,276 @@
+"""What was tried on the way to word anchors, good and bad, in every direction of real datasets.
+
+    python benchmarks/ideas.py --out docs/ideas.md      a quarter of an hour on two cores
+
+Each idea changes one thing of `projector.word_anchors()`. It is scored by the macro ROC-AUC over
+the target's songs; words of the target are no words of the training side. Directions: 4Q,
+MIREX-like and Emotify, each from the two others and from each alone; each from the built-in corpus;
+Mulan's two.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from mer_utils import data, metrics, projector, storage
+from mer_utils.batch import profiles
+from mer_utils.data import Labelled
+from mer_utils.evaluation import study
+from mer_utils.evaluation.tables import markdown
+from mer_utils.labels import BEST_MODEL, DEFAULT_MODEL, LabelSpace, embed_labels
+from mer_utils.labels.language_model import unit_rows
+from mer_utils.projector import Method, methods
+
+TEXT = """
+# What was tried
+
+Written by `python benchmarks/ideas.py --out docs/ideas.md`, which says what the directions are.
+Each idea changes one thing of *word anchors*; *gain* is its mean over the nine directions between
+the real audio datasets minus that of word anchors, and *worst* the largest loss in one of them.
+*Kept by* counts the targets for which the mean over the directions to the *other* two targets says
+that it pays by more than .002: nothing is kept for a target because of that target. On a hundred
+songs a score is known to about ±.03, on 450 to ±.02: a gain below .005 is no more than a hint.
+"""
+OURS = projector.word_anchors()
+Direction = tuple[str, list[Labelled], Labelled]
+Idea = Callable[[list[Labelled], Labelled], float]
+
+
+# --- Directions -----------------------------------------------------------------------------------
+
+
+def directions() -> Iterator[Direction]:
+    """Name, training datasets and target of every direction."""
+    real = profiles.load_labelled(profiles.get("real"))
+    for name, target in real.items():
+        others = study.others(real, name)
+        yield f"others → {name}", others, target
+        for one in others:
+            yield f"{one.name} → {name}", [one], target
+    built_in = list(profiles.load_labelled(profiles.get("demo")).values())
+    for name, target in real.items():
+        yield f"built-in → {name}", built_in, target
+    mulan = profiles.load_labelled(profiles.get("mulan"))
+    for name, target in mulan.items():
+        yield f"mulan → {name}", study.others(mulan, name), target
+
+
+# --- Ideas: from training datasets and a target to its ROC-AUC ------------------------------------
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A method as it is."""
+
+    method: Method
+
+    def __call__(self, training: list[Labelled], target: Labelled) -> float:
+        """Train and score it."""
+        return study.trained_roc_auc(self.method, training, target)
+
+
+def changed(**changes: object) -> Plain:
+    return Plain(replace(OURS, **changes))
+
+
+def in_space(**changes: object) -> Plain:
+    return Plain(replace(OURS, space=replace(OURS.space, **changes)))
+
+
+@dataclass(frozen=True)
+class RatedSpace(LabelSpace):
+    """Valence, arousal and dominance of a word, beside its text or alone.
+
+    A linear probe from the language model's vectors to people's ratings of 5,552 words (Glasgow
+    norms, Scott et al. 2019), at the label's own words.
+    """
+
+    beside: float = 0.5  # the length of the ratings, where the text has 1; 0 is ratings alone
+
+    def vectors(self, labels: Sequence[str], reference: Sequence[str] | None = None) -> np.ndarray:
+        """The labels' vectors: (labels, d)."""
+        rated = word_ratings(self.model, tuple(labels))  # (labels, 3)
+        rated = rated - rated.mean(axis=0)
+        if not self.beside:
+            return rated.astype(np.float32)
+        text = super().vectors(labels, reference)
+        return np.concatenate([text, self.beside * unit_rows(rated, labels)], axis=1)
+
+
+@cache
+def rating_probe(model: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean vector (d,) and weights (d, 3) of a ridge from vectors to standardised ratings."""
+    table = pd.read_csv(profiles.data_folder("norms") / "glasgow.csv").drop_duplicates("word")
+    words = table["word"].astype(str).tolist()
+    ratings = table[["valence_mean", "arousal_mean", "dominance_mean"]].to_numpy()
+    ratings = (ratings - ratings.mean(axis=0)) / ratings.std(axis=0)
+    vectors = embed_labels(words, "name", model).vectors.astype(float)
+    mean = vectors.mean(axis=0)
+    vectors -= mean
+    gram = vectors.T @ vectors + 3 * np.eye(vectors.shape[1])
+    return mean, np.linalg.solve(gram, vectors.T @ ratings)
+
+
+def word_ratings(model: str, labels: tuple[str, ...]) -> np.ndarray:
+    """Predicted valence, arousal, dominance of each label, the mean over its words: (labels, 3)."""
+    mean, weights = rating_probe(model)
+    of_words = [sorted(study.words_of(label)) for label in labels]
+    unique = sorted({word for words in of_words for word in words})
+    vectors = embed_labels(unique, "name", model).vectors - mean
+    rated = dict(zip(unique, vectors @ weights, strict=True))
+    return np.stack([np.mean([rated[word] for word in words], axis=0) for words in of_words])
+
+
+def rated(beside: float) -> Plain:
+    fields = {field: getattr(OURS.space, field) for field in vars(OURS.space)}
+    return Plain(replace(OURS, space=RatedSpace(**fields, beside=beside)))
+
+
+def exclusive(sharpness: float) -> Idea:
+    """Labels compete: the logarithm of a softmax over a song's calibrated scores."""
+
+    def score(training: list[Labelled], target: Labelled) -> float:
+        side = study.unseen_words(training, target)
+        model, _ = projector.fit(OURS, side, progress=False)
+        songs = study.song_scores(methods.target_scores(model, OURS, target, side), target)
+        odds = torch.log_softmax(torch.from_numpy(sharpness * songs), dim=1).numpy()
+        return float(np.nanmean(metrics.roc_auc(odds, target.dataset.targets())))
+
+    return score
+
+
+def few_directions(rank: int) -> Idea:
+    """Only the main directions in which the map spreads the training music."""
+
+    def score(training: list[Labelled], target: Labelled) -> float:
+        side = study.unseen_words(training, target)
+        model, _ = projector.fit(OURS, side, progress=False)
+        heard = torch.cat([model.project(part.features) for part in side])
+        main = torch.linalg.svd(heard, full_matrices=False)[2][:rank]  # (rank, d)
+        model.projector.weight.copy_(model.projector.weight @ main.T @ main)
+        return study.song_roc_auc(study.model_scores(model, target, OURS), target)
+
+    return score
+
+
+def with_rare_moods(training: list[Labelled], target: Labelled) -> float:
+    """All moods of 4Q that five clips or more have, not only those on twenty."""
+    rare = data.load_audio_emotion_4q(profiles.data_folder("audio_emotion_4q"), 5, audio="skip")
+    more = [with_labels(part, rare.labels, rare.tracks["labels"]) for part in training]
+    return study.trained_roc_auc(OURS, more, target)
+
+
+def with_labels(part: Labelled, labels: Sequence[str], own: pd.Series) -> Labelled:
+    """4Q with other labels; any other dataset as it is."""
+    if part.name != "audio-emotion-4q":
+        return part
+    tracks = part.dataset.tracks.assign(labels=own[part.dataset.tracks.index])
+    return replace(part, dataset=replace(part.dataset, labels=tuple(labels), tracks=tracks))
+
+
+def with_genres(training: list[Labelled], target: Labelled) -> float:
+    """The genres of 4Q as further words."""
+    more = []
+    for part in training:
+        if part.name == "audio-emotion-4q":
+            found = part.dataset.tracks["genres"].map(lambda own: {x.lower() for x in own if x})
+            genres = sorted(set().union(*found) - set(part.dataset.labels))
+            both = [
+                (*a, *sorted(b)) for a, b in zip(part.dataset.tracks["labels"], found, strict=True)
+            ]
+            own = pd.Series(both, part.dataset.tracks.index)
+            part = with_labels(part, [*part.dataset.labels, *genres], own)
+        more.append(part)
+    return study.trained_roc_auc(OURS, more, target)
+
+
+def with_built_in(training: list[Labelled], target: Labelled) -> float:
+    """The built-in corpus trains as well, where the features are the same."""
+    if training[0].features.encoder.get("name") == target.features.encoder.get("name") == "mulan":
+        return float("nan")
+    built_in = profiles.load_labelled(profiles.get("demo")).values()
+    return study.trained_roc_auc(OURS, [*training, *built_in], target)
+
+
+IDEAS: dict[str, Idea] = {
+    "word anchors": Plain(OURS),
+    "ridge, MiniLM, definition (before)": Plain(projector.default_ridge()),
+    "ridge, mpnet, definition": Plain(projector.default_ridge(model=BEST_MODEL)),
+    "ridge, mpnet, description": Plain(projector.default_ridge("description", BEST_MODEL)),
+    "MiniLM": in_space(model=DEFAULT_MODEL),
+    **{f"text: {style}": in_space(style=style) for style in ("name", "prompt", "ensemble")},
+    "text: definition": in_space(style="definition"),
+    "no antonym directions": in_space(directions=None),
+    "antonym directions alone": in_space(directions="antonym-pca"),
+    **{f"{n} antonym directions": in_space(components=n) for n in (2, 3, 6, 8)},
+    "labels not centred": in_space(centre=False),
+    "word ratings beside the text": rated(0.5),
+    "word ratings alone": rated(0.0),
+    "no tags": changed(tag_weight=0.0),
+    **{f"tags count {x:g}": changed(tag_weight=x) for x in (0.03, 0.3, 1.0)},
+    **{f"label penalty {x:g}": changed(label_penalty=x) for x in (1.0, 2.0, 10.0, 20.0)},
+    **{f"penalty {x:g}": changed(penalty=x) for x in (1.0, 3.0, 30.0, 100.0)},
+    **{f"{n} directions kept": few_directions(n) for n in (3, 5, 10, 20)},
+    **{f"labels compete, {x:g}": exclusive(x) for x in (0.3, 0.5, 1.0)},
+    "rare moods of 4Q too": with_rare_moods,
+    "genres of 4Q too": with_genres,
+    "built-in corpus too": with_built_in,
+    "own statistics † (transductive)": changed(own_statistics=True),
+    "the target's words stay": changed(strict=False),
+}
+
+
+def report(table: pd.DataFrame, sizes: dict[str, str], out: Path | None) -> None:
+    """Every idea's gain over word anchors, and its score in each direction."""
+    real = [name for name in table.columns if not name.startswith(("built-in", "mulan"))]
+    gain = table - table.loc["word anchors"]
+    target_of = {name: name.split(" → ")[1] for name in real}
+    kept = {}
+    for idea in table.index:
+        means = [
+            gain.loc[idea, [n for n in real if target_of[n] != target]].mean()
+            for target in dict.fromkeys(target_of.values())
+        ]
+        kept[idea] = f"{sum(x > 0.002 for x in means)} of {len(means)}"
+    summary = pd.DataFrame(
+        {
+            "mean": table[real].mean(axis=1).map("{:.4f}".format),
+            "gain": gain[real].mean(axis=1).map("{:+.4f}".format),
+            "worst": gain[real].min(axis=1).map("{:+.4f}".format),
+            "kept by": pd.Series(kept),
+        }
+    ).rename_axis("idea")
+    by_direction = table.T.map("{:.3f}".format).rename_axis("direction")
+    by_direction.insert(0, "tracks, labels", pd.Series(sizes))
+    print(summary.to_string())
+    if out is not None:
+        parts = [TEXT.strip(), markdown(summary), "Macro ROC-AUC by direction (chance .5):"]
+        for start in range(0, len(table), 6):
+            parts.append(markdown(by_direction.iloc[:, [0, *range(start + 1, start + 7)]]))
+        storage.write_text(out, "\n\n".join(parts) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=None, help="Markdown file of the tables")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    columns, sizes = {}, {}
+    for name, training, target in directions():
+        work = (delayed(idea)(training, target) for idea in IDEAS.values())
+        columns[name] = dict(zip(IDEAS, Parallel(n_jobs=options.jobs)(work), strict=True))
+        targets = target.dataset.targets()
+        sizes[name] = f"{len(targets)}, {int(targets.any(0).sum())}"
+        print(f"{name:32} {columns[name]['word anchors']:.3f}", flush=True)
+    report(pd.DataFrame(columns), sizes, options.out)
+
+
+if __name__ == "__main__":
+    main()
