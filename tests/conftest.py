@@ -35,6 +35,18 @@ def emotify_root(data_root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def audio_emotion_4q_root(data_root: Path) -> Path:
+    """The 4Q clips' metadata and annotations, and Q1/ to Q4/ (perhaps not all mp3s)."""
+    return _part(data_root, "audio_emotion_4q")
+
+
+@pytest.fixture(scope="session")
+def mirex_root(data_root: Path) -> Path:
+    """The MIREX-like mood clips' lists, and Audio/ (perhaps not all mp3s)."""
+    return _part(data_root, "mirex_mood")
+
+
+@pytest.fixture(scope="session")
 def mtg_root(data_root: Path) -> Path:
     """MTG-Jamendo's metadata."""
     return _part(data_root, "mtg_jamendo")

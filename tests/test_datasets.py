@@ -1,6 +1,7 @@
 """Loaders: tiny samples in the datasets' own layouts, everything that can be wrong, real files."""
 
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -114,6 +115,42 @@ def emotify(tmp_path) -> Path:
     return tmp_path
 
 
+METADATA, ANNOTATIONS = (f"panda_dataset_taffc_{x}.csv" for x in ("metadata", "annotations"))
+
+
+@pytest.fixture
+def audio_emotion_4q(tmp_path) -> Path:
+    """Three clips in the official layout, the metadata in Latin-1, with audio."""
+    rows = [
+        ("MT1", "Beyoncé", "Déjà, 'vu'", "Q1", "Fun, Laid-Back/Mellow; Fun", "Pop/Rock, R&B"),
+        ("MT2", "", "Wry", "Q3", "Wry, Fun, Angry, Sad, Cold", "Jazz"),
+        ("MT3", "Beyoncé", "Sad", "Q3", "Fun, Sad", "Jazz"),
+    ]
+    lines = [("Song", "Artist", "Title", "Quadrant", "MoodsStr", "GenresStr"), *rows]
+    text = "".join('"' + '","'.join(line) + '"\n' for line in lines)
+    (tmp_path / METADATA).write_bytes(text.encode("latin-1"))
+    write(tmp_path / ANNOTATIONS, "Song,Quadrant\nMT3,Q3\nMT1,Q1\nMT2,Q3\n")
+    for song, _, _, quadrant, *_ in rows:
+        write(tmp_path / quadrant / f"{song}.mp3")
+    return tmp_path
+
+
+INFO = "dataset info.csv"
+
+
+@pytest.fixture
+def mirex_mood(tmp_path) -> Path:
+    """Three clips in the official layout, their facts in UTF-16 and another order, with audio."""
+    write(tmp_path / "categories.txt", "Agressive\nwhimsical\nTense - Anxious\n")
+    write(tmp_path / "clusters.txt", "Cluster 5\nCluster 4\nCluster 5\n")
+    rows = ["A Mess; a Kiss;X [1];LP;002.mp3;", "Ego;;LP;003.mp3;", 'So "What;Blå;LP;001.mp3;']
+    text = "\r\n".join(["Title;Artist;Album;Filename;", *rows]) + "\r\n"
+    (tmp_path / INFO).write_bytes(text.encode("utf-16"))
+    for number in (1, 2, 3):
+        write(tmp_path / "Audio" / f"{number:03d}.mp3")
+    return tmp_path
+
+
 # ---------------------------------------------------------------------------- what is loaded
 
 
@@ -171,6 +208,40 @@ def test_emotify(emotify):
             data.load_emotify(emotify, **options)
 
 
+def test_audio_emotion_4q(audio_emotion_4q):
+    dataset = data.load_audio_emotion_4q(audio_emotion_4q, least=1)
+    assert dataset.top_k == 5
+    assert dataset.labels == ("angry", "cold", "fun", "laid-back / mellow", "sad", "wry")
+    tracks = dataset.tracks
+    assert labels_of(dataset)["MT1"] == ("fun", "laid-back / mellow")
+    assert labels_of(dataset)["MT2"] == ("angry", "cold", "fun", "sad", "wry")
+    assert tracks["group"].tolist() == ["Beyoncé", "MT2", "Beyoncé"]
+    assert tracks["quadrant"].tolist() == ["Q1", "Q3", "Q3"]
+    assert tracks["genres"].tolist() == [("Pop/Rock", "R&B"), ("Jazz",), ("Jazz",)]
+    assert tracks["title"].iloc[0] == "Déjà, 'vu'"
+    assert audio_of(dataset) == ["Q1/MT1.mp3", "Q3/MT2.mp3", "Q3/MT3.mp3"]
+    assert dataset.source["options"] == {"least": 1}
+    (audio_emotion_4q / "Q3/MT2.mp3").unlink()  # the vocabulary is that of all clips
+    with pytest.warns(UserWarning, match="1 of 3"):
+        often = data.load_audio_emotion_4q(audio_emotion_4q, least=2, audio="skip")
+    assert (often.labels, often.top_k) == (("fun", "sad"), 2)
+    with pytest.raises(ValueError, match="4 clips"):
+        data.load_audio_emotion_4q(audio_emotion_4q, least=4)
+
+
+def test_mirex_mood(mirex_mood):
+    dataset = data.load_mirex_mood(mirex_mood)
+    assert (dataset.top_k, dataset.labels) == (1, names("mirex-mood"))
+    assert labels_of(dataset) == {
+        "mirex-001": ("aggressive",),
+        "mirex-002": ("whimsical",),
+        "mirex-003": ("tense / anxious",),
+    }
+    assert dataset.tracks["group"].tolist() == ["Blå", "X [1]", "mirex-003"]
+    assert dataset.tracks["cluster"].tolist() == [5, 4, 5]
+    assert audio_of(dataset) == ["Audio/001.mp3", "Audio/002.mp3", "Audio/003.mp3"]
+
+
 def test_folder_with_every_column(tmp_path):
     third = str(write(tmp_path / "c.wav"))
     for name in ("a.wav", "sub/b.wav"):
@@ -206,6 +277,8 @@ LOADERS = {
     "mtg_jamendo": data.load_mtg_jamendo,
     "cal500": data.load_cal500,
     "emotify": data.load_emotify,
+    "audio_emotion_4q": partial(data.load_audio_emotion_4q, least=1),
+    "mirex_mood": data.load_mirex_mood,
 }
 CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
 
@@ -229,13 +302,27 @@ CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
         ("emotify", "data.csv", "200,rock", "200,pop", "line 5: pop"),
         ("emotify", "data.csv", "classical,1,", "classical,7,", "line 2: 71"),
         ("emotify", "data.csv", " age,", " sadness,", "'sadness'"),
+        ("audio_emotion_4q", METADATA, "Wry,", "Awry,", f"{METADATA}: .*line 3: Awry"),
+        ("audio_emotion_4q", METADATA, '"Fun, Sad"', '""', "line 4: "),
+        ("audio_emotion_4q", METADATA, "Q1", "Q5", "line 2: Q5"),
+        ("audio_emotion_4q", METADATA, "Q1", "Q2", f"{ANNOTATIONS}.*line 2: MT1"),
+        ("audio_emotion_4q", ANNOTATIONS, "MT1,Q1\n", "", f"{METADATA}.*line 2: MT1"),
+        ("audio_emotion_4q", ANNOTATIONS, "MT1,Q1\n", "MT1,Q1\nMT4,Q1\n", "MT4"),
+        ("mirex_mood", "categories.txt", "Agressive", "Aggressive", "line 1: Aggressive"),
+        ("mirex_mood", "categories.txt", "whimsical", "", "categories.txt.*line 2"),
+        ("mirex_mood", "clusters.txt", "Cluster 4\n", "", "categories.txt 3, clusters.txt 2"),
+        ("mirex_mood", "clusters.txt", "Cluster 4", "Cluster 6", "line 2: Cluster 6"),
+        ("mirex_mood", INFO, "Artist", "Band", "Artist"),
+        ("mirex_mood", INFO, "002.mp3", "003.mp3", "002.mp3"),
+        ("mirex_mood", INFO, "Ego;;LP;", "Ego;", "line 3: Ego"),
     ],
 )
 def test_a_bad_file_is_named(sample, file, old, new, said, request):
     root = request.getfixturevalue(sample)
-    text = (root / file).read_bytes().decode()
+    encoding = {METADATA: "latin-1", INFO: "utf-16"}.get(file, "utf-8")
+    text = (root / file).read_bytes().decode(encoding)
     assert old in text
-    write(root / file, text.replace(old, new, 1))
+    (root / file).write_bytes(text.replace(old, new, 1).encode(encoding))
     with pytest.raises(ValueError, match=rf"{root}.*{said}|{sample.replace('_', '-')}: .*{said}"):
         LOADERS[sample](root, audio="skip")
 
@@ -264,6 +351,8 @@ def test_a_bad_csv_is_named(tmp_path, text, said):
         ("mtg_jamendo", MTG_TRAIN, "audio/48/948.low.mp3"),
         ("cal500", CAL500_FILE("vocab"), "CAL500_32kps/abba-sos.mp3"),
         ("emotify", "data.csv", "emotifymusic/pop/1.mp3"),
+        ("audio_emotion_4q", ANNOTATIONS, "Q3/MT3.mp3"),
+        ("mirex_mood", INFO, "Audio/003.mp3"),
     ],
 )
 def test_a_missing_file_is_named(sample, file, audio, request):
@@ -431,6 +520,33 @@ def test_real_emotify(emotify_root):
     assert (best_first[:, 2] == best_first[:, 3]).sum() == 118
     assert tracks["audio"].notna().sum() == len(list(emotify_root.rglob("*.mp3")))
     assert str(emotify_root.parent) not in json.dumps(dataset.source)
+
+
+@without_audio
+@pytest.mark.real_data
+def test_real_audio_emotion_4q(audio_emotion_4q_root):
+    dataset = data.load_audio_emotion_4q(audio_emotion_4q_root, audio="skip")
+    tracks = dataset.tracks
+    assert (len(tracks), len(dataset.labels)) == (900, 121)
+    assert dataset.targets().sum(axis=1).mean() == pytest.approx(5.2, abs=0.005)
+    assert dataset.targets().sum(axis=0).min() >= 20
+    assert tracks["quadrant"].value_counts().tolist() == [225] * 4
+    assert tracks["audio"].notna().sum() == len(list(audio_emotion_4q_root.rglob("*.mp3")))
+    everything = data.load_audio_emotion_4q(audio_emotion_4q_root, least=1, audio="skip")
+    assert everything.labels == names("audio-emotion-4q")
+
+
+@without_audio
+@pytest.mark.real_data
+def test_real_mirex_mood(mirex_root):
+    dataset = data.load_mirex_mood(mirex_root, audio="skip")
+    tracks = dataset.tracks
+    assert len(tracks) == 903
+    assert dataset.targets().sum(axis=0).min() == 22
+    assert tracks["cluster"].value_counts().sort_index().tolist() == [170, 164, 215, 191, 163]
+    assert len(tracks.value_counts(["labels", "cluster"])) == 28  # no word in two clusters
+    assert tracks.loc["mirex-782", "group"] == "X [1]"  # the row with a semicolon in its title
+    assert tracks["audio"].notna().sum() == len(list(mirex_root.rglob("*.mp3")))
 
 
 @pytest.mark.real_data

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mer_utils import labels, storage
 from mer_utils.data import ANTONYMS, DEFINITIONS, names
-from mer_utils.data.vocabulary import AXES, Antonym
+from mer_utils.data.vocabulary import AXES, SOUNDS, Antonym
 from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
     LabelEmbeddings,
@@ -56,6 +56,10 @@ def test_texts_of_each_style():
     with pytest.warns(UserWarning, match="doomy_hard"):
         doomy = embed_labels(["sad", "doomy_hard"], "definition", definitions=own)
     assert doomy.texts == (("Music in tears.",), ("Music that is doomy hard.",))
+    assert label_texts("wry", "description") == (f"{DEFINITIONS['wry']} {SOUNDS['wry']}",)
+    with pytest.warns(UserWarning, match="doomy_hard"):
+        same = embed_labels(["sad", "doomy_hard"], "description", definitions=own)
+    assert same.texts == doomy.texts
     with pytest.warns(UserWarning, match="256"):  # tokens, and no more
         embed_labels(["sad"], "definition", definitions={"sad": "Music that is " + "sad " * 300})
 
