@@ -35,5 +35,10 @@ from mer_utils.labels.embeddings import (
     read_vectors,
     similarity,
 )
-from mer_utils.labels.language_model import DEFAULT_MODEL, TEXT_MODELS, load_language_model
+from mer_utils.labels.language_model import (
+    BEST_MODEL,
+    DEFAULT_MODEL,
+    TEXT_MODELS,
+    load_language_model,
+)
 from mer_utils.labels.space import LabelSpace
