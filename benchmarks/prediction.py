@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +67,9 @@ def main() -> None:
         curve = partial(predict.song_features, songs[1], encoder, 3.0)
         timed("listen every 3 s, for a curve", curve)
     try:
-        part = profiles.load_labelled(profiles.get("emotify"))["emotify"]
+        part = profiles.load_labelled(replace(profiles.get("real"), datasets=("emotify",)))[
+            "emotify"
+        ]
     except FileNotFoundError as error:
         print(f"no real songs: {error}")
     else:

@@ -166,10 +166,10 @@ def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
     monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
     with pytest.raises(FileNotFoundError, match="typo"):
-        batch.run("emotify", tmp_path / "run")
+        batch.run("real", tmp_path / "run")
     monkeypatch.setenv("MER_DATA", str(tmp_path))
-    for name in ("emotify", "mulan"):
-        with pytest.raises(FileNotFoundError, match=f"{name}/"):
+    for name, folder in (("real", "audio_emotion_4q"), ("mulan", "mulan")):
+        with pytest.raises(FileNotFoundError, match=f"{folder}/"):
             batch.run(name, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

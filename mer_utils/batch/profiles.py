@@ -40,7 +40,6 @@ class Profile:
     encoder: name of the audio encoder; None where the features come with the dataset.
     layers: which of its layers are stored; None for the encoder's default.
     size: pieces in each dataset of the built-in corpus; None where it is not used.
-    targets: the datasets that are predicted, each from all others; None for all.
     parameters: notebook parameters that differ from the notebooks' own defaults.
     """
 
@@ -51,7 +50,6 @@ class Profile:
     encoder: str | None = None
     layers: tuple[int, ...] | None = None
     size: int | None = None
-    targets: tuple[str, ...] | None = None
     parameters: dict = field(default_factory=dict)
 
 
@@ -88,17 +86,7 @@ PROFILES = {
             datasets=("audio-emotion-4q", "mirex-mood", "emotify"),
             notebooks=("00", "01", "02", "04", "05", "06"),
             encoder="musicnn+cues",
-            parameters={"seeds": 5, "shuffles": 3, "target": "emotify"},
-        ),
-        Profile(
-            name="emotify",
-            description="trained on the built-in corpus, predicts real songs (Emotify)",
-            datasets=("demo-mtg", "demo-cal500", "emotify"),
-            notebooks=("04", "05", "06"),
-            encoder="musicnn+cues",
-            size=400,
-            targets=("emotify",),
-            parameters={"target": "emotify"},
+            parameters={"target": "emotify", "shuffles": 2},
         ),
         Profile(
             name="mulan",
@@ -156,8 +144,7 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
             raise ValueError(
                 f"{csv!r} has the name of a dataset of the profile, {name_of(own)}; rename the file"
             )
-        targets = profile.targets and (*profile.targets, name_of(own))
-        profile = replace(profile, datasets=(*profile.datasets, own), targets=targets)
+        profile = replace(profile, datasets=(*profile.datasets, own))
     return profile
 
 
@@ -293,7 +280,7 @@ def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.nda
     """The best possible scores of the built-in corpus, (tracks, labels) each; none of real data."""
     return {
         name: demo.oracle_scores(loaded[name])
-        for name in profile.targets or profile.datasets
+        for name in profile.datasets
         if name in demo.DEMO_DATASETS
     }
 

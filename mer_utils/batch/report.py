@@ -21,7 +21,7 @@ from mer_utils.evaluation import tables
 from mer_utils.evaluation.tables import markdown
 
 FIGURES = PROJECT / "figures"
-COPIED = ("results", "paired", "path", "ablation", "learning_curve")  # what the README is made from
+COPIED = ("results", "paired", "path", "ablation", "learning_curve", "texts", "datasets", "ears")
 SOMETIMES = ("results_test_part",)  # of the profile paper
 
 Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
@@ -101,6 +101,23 @@ def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
 
+def _texts(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "texts.csv")
+    table["text"] = table["model"] + ", " + table["style"]
+    text = table["roc_auc"].map("{:.3f}".format).tolist()
+    return _wide(table, text, "text", "language model, text of a label")
+
+
+def _datasets(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "datasets.csv")
+    text = [f"{row.roc_auc:.3f} ({row.words} words)" for row in table.itertuples()]
+    return _wide(table, text, "trained_on", "trained on")
+
+
+def _ears(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "ears.csv", index_col=0).map("{:.3f}".format)
+
+
 def _readable(folder: Path, metric: str) -> pd.DataFrame:
     return tables.readable(_results(folder), metric)
 
@@ -114,6 +131,9 @@ TABLES: dict[str, Render] = {
     "says": _says,
     "ablation": _ablation,
     "learning_curve": _learning_curve,
+    "texts": _texts,
+    "datasets": _datasets,
+    "ears": _ears,
 }
 
 
