@@ -16,6 +16,7 @@ from huggingface_hub import ModelCard
 from mer_utils import predict, storage
 from mer_utils.batch import cli, profiles
 from mer_utils.data import Features
+from mer_utils.data.vocabulary import SENTENCES, SOUNDS
 from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Model, default_ridge
 from mer_utils.projector.networks import RidgeProjector
@@ -199,6 +200,16 @@ def test_a_label_has_its_rank_whatever_else_is_asked_and_its_own_definition(load
     assert abs(alone - score(["sad"], {"sad": "Music that is loud and cheerful."})) > 0.05
     with pytest.raises(ValueError, match="no labels"):
         score([" "])
+
+
+def test_words_for_a_model_whose_labels_are_put_as_descriptions(loaded):
+    model = replace(loaded[0], space=replace(loaded[0].space, style="description"))
+    asked = zero_shot.with_definitions(model, ["wry", "rock", "doomy"], {"wry": "Dry and slow."})
+    assert asked.space.definitions == {
+        "wry": "Dry and slow.",
+        "rock": f"{SENTENCES['rock']} {SOUNDS['rock']}",
+        "doomy": "Music that is doomy.",
+    }
 
 
 def test_songs_among_one_another(loaded, data):
