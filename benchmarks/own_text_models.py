@@ -51,7 +51,9 @@ def print_neighbours(model: str) -> None:
         right = (nearest == np.arange(10)).sum()
         print(f"  English → {language}: {right} of 10 are the translation")
         for i, j in enumerate(nearest):
-            print(f"    {WORDS['English'].split()[i]:12} {line.split()[j]}{'' if i == j else '  ✗'}")
+            print(
+                f"    {WORDS['English'].split()[i]:12} {line.split()[j]}{'' if i == j else '  ✗'}"
+            )
 
 
 if __name__ == "__main__":
