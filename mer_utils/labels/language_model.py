@@ -7,6 +7,7 @@ a function of the user's; any other is a model of sentence-transformers.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -164,7 +165,7 @@ def _own(model: str) -> Callable | None:
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
     """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`.
 
-    Of a registered function the hash of its code.
+    Of weights in several files the hash of their hashes; of a registered function that of its code.
     """
     own = _own(model)
     return _weights_hash(model) if own is None else code.own_hash(own)
@@ -175,11 +176,11 @@ def _weights_hash(model: str) -> str:
     folder = language_model_folder(model)
     if _short(model) in PACKAGED:
         return PACKAGED[_short(model)].sha256  # language_model_folder has just checked it
-    names = (WEIGHTS, "pytorch_model.bin")
-    found = [file for name in names for file in sorted(folder.rglob(name))]
+    found = sorted(folder.rglob("model*.safetensors")) or sorted(folder.rglob("pytorch_model*.bin"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(names)}")
-    return storage.file_hash(found[0])
+        raise FileNotFoundError(f"{folder} holds neither {WEIGHTS} nor pytorch_model.bin")
+    hashes = [storage.file_hash(file) for file in found]
+    return hashes[0] if len(found) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @lru_cache(maxsize=2)
