@@ -133,15 +133,15 @@ def test_labels_are_clustered_by_ones_own_definitions(parts):
     torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
 
 
-@pytest.mark.parametrize("variant", ["follow", "centre"])
-def test_alignment_across_datasets_needs_no_clusters(parts, variant, monkeypatch):
+@pytest.mark.parametrize(("variant", "shift"), [("follow", 0.0), ("centre", 1.0)])
+def test_alignment_across_datasets_needs_no_clusters(parts, variant, shift, monkeypatch):
     monkeypatch.setattr(methods, "cluster_labels", None)  # a call would be an error
     settings = replace(QUICK, alignment_weight=2.5, alignment_variant=variant)
     (aligned,) = projector.paper_methods(
         ["one", "two"], [2.5], [variant], settings, LabelSpace(), projector="mlp"
     )[2:]
     assert (aligned.name, aligned.needs_clusters) == (f"{variant} λ=2.5", False)
-    training = [parts["one"], mood_dataset("two", shift=1.0)]  # two that do not sound alike
+    training = [parts["one"], mood_dataset("two", shift=shift)]
     found = [projector.fit(aligned, training, 1, progress=False) for _ in range(2)]
     terms = found[0][1]["alignment"]
     assert terms.iloc[-1] < 0.75 * terms.iloc[0]
