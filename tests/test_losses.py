@@ -5,8 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils.projector import TrainingSettings, alignment_loss, cluster_cosines, triplet_loss
-from mer_utils.projector.losses import centre_loss, contrastive, follow_loss
+from mer_utils.projector import (
+    TrainingSettings,
+    alignment_loss,
+    centre_loss,
+    cluster_cosines,
+    follow_loss,
+    triplet_loss,
+)
+from mer_utils.projector.losses import contrastive
 
 
 def test_triplet_by_hand():
