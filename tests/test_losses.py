@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mer_utils.projector import TrainingSettings, alignment_loss, cluster_cosines, triplet_loss
+from mer_utils.projector import (
+    TrainingSettings,
+    alignment_loss,
+    centre_loss,
+    cluster_cosines,
+    follow_loss,
+    triplet_loss,
+)
 from mer_utils.projector.losses import contrastive
 
 
@@ -56,6 +63,34 @@ def test_alignment_is_bounded_and_finite(items, count, seed):
         assert torch.isfinite(projected.grad).all()
 
 
+def test_follow_by_hand():
+    items = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    aims = torch.tensor([[1.0, 0.0], [2.0, 2.0], [0.0, 1.0]])
+    owners = torch.tensor([0, 0, 1])
+    # pairs of two datasets: cosines 1 and 0 of items, 0 and √½ of aims
+    assert follow_loss(items, aims, owners, 2.0).item() == pytest.approx(2 * (1 + 0.5) / 2)
+    assert follow_loss(aims, aims, owners, 2.0).item() == pytest.approx(0)
+    assert follow_loss(items, aims, torch.zeros(3), 2.0).item() == 0  # no such pair
+
+
+def test_centre_by_hand():
+    items = torch.tensor([[4.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 5.0]])
+    # centres (½, ½), (1, 0) and (0, 1): squared distances ½, ½ and 2
+    assert centre_loss(items, torch.tensor([7, 7, 1, 2]), 2.0).item() == pytest.approx(2 * 3 / 3)
+    assert centre_loss(items, torch.tensor([0, 0, 1, 1]), 2.0).item() == pytest.approx(0)
+    assert centre_loss(items, torch.zeros(4), 2.0).item() == 0  # one dataset
+
+
+@pytest.mark.parametrize("datasets", [1, 2, 3])
+def test_alignment_across_datasets_has_a_gradient_of_numbers(datasets):
+    items = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    aims, owners = torch.ones(6, 4), torch.arange(6) % datasets
+    aims[0] = 0.0  # a track with every label
+    (follow_loss(items, aims, owners, 1.0) + centre_loss(items, owners, 1.0)).backward()
+    assert torch.isfinite(items.grad).all()
+    assert items.grad.any() == (datasets > 1)
+
+
 def test_contrastive_loss_by_hand():
     projected = torch.tensor([[2.0, 0.0]])
     vectors = torch.tensor([[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])  # cosines 1, 0, -1
@@ -73,6 +108,10 @@ def test_contrastive_loss_by_hand():
         (lambda x: triplet_loss(x, x[:1], x), "shape"),  # would broadcast
         (lambda x: alignment_loss(x, torch.zeros(4), 1.0), "clusters"),
         (lambda x: alignment_loss(x, torch.zeros(3), 1.0, "draw"), "draw"),
+        (lambda x: alignment_loss(x, torch.zeros(3), 1.0, "follow"), "follow"),  # has no clusters
+        (lambda x: follow_loss(x, x[:1], torch.zeros(3), 1.0), "aims"),
+        (lambda x: follow_loss(x, x, torch.zeros(1), 1.0), "owners"),
+        (lambda x: centre_loss(x, torch.zeros(3), -1.0), "-1"),
     ],
 )
 def test_errors(call, named):

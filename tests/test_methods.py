@@ -13,6 +13,7 @@ from mer_utils.data import Labelled
 from mer_utils.evaluation import study, tables
 from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.projector import Method, TrainingSettings, load_model, methods
+from mer_utils.projector.training import centred_aims
 from mer_utils.sound import musicnn
 
 QUICK = TrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3)
@@ -130,6 +131,31 @@ def test_labels_are_clustered_by_ones_own_definitions(parts):
     assert names == {("one: happy", "one: sad"), ("one: angry", "one: calm")}
     own = methods.prepare(method, [parts["one"]])[0][0]
     torch.testing.assert_close(own.target_vectors, own.label_vectors)  # the centres themselves
+
+
+@pytest.mark.parametrize(("variant", "shift"), [("follow", 0.0), ("centre", 1.0)])
+def test_alignment_across_datasets_needs_no_clusters(parts, variant, shift, monkeypatch):
+    monkeypatch.setattr(methods, "cluster_labels", None)  # a call would be an error
+    settings = replace(QUICK, alignment_weight=2.5, alignment_variant=variant)
+    (aligned,) = projector.paper_methods(
+        ["one", "two"], [2.5], [variant], settings, LabelSpace(), projector="mlp"
+    )[2:]
+    assert (aligned.name, aligned.needs_clusters) == (f"{variant} λ=2.5", False)
+    training = [parts["one"], mood_dataset("two", shift=shift)]
+    found = [projector.fit(aligned, training, 1, progress=False) for _ in range(2)]
+    terms = found[0][1]["alignment"]
+    assert terms.iloc[-1] < 0.75 * terms.iloc[0]
+    assert found[0][1].equals(found[1][1])
+    projections = [model.project(parts["three"].features) for model, _ in found]
+    assert torch.equal(*projections)
+
+
+def test_what_follows_is_counted_from_the_middle_of_a_vocabulary(parts):
+    data = methods.prepare(NETWORK, [parts["one"]])[0][0]
+    vectors = data.label_vectors
+    segment = int((data.track == 0).nonzero()[0])  # a happy track
+    (aim,) = centred_aims(data, torch.tensor([segment]))
+    torch.testing.assert_close(aim, vectors[0] - vectors.mean(0))
 
 
 def test_word_anchors_by_hand():

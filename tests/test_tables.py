@@ -74,6 +74,9 @@ def test_alignment_is_compared_with_all_others(part):
     table = tables.compare_with_alignment([aligned, *others], {part.name: part}, resamples=50)
     assert table["method"].unique().tolist() == ["network", "ridge"]
     assert table["against"].eq("alignment").all()
+    ours = TrainingSettings(alignment_weight=1.0, alignment_variant="follow")  # not the paper's
+    rivals = [outcome(part, "follow", 2, gain=9.0, training=ours), aligned]
+    assert tables.best_alignment(rivals, {part.name: part}) == {part.name: aligned}
     assert (table["p_holm"] >= table["p"]).all()
 
 
@@ -92,3 +95,25 @@ def test_cosines_by_hand(monkeypatch):
     assert row["difference"] == pytest.approx(row["within"] - row["between"])
     del data["two"]
     assert tables.cosine_table(outcomes, data, "datasets")["between"].isna().all()
+
+
+def test_datasets_told_apart_by_hand(monkeypatch):
+    """Features of one dataset are shifted; one projection keeps that, the other hides it."""
+    data = {name: mood_dataset(name) for name in ("one", "two", "three")}
+    data["two"] = mood_dataset("two", shift=9.0)
+    values = {name: torch.from_numpy(part.features.values[:, 0]) for name, part in data.items()}
+    kept = {name: value - 4.5 for name, value in values.items()}
+    hidden = {name: torch.ones_like(value) for name, value in values.items()}
+    outcomes = [evaluation.Outcome("three", Method(x), [], [], [], []) for x in ("kept", "hidden")]
+    monkeypatch.setattr(
+        tables,
+        "project_part",
+        lambda outcome, part: {"kept": kept, "hidden": hidden}[outcome.method.name][part.name],
+    )
+    table = tables.dataset_accuracy(outcomes, data)
+    assert table["method"].tolist() == ["features", "kept", "hidden"]
+    assert table["balanced_accuracy"].tolist() == [1.0, 1.0, 0.5]
+    assert table["chance"].eq(0.5).all()
+    assert table["tracks"].eq(120).all()
+    del data["two"]  # one dataset trains alone
+    assert tables.dataset_accuracy(outcomes, data)["balanced_accuracy"].isna().all()

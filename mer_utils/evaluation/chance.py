@@ -148,7 +148,7 @@ def supervised_reference(
     with threadpool_limits(limits=1):
         for label in progress_bar(range(len(names)), desc="supervised reference", leave=False):
             target = targets[:, label]
-            parts = _folds(target, groups, folds, seed)
+            parts = stratified_folds(target, groups, folds, seed)
             if any(target[train].all() or not target[train].any() for train, _ in parts):
                 continue
             for train, test in parts:
@@ -164,10 +164,10 @@ def supervised_reference(
     return scores
 
 
-def _folds(
+def stratified_folds(
     target: np.ndarray, groups: np.ndarray, folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(training rows, test rows) of each fold for one label."""
+    """(training rows, test rows) of each fold for one label, or any classes; groups are whole."""
     alone = len(np.unique(groups)) == len(groups)  # then the plain splitter, which is much faster
     splitter = StratifiedKFold if alone else StratifiedGroupKFold
     splitter = splitter(folds, shuffle=True, random_state=seed)

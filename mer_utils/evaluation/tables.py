@@ -9,16 +9,24 @@ resampled: no interval and no p-value here says what another dataset would give.
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from torch.nn import functional
 
 from mer_utils import metrics
-from mer_utils.data.types import Dataset, Labelled, pool_tracks
+from mer_utils.data.types import Dataset, Features, Labelled, pool_tracks
 from mer_utils.evaluation import scoring
-from mer_utils.evaluation.chance import supervised_reference
+from mer_utils.evaluation.chance import INVERSE_STRENGTH, stratified_folds, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
+from mer_utils.evaluation.resampling import group_numbers
 from mer_utils.evaluation.study import (
     Outcome,
     k_of,
@@ -235,7 +243,7 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
 
     of_target: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome.method.training.alignment_weight > 0 and not outcome.method.deterministic:
+        if outcome.method.training.aligns_clusters and not outcome.method.deterministic:
             of_target.setdefault(outcome.target, []).append(outcome)
     return {target: max(rivals, key=value) for target, rivals in of_target.items()}
 
@@ -336,6 +344,52 @@ def cosine_table(
         rows.append(row | {"between": between if len(group.unique()) > 1 else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(difference=table["within"] - table["between"])
+
+
+def dataset_accuracy(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], seed: int = 0
+) -> pd.DataFrame:
+    """How well a linear model tells which training dataset a track is from.
+
+    Tracks are the means of their segments: in the first row of a target, "features", as the
+    encoder gives them, then as an outcome's first seed projects them, at unit length.
+    seed: decides the folds.
+    Returns one row a target and method: target, method, balanced_accuracy (out of 5 folds that
+    never split a group; NaN where one dataset trains alone), chance (1 / datasets), tracks.
+    """
+    rows = []
+    for target in dict.fromkeys(outcome.target for outcome in outcomes):
+        of_target = [outcome for outcome in outcomes if outcome.target == target]
+        training = training_side(data, target, of_target[0].method.strict)
+        first = _told_apart(training, [part.features for part in training], seed)
+        rows.append({"target": target, "method": "features", **first})
+        for outcome in of_target:
+            training = training_side(data, target, outcome.method.strict)
+            features = []
+            for part in training:
+                unit = functional.normalize(project_part(outcome, part), dim=1)  # (segments, d)
+                features.append(replace(part.features, values=unit[:, None].numpy()))
+            own = _told_apart(training, features, seed)
+            rows.append({"target": target, "method": outcome.method.name, **own})
+    return pd.DataFrame(rows)
+
+
+def _told_apart(training: Sequence[Labelled], features: Sequence[Features], seed: int) -> dict:
+    """The numbers of a row of `dataset_accuracy`, of these features of the datasets."""
+    pooled = [pool_tracks(f, p.dataset) for f, p in zip(features, training, strict=True)]
+    values = np.concatenate([each.reshape(len(each), -1) for each in pooled])  # (tracks, dim)
+    owner = np.repeat(range(len(pooled)), [len(each) for each in pooled])  # (tracks,)
+    row = {"balanced_accuracy": np.nan, "chance": 1 / len(pooled), "tracks": len(owner)}
+    if len(pooled) == 1:
+        return row
+    groups = [(part.name, group) for part in training for group in part.dataset.tracks["group"]]
+    folds = stratified_folds(owner, group_numbers(groups, len(owner)), 5, seed)
+    linear = LogisticRegression(C=INVERSE_STRENGTH, class_weight="balanced", max_iter=1000)
+    model, told = make_pipeline(StandardScaler(), linear), np.empty_like(owner)
+    with threadpool_limits(limits=1):  # small problems: threads would wait for one another
+        for train, test in folds:
+            told[test] = model.fit(values[train], owner[train]).predict(values[test])
+    return row | {"balanced_accuracy": balanced_accuracy_score(owner, told)}
 
 
 def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:

@@ -26,7 +26,14 @@ A loss or a projector of your own takes one decorator on a function or class (`m
     projector.Method("mine", projector="straight", training=settings)
 """
 
-from mer_utils.projector.losses import LOSSES, alignment_loss, cluster_cosines, triplet_loss
+from mer_utils.projector.losses import (
+    LOSSES,
+    alignment_loss,
+    centre_loss,
+    cluster_cosines,
+    follow_loss,
+    triplet_loss,
+)
 from mer_utils.projector.methods import (
     APPROACHES,
     Method,

@@ -2,7 +2,8 @@
 
 Source: Liu, Roy, Herremans, arXiv 2410.11522 (section 3), with the three variants of the
 alignment term that the authors' code offers; Khosla et al. 2020, "Supervised contrastive
-learning" (several positives), for the contrastive loss, here over a vocabulary of labels.
+learning" (several positives), for the contrastive loss, here over a vocabulary of labels. Two more
+alignment terms are ours; they need no clusters, and join datasets whose words hardly meet.
 
 Conventions: a batch of b items; vectors are compared by cosine, so their lengths do not matter.
 """
@@ -20,7 +21,8 @@ from mer_utils.registry import Registry
 if TYPE_CHECKING:
     from mer_utils.projector.training import TrainingSettings
 
-Variant = Literal["contrast", "push", "pull"]
+ClusterVariant = Literal["contrast", "push", "pull"]  # the paper's: of `alignment_loss`
+Variant = Literal[ClusterVariant, "follow", "centre"]
 LOSSES = Registry("loss")
 """What draws items to their labels; entries have the arguments of `triplet`."""
 
@@ -105,7 +107,7 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
 
 
 def alignment_loss(
-    projected: Tensor, clusters: Tensor, weight: float, variant: Variant = "contrast"
+    projected: Tensor, clusters: Tensor, weight: float, variant: ClusterVariant = "contrast"
 ) -> Tensor:
     """Draw items of one label cluster together and push those of different clusters apart.
 
@@ -117,15 +119,50 @@ def alignment_loss(
         The mean over no items counts as 0.
     Returns a scalar.
     """
-    if clusters.shape != projected.shape[:1] or not weight >= 0:  # torch would broadcast
-        given = tuple(projected.shape), tuple(clusters.shape), weight
-        raise ValueError(f"items (b, d), clusters (b,) and a weight of 0 or more, not {given}")
+    _check_items(projected, weight, clusters=clusters)
     own, other = cluster_cosines(projected, clusters)
     relu = functional.relu
     terms = {"contrast": relu(other - own + 1), "push": relu(other + 1), "pull": 1 - own}
     if variant not in terms:
         raise ValueError(f"no alignment variant {variant!r}; there are {', '.join(terms)}")
     return weight * terms[variant].mean()
+
+
+def follow_loss(projected: Tensor, aims: Tensor, owners: Tensor, weight: float) -> Tensor:
+    """Let items of two datasets be as alike as the meanings of their labels: soft, not by cluster.
+
+    projected: (b, d) projected audio of all datasets in the batch.
+    aims: (b, d) the mean vector of each item's labels, minus the mean of its dataset's vocabulary:
+        what all labels of a dataset have in common says nothing of a track.
+    owners: (b,) int, the dataset of each item.
+    weight: λ, 0 or more.
+    Returns λ·mean (cos(projected) − cos(aims))² over pairs of two datasets; over no pairs it is 0.
+    """
+    _check_items(projected, weight, aims=aims[..., 0], owners=owners)
+    across = owners[:, None] != owners[None, :]  # (b, b)
+    missed = (cosines(projected, projected) - cosines(aims, aims)).square() * across
+    return weight * missed.sum() / across.sum().clamp(min=1)
+
+
+def centre_loss(projected: Tensor, owners: Tensor, weight: float) -> Tensor:
+    """Lay the datasets' centres on one another, whatever their labels; arguments as `follow_loss`.
+
+    Returns λ·mean |m − n|² over pairs of datasets, m and n being the means of their projections
+    at unit length; over no pairs it is 0.
+    """
+    _check_items(projected, weight, owners=owners)
+    membership = owners.unique()[:, None] == owners  # (datasets, b)
+    means = mean_vectors(membership, functional.normalize(projected, dim=1))  # (datasets, d)
+    distances = (means[:, None] - means[None, :]).square().sum(2)  # (datasets, datasets)
+    return weight * distances.sum() / max(1, len(means) * (len(means) - 1))
+
+
+def _check_items(projected: Tensor, weight: float, **of_items: Tensor) -> None:
+    """Refuse what torch would broadcast: all but the projections (b, d) are (b,)."""
+    shapes = {name: tuple(values.shape) for name, values in of_items.items()}
+    if projected.ndim != 2 or set(shapes.values()) != {(len(projected),)} or not weight >= 0:
+        given = f"{tuple(projected.shape)}, {shapes} and {weight}"
+        raise ValueError(f"items (b, d), one row each and a weight of 0 or more, not {given}")
 
 
 def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:

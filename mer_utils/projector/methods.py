@@ -22,7 +22,7 @@ from mer_utils.data.types import Labelled, official_part, usable_tracks
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.losses import LOSSES
+from mer_utils.projector.losses import LOSSES, ClusterVariant
 from mer_utils.projector.model import Model, statistics
 from mer_utils.projector.networks import PROJECTORS, build_projector
 from mer_utils.projector.ridge import fit_anchors, fit_ridge_to
@@ -97,7 +97,7 @@ class Method:
     @property
     def needs_clusters(self) -> bool:
         """Whether labels have to be clustered before training."""
-        aligned = not self.deterministic and self.training.alignment_weight > 0
+        aligned = not self.deterministic and self.training.aligns_clusters
         return self.aim != "labels" or aligned
 
     @property
@@ -131,7 +131,8 @@ def paper_methods(
     centres of their clusters; the alignment loss alone sees clusters.
 
     training: names of the datasets that are trained on: they decide the quantile.
-    weights: λ of the alignment; variants: its forms.
+    weights: λ of the alignment; variants: its forms, the paper's or ours (`TrainingSettings`); the
+        names of the paper's begin with "alignment", those of ours do not.
     settings: of the training; the paper's if None.
     space: "definition", our expansion, if None; `LabelSpace(file=…)` takes the authors' vectors.
     clustering: another one than the paper's; changes: other fields of Method, the same for all.
@@ -153,7 +154,8 @@ def paper_methods(
     ]
     for variant, weight in product(variants, weights):
         aligned = replace(settings, alignment_weight=weight, alignment_variant=variant)
-        methods.append(Method(f"alignment {variant} λ={weight:g}", training=aligned, **recipe))
+        kind = f"alignment {variant}" if variant in get_args(ClusterVariant) else variant
+        methods.append(Method(f"{kind} λ={weight:g}", training=aligned, **recipe))
     return methods
 
 

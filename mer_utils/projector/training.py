@@ -20,7 +20,15 @@ from torch import Tensor
 
 from mer_utils import metrics
 from mer_utils.progress import progress_bar
-from mer_utils.projector.losses import LOSSES, Variant, alignment_loss
+from mer_utils.projector.losses import (
+    LOSSES,
+    ClusterVariant,
+    Variant,
+    alignment_loss,
+    centre_loss,
+    follow_loss,
+    mean_vectors,
+)
 from mer_utils.projector.networks import Projector
 
 Weighting = Literal["tracks", "segments"]
@@ -38,7 +46,9 @@ class TrainingSettings:
     margin: of the triplet loss.
     loss: of `projector.LOSSES`: "triplet", or "contrastive": over the whole vocabulary instead of
         drawn negatives, with a temperature; or one of your own.
-    alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without.
+    alignment_weight, alignment_variant: λ and form of the alignment loss; weight 0 is without. The
+        paper's forms "contrast", "push" and "pull" look at clusters of labels; "follow" and
+        "centre" do not.
     """
 
     epochs: int = 75
@@ -63,6 +73,11 @@ class TrainingSettings:
             value = getattr(self, name)
             if not value >= least:
                 raise ValueError(f"{name} is {value!r}; it must be {least} or more")
+
+    @property
+    def aligns_clusters(self) -> bool:
+        """Whether there is an alignment loss that looks at clusters of labels, as the paper's."""
+        return self.alignment_weight > 0 and self.alignment_variant in get_args(ClusterVariant)
 
 
 @dataclass(frozen=True)
@@ -176,11 +191,25 @@ def step_losses(
         projected = projector(part.values[batch])  # (batch, d)
         total = total + loss(projected, targets, part.target_vectors, settings, generator)
         projections.append(projected)
+        # drawn by every variant: with one seed, all of them see the same batches
         clusters.append(part.clusters[draw_label(targets, generator)])
-    if settings.alignment_weight == 0:
-        return total, torch.zeros_like(total)
     weight, variant = settings.alignment_weight, settings.alignment_variant
-    return total, alignment_loss(torch.cat(projections), torch.cat(clusters), weight, variant)
+    if weight == 0:
+        return total, torch.zeros_like(total)
+    items = torch.cat(projections)  # (items, d)
+    if settings.aligns_clusters:
+        return total, alignment_loss(items, torch.cat(clusters), weight, variant)
+    owners = torch.cat([torch.full_like(batch, i) for i, batch in enumerate(batches)])
+    if variant == "centre":
+        return total, centre_loss(items, owners, weight)
+    aims = [centred_aims(part, batch) for part, batch in zip(data, batches, strict=True)]
+    return total, follow_loss(items, torch.cat(aims), owners, weight)
+
+
+def centred_aims(part: TrainingData, segments: Tensor) -> Tensor:
+    """What each segment aims at, from the middle of its dataset's vocabulary: (segments, d)."""
+    vectors = part.target_vectors - part.target_vectors.mean(0)  # (labels, d)
+    return mean_vectors(part.targets[part.track[segments]], vectors)
 
 
 @torch.inference_mode()
