@@ -156,7 +156,7 @@ def name_of(dataset: str) -> str:
 def data_folder(name: str) -> Path:
     """Where a real dataset lies: `name` in $MER_DATA, data/ or, beside the project, shared/data/.
 
-    name: "mtg_jamendo", "cal500", "emotify" or "mulan".
+    name: "mtg_jamendo", "cal500", "emotify", "audio_emotion_4q", "mirex_mood" or "mulan".
     Raises FileNotFoundError with the places that were tried.
     """
     roots = [PROJECT / "data", PROJECT.parent / "shared" / "data"]
