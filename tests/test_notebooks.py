@@ -191,7 +191,7 @@ def test_results_are_the_committed_ones(smoke):
 def real_labels(mulan_root, tmp_path_factory) -> dict[str, object]:
     """Parameters of the shortest run of profile `mulan`, in one folder for all its notebooks."""
     shortest = {"seeds": 1, "epochs": 1, "shuffles": 1, "resamples": 2, "weights": [1.0]}
-    shortest |= {"width": 8, "styles": ["description"], "profile": "mulan"}
+    shortest |= {"width": 8, "profile": "mulan"}
     out = str(tmp_path_factory.mktemp("mulan") / "run")
     return {**profiles.get("mulan").parameters, **shortest, "out": out}
 

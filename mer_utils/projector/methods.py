@@ -234,13 +234,14 @@ def by_name(
     datasets, clustering: as `training` and `clustering` of `paper_methods`.
     training, network (in `projector.PROJECTORS`), width, weight (λ), variant: of the networks;
         penalty: of the ridge and the anchors.
-    Scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
+    All are strict; scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
     """
     fields = {"space": space, "projector": network, "projector_settings": {"width": width}}
     if approach not in APPROACHES:
         own = replace(training, loss=approach)
         return Method(approach, training=own, calibrated=True, **fields)
-    paper = paper_methods(datasets, [weight], [variant], training, clustering=clustering, **fields)
+    grouped = {"clustering": clustering, "strict": True}
+    paper = paper_methods(datasets, [weight], [variant], training, **grouped, **fields)
     closed = {"space": replace(space, centre=True), "penalty": penalty}
     methods = [
         *paper,
