@@ -234,7 +234,8 @@ def by_name(
     datasets, clustering: as `training` and `clustering` of `paper_methods`.
     training, network (in `projector.PROJECTORS`), width, weight (λ), variant: of the networks;
         penalty: of the ridge and the anchors.
-    All are strict; scores of all but the paper's methods are calibrated. Raises ValueError for an unknown name.
+    All are strict; scores of all but the paper's methods are calibrated. Raises ValueError for an
+    unknown name.
     """
     fields = {"space": space, "projector": network, "projector_settings": {"width": width}}
     if approach not in APPROACHES:
