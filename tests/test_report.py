@@ -38,7 +38,7 @@ def run(tmp_path) -> runs.Run:
         "texts": pd.DataFrame(
             {"target": "emotify", "model": [*"ab"], "style": "name", "roc_auc": [0.6, 0.7]}
         ),
-        "datasets": pd.DataFrame(
+        "training_sets": pd.DataFrame(
             {"target": "emotify", "trained_on": [*"ab"], "words": 9, "roc_auc": [0.6, 0.7]}
         ),
         "ears": pd.DataFrame({"target": ["emotify"], "zero-shot": 0.7, "all features": 0.8}),

@@ -21,7 +21,16 @@ from mer_utils.evaluation import tables
 from mer_utils.evaluation.tables import markdown
 
 FIGURES = PROJECT / "figures"
-COPIED = ("results", "paired", "path", "ablation", "learning_curve", "texts", "datasets", "ears")
+COPIED = (
+    "results",
+    "paired",
+    "path",
+    "ablation",
+    "learning_curve",
+    "texts",
+    "training_sets",
+    "ears",
+)
 SOMETIMES = ("results_test_part",)  # of the profile paper
 
 Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
@@ -108,8 +117,8 @@ def _texts(folder: Path) -> pd.DataFrame:
     return _wide(table, text, "text", "language model, text of a label")
 
 
-def _datasets(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "datasets.csv")
+def _training_sets(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "training_sets.csv")
     text = [f"{row.roc_auc:.3f} ({row.words} words)" for row in table.itertuples()]
     return _wide(table, text, "trained_on", "trained on")
 
@@ -132,7 +141,7 @@ TABLES: dict[str, Render] = {
     "ablation": _ablation,
     "learning_curve": _learning_curve,
     "texts": _texts,
-    "datasets": _datasets,
+    "training_sets": _training_sets,
     "ears": _ears,
 }
 
