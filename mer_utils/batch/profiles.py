@@ -59,7 +59,7 @@ _DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
 _ALL = ("00", "01", "02", "03", "04", "05", "06", "07")
 _QUICK = {"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 1, "weights": [2.5]}
 _QUICK |= {"styles": ["description"], "measured": 12, "probe_tracks": 12, "frame_tracks": 4}
-_QUICK |= {"paper_test_part": True}
+_QUICK |= {"paper_test_part": True, "train": True}
 
 PROFILES = {
     profile.name: profile
@@ -71,7 +71,7 @@ PROFILES = {
             notebooks=_ALL,
             encoder="musicnn+cues",
             size=150,
-            parameters={"shuffles": 2},
+            parameters={"shuffles": 2, "train": True},
         ),
         Profile(
             name="smoke",
@@ -88,7 +88,7 @@ PROFILES = {
             datasets=("audio-emotion-4q", "mirex-mood", "emotify"),
             notebooks=("00", "01", "02", "04", "05", "06"),
             encoder="musicnn+cues",
-            parameters={"seeds": 5, "shuffles": 3, "target": "emotify"},
+            parameters={"seeds": 5, "shuffles": 3, "target": "emotify", "train": True},
         ),
         Profile(
             name="emotify",
@@ -98,7 +98,7 @@ PROFILES = {
             encoder="musicnn+cues",
             size=400,
             targets=("emotify",),
-            parameters={"target": "emotify"},
+            parameters={"target": "emotify", "train": True},
         ),
         Profile(
             name="mulan",
@@ -120,6 +120,7 @@ PROFILES = {
                 "width": 768,
                 "paper_test_part": True,
                 "strict": False,
+                "train": True,
             },
         ),
     )
