@@ -95,10 +95,8 @@ def test_a_linear_map_is_kept_in_half_precision_and_its_projections_made_again(f
     assert "projections" not in kept
     model, after = predict.load_released(folder)
     assert model.projector.weight.dtype == torch.float32
-    scores = [
-        zero_shot.label_scores(m, LABELS, r.projections)
-        for m, r in ((whole, before), (model, after))
-    ]
+    pairs = ((whole, before), (model, after))
+    scores = [zero_shot.label_scores(m, LABELS, x.projections) for m, x in pairs]
     np.testing.assert_allclose(*scores, atol=2e-3)
 
 
@@ -360,7 +358,8 @@ def test_the_model_of_the_package_answers_if_none_is_named(
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(zero_shot, "RELEASED", folder)
     assert cli.main(["predict", song]) == 0
-    assert all(word in capsys.readouterr().out for word in names("emotify"))
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in names("emotify"))
     monkeypatch.setattr(zero_shot, "RELEASED", tmp_path / "released")
     assert cli.main(["predict", song]) == 1
     assert str(tmp_path / "released") in capsys.readouterr().err
