@@ -50,7 +50,7 @@ def elected(similarities: np.ndarray, track_index: np.ndarray) -> np.ndarray:
 
 def told(song: Path) -> pd.DataFrame:
     """Notebook 06."""
-    model, reference = predict.load_released("runs/demo")
+    model, reference = predict.load_released()
     features = predict.song_features(song, predict.encoder_of(model))
     return predict.predict_song(model, reference, features, ["hopeful", "eerie"]).table
 

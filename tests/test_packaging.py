@@ -86,6 +86,22 @@ def test_packages_without_dependencies_are_pinned_and_hashed():
         assert re.match(r"^[a-z0-9-]+==\S+( --hash=sha256:[0-9a-f]{64})+$", line), line
 
 
+def test_every_file_of_the_package_is_installed_with_it():
+    package_data = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    given = package_data["package-data"]
+    left_out = []
+    for path in sorted((PROJECT / "mer_utils").rglob("*")):
+        if path.is_dir() or path.suffix in (".py", ".pyc"):
+            continue
+        found = []
+        for package, patterns in given.items():
+            home = path.parent if package == "*" else PROJECT / package.replace(".", "/")
+            found += [path in home.glob(pattern) for pattern in patterns]
+        if not any(found):
+            left_out.append(path.name)
+    assert left_out == []
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

@@ -14,11 +14,13 @@ import torch
 from huggingface_hub import ModelCard
 
 from mer_utils import predict, storage
-from mer_utils.batch import cli, profiles
-from mer_utils.data import Features
-from mer_utils.data.vocabulary import SENTENCES, SOUNDS
+from mer_utils.batch import cli, profiles, report
+from mer_utils.data import Features, Labelled
+from mer_utils.data.types import official_part
+from mer_utils.data.vocabulary import SENTENCES, SOUNDS, names
+from mer_utils.labels.language_model import weights_hash
 from mer_utils.predict import Reference, model_card, zero_shot
-from mer_utils.projector import Model, default_ridge
+from mer_utils.projector import Method, Model, TrainingSettings, default_ridge, fit
 from mer_utils.projector.networks import RidgeProjector
 
 LABELS = ("sad", "joyful", "ready to fight")
@@ -47,7 +49,12 @@ def encoder(loaded):
 
 @pytest.fixture(scope="module")
 def song(data) -> str:
-    return data["demo-mtg"].dataset.tracks["audio"].iloc[0]
+    return training_tracks(data["demo-mtg"])["audio"].iloc[0]
+
+
+def training_tracks(part: Labelled) -> pd.DataFrame:
+    """All tracks but those of the official test part."""
+    return part.dataset.tracks[~official_part(part.dataset, "test")]
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +69,62 @@ def test_a_release_is_five_files_that_are_read_back(folder, loaded, data):
     names = {"config.json", "projector.safetensors", "README.md"}
     assert {path.name for path in folder.iterdir()} == names | set(zero_shot.REFERENCE_FILES)
     model, reference = loaded
-    assert len(reference.tracks) == len(reference.projections) == len(reference.inputs) == 36
+    counts = {name: len(training_tracks(part)) for name, part in data.items()}
+    assert 24 < sum(counts.values()) < 36, "the built-in corpus has official test parts"
+    assert model.about["tracks"] == counts
+    assert reference.tracks["dataset"].value_counts().to_dict() == counts
+    assert len(reference.tracks) == len(reference.projections) == len(reference.inputs)
     part = data["demo-cal500"]
-    rows = part.features.track == part.dataset.tracks.index[3]
-    expected = model.project(part.features).numpy()[rows].mean(0)
-    np.testing.assert_allclose(reference.projections[12 + 3], expected, atol=2e-3)  # half precision
+    track = training_tracks(part).index[3]
+    expected = model.project(part.features).numpy()[part.features.track == track].mean(0)
+    found = reference.projections[reference.tracks["track"] == track][0]
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # half precision
     in_run, _ = predict.load_released(folder.parent)
     assert in_run.about == model.about
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         predict.load_released(folder / "elsewhere")
+
+
+def test_a_linear_map_is_kept_in_half_precision_and_its_projections_made_again(folder, data):
+    parts = list(data.values())
+    whole, _ = fit(default_ridge(), parts)
+    before = predict.reference_set(whole, parts)
+    weight = storage.read_tensors(folder / "projector.safetensors")["projector.weight"]
+    kept = storage.read_tensors(folder / "reference.safetensors")
+    assert (weight.dtype, kept["inputs"].dtype) == (torch.float16, torch.float16)
+    assert "projections" not in kept
+    model, after = predict.load_released(folder)
+    assert model.projector.weight.dtype == torch.float32
+    pairs = ((whole, before), (model, after))
+    scores = [zero_shot.label_scores(m, LABELS, x.projections) for m, x in pairs]
+    np.testing.assert_allclose(*scores, atol=2e-3)
+
+
+def test_a_network_keeps_the_projections_of_its_tracks(data, tmp_path):
+    settings = TrainingSettings(epochs=1)
+    method = Method("net", "mlp", training=settings, projector_settings={"width": 8})
+    folder = predict.release(method, data, tmp_path / "model")
+    _, found = predict.load_released(folder)
+    kept = storage.read_tensors(folder / "reference.safetensors")["projections"]
+    np.testing.assert_array_equal(found.projections, kept.float().numpy())
+    weights = storage.read_tensors(folder / "projector.safetensors")
+    assert {x.dtype for x in weights.values()} == {torch.float32}
+
+
+def test_a_model_to_give_away_does_not_name_its_tracks(data, loaded, tmp_path):
+    folder = predict.release(default_ridge(), data, tmp_path, anonymous=True, most_tracks=15)
+    model, reference = predict.load_released(folder)
+    counts = reference.tracks["dataset"].value_counts()
+    assert counts.sum() == pytest.approx(15, abs=1)
+    assert counts.max() - counts.min() <= 1, "the same share of datasets of one size"
+    assert reference.tracks["track"][:3].tolist() == ["1", "2", "3"]
+    assert set(reference.tracks["labels"]) == {""}
+    assert model.about["sources"].keys() == data.keys()
+    written = "".join(path.read_text() for path in folder.glob("*.[jm][sd]*"))
+    some = [track for part in data.values() for track in part.dataset.tracks.index]
+    assert not [track for track in some if track in written]
+    song = loaded[1].projections[0]
+    assert predict.nearest_tracks(reference, song)["cosine"].is_monotonic_decreasing
 
 
 def changed_config(folder, **changes):
@@ -99,7 +153,7 @@ def test_a_model_that_is_not_whole_is_refused(folder, tmp_path, change, named):
 def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     model, written = loaded[0], ModelCard.load(folder / "README.md")
     assert written.data.license == "mit"
-    assert "| demo-emotify | 12 | 9 |" in written.text
+    assert f"| demo-emotify | {model.about['tracks']['demo-emotify']} | 9 |" in written.text
     assert "synthetic" in written.text
     row = dict.fromkeys(("low", "high", "chance", "chance_low", "chance_high"), 0.5)
     row |= {"target": "demo-emotify", "metric": "song_roc_auc", "tracks": 12, "labels": 9}
@@ -173,7 +227,7 @@ def test_a_training_track_is_found_again(loaded, features, data):
     model, reference = loaded
     found = predict.predict_song(model, reference, features, LABELS)
     nearest = predict.nearest_tracks(reference, found.projection, 3)
-    assert nearest["track"][0] == data["demo-mtg"].dataset.tracks.index[0]
+    assert nearest["track"][0] == training_tracks(data["demo-mtg"]).index[0]
     assert nearest["cosine"][0] > 0.999
     assert found.warnings == ()
     assert found.table["rank"].is_monotonic_decreasing
@@ -292,20 +346,33 @@ def test_definitions_are_taken_as_they_stand():
             cli.definition(wrong)
 
 
-def test_command_line(folder, song, tmp_path, monkeypatch, capsys):
+def test_command_line(folder, loaded, song, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken, table = tmp_path / "broken.wav", tmp_path / "out" / "ranks.csv"
     broken.write_bytes(b"RIFF")
     words = ["--labels", "sad, gluten-free", "--csv", str(table), "--over-time", "--hop", "5"]
     assert cli.main(["predict", song, str(broken), "--model", str(folder), *words]) == 1
     shown = capsys.readouterr()
-    assert "36 tracks" in shown.out
+    assert f"{len(loaded[1].tracks)} tracks" in shown.out
     assert any(block in shown.out for block in "▁▂▃▄▅▆▇█")
     assert all(x in shown.err for x in ("'gluten-free'", "broken.wav"))
     written = pd.read_csv(table)
     assert set(written) == {"start", "label", "rank", "song", "warnings"}
     assert set(written["song"]) == {song}
     assert set(written["label"]) == {"sad", "gluten-free"}
+
+
+def test_the_model_of_the_package_answers_if_none_is_named(
+    folder, song, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(zero_shot, "RELEASED", folder)
+    assert cli.main(["predict", song]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in names("emotify"))
+    monkeypatch.setattr(zero_shot, "RELEASED", tmp_path / "released")
+    assert cli.main(["predict", song]) == 1
+    assert str(tmp_path / "released") in capsys.readouterr().err
 
 
 def test_command_line_ranks_songs_among_one_another_only_if_all_are_heard(
@@ -331,3 +398,34 @@ def test_command_line_ranks_songs_among_one_another_only_if_all_are_heard(
 def test_command_line_refuses(folder, song, capsys, options, named):
     assert cli.main(["predict", song, "--model", str(folder), *options]) == 1
     assert named in capsys.readouterr().err
+
+
+# --- The model that comes with the package
+
+
+@pytest.fixture
+def released():
+    if not (predict.RELEASED / "config.json").is_file():
+        pytest.skip("no model in mer_utils/predict/released/: make figures PROFILE=real writes it")
+    return predict.RELEASED
+
+
+def test_the_released_model_is_small_anonymous_and_of_the_installed_words(released):
+    files = list(released.iterdir())
+    assert {path.name for path in files} == set(report.MODEL)
+    assert sum(path.stat().st_size for path in files) < 1e6
+    tracks = pd.read_parquet(released / "reference.parquet")
+    assert tracks["track"].str.fullmatch(r"\d{1,4}").all()
+    assert not tracks["labels"].any()
+    assert tuple(tracks["dataset"].unique()) == profiles.get("real").datasets
+    config = storage.read_json(released / "config.json")
+    assert config["label_model_sha256"] == weights_hash(config["label_space"]["model"])
+    allowed = {"loader", "licence"}
+    assert all(source.keys() <= allowed for source in config["about"]["sources"].values())
+
+
+@pytest.mark.slow  # it loads the language model
+def test_the_released_model_answers(released, features):
+    found = predict.predict_song(*predict.load_released(), features, LABELS)
+    assert found.table["rank"].between(0, 100).all()
+    assert sorted(found.table["label"]) == sorted(LABELS)

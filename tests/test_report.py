@@ -1,13 +1,17 @@
 """Tables as text, and from a run into the README and figures/."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from moods import mood_dataset
 
 from mer_utils.batch import notebooks, profiles, report, runs
 from mer_utils.evaluation import tables
+from mer_utils.predict import load_released, release
+from mer_utils.projector import default_ridge
 
 
 def results() -> pd.DataFrame:
@@ -134,6 +138,38 @@ def test_a_run_without_results_says_which_notebook_to_run(tmp_path):
     for copy, notebook in ((report.copy_tables, "05_"), (report.copy_figures, "01_")):
         with pytest.raises(FileNotFoundError, match=notebook):
             copy(opened, tmp_path / "figures")
+
+
+@pytest.fixture
+def with_model(tmp_path) -> runs.Run:
+    """A run of two made-up datasets with the model of notebook 06."""
+    opened = runs.open_run("real", tmp_path / "run")
+    data = {name: mood_dataset(name) for name in ("one", "two")}
+    release(default_ridge("name"), data, opened.path("model"), anonymous=True)
+    return replace(opened, profile=replace(opened.profile, datasets=tuple(data)))
+
+
+def test_a_runs_model_is_copied_into_the_package(with_model, tmp_path):
+    size = report.copy_model(with_model, tmp_path / "released")
+    copied = {path.name: path.stat().st_size for path in (tmp_path / "released").iterdir()}
+    assert copied.keys() == set(report.MODEL)
+    assert sum(copied.values()) == size
+    model, _ = load_released(tmp_path / "released")
+    assert list(model.about["labels"]) == ["one", "two"]
+
+
+def test_a_model_that_is_not_to_be_given_away_is_refused(with_model, tmp_path):
+    other = replace(with_model, profile=profiles.get("real"))
+    with pytest.raises(ValueError, match="emotify"):
+        report.copy_model(other, tmp_path / "released")
+    named = {name: mood_dataset(name) for name in ("one", "two")}
+    release(default_ridge("name"), named, with_model.path("model"))
+    with pytest.raises(ValueError, match="anonymous"):
+        report.copy_model(with_model, tmp_path / "released")
+    with_model.path("model", "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="06_"):
+        report.copy_model(with_model, tmp_path / "released")
+    assert not (tmp_path / "released").exists()
 
 
 # --- what is committed

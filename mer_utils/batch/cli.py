@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(call=_run)
 
-    brought = "bring a run's figures into figures/ and its tables into the README"
+    brought = "bring a run's figures into figures/, its tables into the README; real: its model too"
     figures = commands.add_parser("figures", parents=[finished], help=brought)
     figures.set_defaults(call=_figures)
 
@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--labels", help="words, separated by commas; default: the nine of Emotify")
     meant = "what you mean by a label, such as 'eerie=Music that is uncanny and cold.'"
     add("--define", metavar="LABEL=SENTENCE", help=meant, type=definition, **repeated)
-    add("--model", default=str(PROJECT / "runs" / "demo"), help="folder of a model or of its run")
+    add("--model", help="folder of a model or of its run; default: the one in this package")
     add("--checkpoint", default="", help="folder with the audio encoder's weights")
     add("--csv", default="", help="write the table to this file")
     add("--over-time", action="store_true", help="also ranks along the song, as a curve")
@@ -129,6 +129,8 @@ def _figures(options: argparse.Namespace) -> None:
     # tables first: a run without them changes nothing
     print(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
     print(f"{len(report.copy_figures(run))} figures beside them")
+    if run.profile.name == report.MODEL_OF:
+        print(f"its model, {report.copy_model(run) / 1e3:,.0f} kB, into the package")
     print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
 
 

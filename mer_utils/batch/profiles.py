@@ -57,7 +57,7 @@ _DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
 _ALL = ("00", "01", "02", "03", "04", "05", "06", "07")
 _QUICK = {"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 1, "weights": [2.5]}
 _QUICK |= {"measured": 12, "probe_tracks": 12, "frame_tracks": 4}
-_QUICK |= {"paper_test_part": True}
+_QUICK |= {"paper_test_part": True, "train": True}
 
 PROFILES = {
     profile.name: profile
@@ -69,7 +69,7 @@ PROFILES = {
             notebooks=_ALL,
             encoder="musicnn+cues",
             size=150,
-            parameters={"shuffles": 2},
+            parameters={"shuffles": 2, "train": True},
         ),
         Profile(
             name="smoke",
@@ -86,7 +86,7 @@ PROFILES = {
             datasets=("audio-emotion-4q", "mirex-mood", "emotify"),
             notebooks=("00", "01", "02", "04", "05", "06"),
             encoder="musicnn+cues",
-            parameters={"target": "emotify", "shuffles": 2},
+            parameters={"target": "emotify", "shuffles": 2, "train": True},
         ),
         Profile(
             name="mulan",
@@ -108,6 +108,7 @@ PROFILES = {
                 "width": 768,
                 "paper_test_part": True,
                 "strict": False,
+                "train": True,
             },
         ),
     )

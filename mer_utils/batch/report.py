@@ -3,7 +3,7 @@
 `figures/<profile>/` holds a run's figures and the tables behind the README as CSV. In the README
 tables stand between markers that name the profile and the table,
 `<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, and are rendered from the
-CSV files, so anybody can check them without a run.
+CSV files, so anybody can check them without a run. The model in the package is that of a run, too.
 """
 
 import re
@@ -19,6 +19,7 @@ from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import Run
 from mer_utils.evaluation import tables
 from mer_utils.evaluation.tables import markdown
+from mer_utils.predict import zero_shot
 
 FIGURES = PROJECT / "figures"
 COPIED = (
@@ -32,6 +33,8 @@ COPIED = (
     "ears",
 )
 SOMETIMES = ("results_test_part",)  # of the profile paper
+MODEL_OF = "real"  # the profile whose model comes with the package
+MODEL = ("README.md", "projector.safetensors", *zero_shot.REFERENCE_FILES, "config.json")
 
 Render = Callable[[Path], pd.DataFrame | str]  # from the folder of the CSV files
 
@@ -191,6 +194,23 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
         names = ", ".join(path.name for path in others)
         warnings.warn(f"figures that are not of this run, out of date?: {names}", stacklevel=2)
     return copied
+
+
+def copy_model(run: Run, folder: Path = zero_shot.RELEASED) -> int:
+    """Copy a run's model into the package, the config last; returns its size in bytes.
+
+    Raises FileNotFoundError that says which notebook to run, ValueError for a model that is not to
+    be given away: it names its tracks, or was trained on other data than the profile's.
+    """
+    made = [run.made(f"model/{name}", "06_your_own_music")[0] for name in MODEL]
+    model, reference = zero_shot.load_released(run.folder)
+    if reference.tracks["labels"].any():
+        raise ValueError(f"{made[0].parent} names its tracks; release it with anonymous=True")
+    if tuple(model.about["labels"]) != run.profile.datasets:
+        found = ", ".join(model.about["labels"])
+        raise ValueError(f"{made[0].parent} was trained on {found}, not {run.profile.datasets}")
+    _copy(made, folder)
+    return sum(path.stat().st_size for path in made)
 
 
 def _copy(files: Sequence[Path], folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.training import project
 
+RELEASED = Path(__file__).with_name("released")  # the model that comes with the package
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 DISAGREE = 0.05  # quantile of the reference set's own agreement of parts that counts as low
@@ -36,7 +37,8 @@ FEWEST = 8  # songs that can be ranked among one another
 class Reference:
     """What a song is compared with: the tracks that the model was trained on.
 
-    tracks: a table with the columns track, dataset, labels (joined by "; ").
+    tracks: a table with the columns track, dataset, labels (joined by "; "); of a model without
+        names (`release`) track is a number and labels is empty.
     projections, inputs: (tracks, d), (tracks, layers · dim), as `track_means` gives them.
     far: mean distance to the NEIGHBOURS that FAR of the tracks themselves stay below.
     """
@@ -46,13 +48,15 @@ class Reference:
     inputs: np.ndarray
     far: float
 
-    def save(self, folder: Path) -> None:
-        """Write reference.parquet and reference.safetensors into a model's folder."""
-        tensors = {
-            "projections": torch.from_numpy(self.projections).half(),
-            "inputs": torch.from_numpy(self.inputs).half(),
-            "far": torch.tensor(self.far),
-        }
+    def save(self, folder: Path, linear: bool = False) -> None:
+        """Write reference.parquet and reference.safetensors into a model's folder.
+
+        linear: of the model's projector. Its projection of a mean is the mean of its projections,
+            so these are left out and made again on loading.
+        """
+        tensors = {"inputs": torch.from_numpy(self.inputs).half(), "far": torch.tensor(self.far)}
+        if not linear:
+            tensors["projections"] = torch.from_numpy(self.projections).half()
         storage.write_tensors(folder / "reference.safetensors", tensors)
         storage.write_table(folder / "reference.parquet", self.tracks)
 
@@ -91,20 +95,27 @@ class Prediction:
         return table.assign(song=self.song, warnings="; ".join(self.warnings))
 
 
-def load_released(path: str | Path) -> tuple[Model, Reference]:
+def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
     """A released model and its reference set; errors as in `projector.load_model`.
 
-    path: its folder, or the run folder that has it as `model/`.
+    path: its folder, or the run folder that has it as `model/`. None is the model that comes with
+        the package.
     """
-    folders = [Path(path), Path(path) / "model"]
+    folders = [RELEASED] if path is None else [Path(path), Path(path) / "model"]
     folder = next((x for x in folders if (x / "reference.safetensors").is_file()), None)
     if folder is None:
-        raise FileNotFoundError(f"{path}: no model here nor in model/; notebook 06 makes one")
+        missing = f"{path}: no model here nor in model/"
+        if path is None:
+            missing = f"{RELEASED}: this copy of the package comes without its model"
+        raise FileNotFoundError(f"{missing}; notebook 06 makes one (train=true): give its folder")
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
     table = pd.read_parquet(folder / "reference.parquet")
-    projections, inputs = (tensors[key].float().numpy() for key in ("projections", "inputs"))
-    return model, Reference(table, projections, inputs, float(tensors["far"]))
+    inputs, projections = tensors["inputs"].float(), tensors.get("projections")
+    if projections is None:  # of a linear projector
+        projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))
+    far = float(tensors["far"])
+    return model, Reference(table, projections.float().numpy(), inputs.numpy(), far)
 
 
 def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -> np.ndarray:

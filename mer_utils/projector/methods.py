@@ -395,7 +395,7 @@ def fit(
         "method": method_settings(method),
         "sources": {part.name: part.dataset.source for part in training},
         "labels": {part.name: list(part.dataset.labels) for part in training},
-        "tracks": {part.name: len(part.dataset) for part in training},
+        "tracks": {p.name: int((~official_part(p.dataset, "test")).sum()) for p in training},
         "fingerprints": {part.name: part.fingerprint for part in training},
         "seed": seed,
         "shuffled_labels": shuffle_labels,

@@ -87,13 +87,14 @@ class Model:
                     f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
                 )
 
-    def save(self, folder: str | Path, beside: Sequence[str] = ()) -> None:
+    def save(self, folder: str | Path, beside: Sequence[str] = (), half: bool = False) -> None:
         """Write the model's two files into a folder, the config last.
 
         beside: names of other files there that belong to the model; the config has their hashes.
+        half: write the projector's weights in half precision; they are read as single.
         """
-        folder = Path(folder)
-        tensors = {f"projector.{k}": v for k, v in self.projector.state_dict().items()}
+        folder, weights = Path(folder), self.projector.state_dict()
+        tensors = {f"projector.{k}": v.half() if half else v for k, v in weights.items()}
         tensors |= {"features.mean": self.mean, "features.std": self.std}
         storage.write_tensors(folder / WEIGHTS, tensors)
         config = {
