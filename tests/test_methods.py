@@ -188,6 +188,8 @@ def test_a_tag_is_an_anchor_that_needs_no_label(parts):
     scores = fit(method, tagged).scores(tagged.features, ["sorrowful", "cheerful", "furious"])
     heard = [np.corrcoef(scores[:, 0], values[:, 0, i])[0, 1] for i in range(60)]
     assert musicnn.TAGS[int(np.argmax(heard))] == "sad"
+    shuffled = fit(method, tagged, shuffle_labels=True).scores(tagged.features, ["sorrowful"])
+    assert np.corrcoef(shuffled[:, 0], scores[:, 0])[0, 1] < 0.9
     without = fit(replace(method, tag_weight=0.0), tagged)
     untagged = fit(method, with_values(tagged, values, columns=["penultimate"]))
     same = [

@@ -369,8 +369,8 @@ def fit(
 ) -> tuple[Model, pd.DataFrame]:
     """Make a zero-shot model from training datasets.
 
-    shuffle_labels: train on labels that were dealt to the tracks at random: what the same method
-        reaches without knowing anything about the music.
+    shuffle_labels: train on labels that were dealt to the tracks at random, and on tags whose names
+        were: what the same method reaches without knowing anything about the music.
     Returns the model and the training's history (empty for the closed forms).
     """
     data, mean, std = prepare(method, training, seed, shuffle_labels)
@@ -384,6 +384,8 @@ def fit(
         if method.tag_weight and list(encoder.get("columns", ()))[:1] == ["tags"]:
             names = [tag.lower() for tag in musicnn.TAGS]
             tags = torch.from_numpy(method.space.vectors(names))  # (tags, d)
+            if shuffle_labels:  # else the tags alone would know something about the music
+                tags = tags[np.random.default_rng(seed).permutation(len(tags))]
         penalties = method.penalty, method.label_penalty or 5.0
         projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
     else:
