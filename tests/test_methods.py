@@ -185,10 +185,11 @@ def test_a_tag_is_an_anchor_that_needs_no_label(parts):
     values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
     tagged = with_values(parts["one"], values, columns=["tags"])
     method = projector.word_anchors("prompt", DEFAULT_MODEL, tag_weight=1e6)
-    scores = fit(method, tagged).scores(tagged.features, ["sorrowful", "cheerful", "furious"])
+    asked = ["sorrowful", "cheerful", "furious"]
+    scores = fit(method, tagged).scores(tagged.features, asked)
     heard = [np.corrcoef(scores[:, 0], values[:, 0, i])[0, 1] for i in range(60)]
     assert musicnn.TAGS[int(np.argmax(heard))] == "sad"
-    shuffled = fit(method, tagged, shuffle_labels=True).scores(tagged.features, ["sorrowful"])
+    shuffled = fit(method, tagged, shuffle_labels=True).scores(tagged.features, asked)
     assert np.corrcoef(shuffled[:, 0], scores[:, 0])[0, 1] < 0.9
     without = fit(replace(method, tag_weight=0.0), tagged)
     untagged = fit(method, with_values(tagged, values, columns=["penultimate"]))
