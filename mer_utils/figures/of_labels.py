@@ -231,7 +231,7 @@ def texts(table: pd.DataFrame) -> Figure:
         labels = style.count(int(part["labels"].iloc[0]), "label")
         style.titled(panel, style.dataset_title(target), f"{measured}, {labels}")
         panel.set(xlabel="zero-shot ROC-AUC, songs", ylabel=None)
-    keys = [style.key(name, color=colour) for name, colour in colours.items()]
+    keys = [style.key(name, color=colour, marker="o") for name, colour in colours.items()]
     return style.legend_below(figure, keys)
 
 
