@@ -94,7 +94,8 @@ class RatedSpace(LabelSpace):
         if not self.beside:
             return rated.astype(np.float32)
         text = super().vectors(labels, reference)
-        return np.concatenate([text, self.beside * unit_rows(rated, labels)], axis=1)
+        both = [text, self.beside * unit_rows(rated, labels)]
+        return np.concatenate(both, axis=1).astype(np.float32)
 
 
 @cache
