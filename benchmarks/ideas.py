@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 
 from mer_utils import data, metrics, projector, storage
 from mer_utils.batch import profiles
@@ -244,12 +243,10 @@ def report(table: pd.DataFrame, sizes: dict[str, str], out: Path | None) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=None, help="Markdown file of the tables")
-    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     columns, sizes = {}, {}
     for name, training, target in directions():
-        work = (delayed(idea)(training, target) for idea in IDEAS.values())
-        columns[name] = dict(zip(IDEAS, Parallel(n_jobs=options.jobs)(work), strict=True))
+        columns[name] = {idea: score(training, target) for idea, score in IDEAS.items()}
         targets = target.dataset.targets()
         sizes[name] = f"{len(targets)}, {int(targets.any(0).sum())}"
         print(f"{name:32} {columns[name]['word anchors']:.3f}", flush=True)
