@@ -235,8 +235,9 @@ def report(table: pd.DataFrame, sizes: dict[str, str], out: Path | None) -> None
     print(summary.to_string())
     if out is not None:
         parts = [TEXT.strip(), markdown(summary), "Macro ROC-AUC by direction (chance .5):"]
-        for start in range(0, len(table), 6):
-            parts.append(markdown(by_direction.iloc[:, [0, *range(start + 1, start + 7)]]))
+        for start in range(1, 1 + len(table), 6):
+            some = by_direction.columns[start : start + 6]
+            parts.append(markdown(by_direction[["tracks, labels", *some]]))
         storage.write_text(out, "\n\n".join(parts) + "\n")
 
 
