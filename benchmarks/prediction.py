@@ -1,6 +1,6 @@
 """How long a prediction takes: a cold start, a first song and another, other words, a curve.
 
-    python benchmarks/prediction.py [MODEL]        MODEL: runs/demo after `make notebooks`
+    python benchmarks/prediction.py [MODEL]        the released model if none is given
 
 The song lasts three minutes: a piece of the built-in corpus, repeated. Where there is audio of
 Emotify, also: for how many of its clips it warns, and whether its ranks are worse there.
@@ -44,7 +44,7 @@ def timed(name: str, call):
 
 
 def main() -> None:
-    model_folder = sys.argv[1] if len(sys.argv) > 1 else "runs/demo"
+    model_folder = sys.argv[1] if len(sys.argv) > 1 else str(predict.RELEASED)
     with tempfile.TemporaryDirectory() as folder:
         songs = [Path(folder, f"{name}.wav") for name in ("one", "two")]
         for song in songs:
