@@ -1,6 +1,6 @@
 """What was tried on the way to word anchors, good and bad, in every direction of real datasets.
 
-    python benchmarks/ideas.py --out docs/ideas.md      a quarter of an hour on two cores
+    python benchmarks/ideas.py --out docs/ideas.md      a few minutes
 
 Each idea changes one thing of `projector.word_anchors()`. It is scored by the macro ROC-AUC over
 the target's songs; words of the target are no words of the training side. Directions: 4Q,
@@ -33,8 +33,9 @@ Written by `python benchmarks/ideas.py --out docs/ideas.md`, which says what the
 Each idea changes one thing of *word anchors*; *gain* is its mean over the nine directions between
 the real audio datasets minus that of word anchors, and *worst* the largest loss in one of them.
 *Kept by* counts the targets for which the mean over the directions to the *other* two targets says
-that it pays by more than .002: nothing is kept for a target because of that target. On a hundred
-songs a score is known to about ±.03, on 450 to ±.02: a gain below .005 is no more than a hint.
+that it pays by more than .002; a rule that keeps what two of three keep would take four more small
+changes. None is beyond luck: on a hundred songs a score is known to about ±.03, on 450 to ±.02.
+Word anchors themselves were shaped on these nine directions; only other clips can judge them.
 """
 OURS = projector.word_anchors()
 Direction = tuple[str, list[Labelled], Labelled]

@@ -10,7 +10,7 @@ from moods import MOODS, mood_dataset
 
 from mer_utils import data, evaluation, metrics, projector
 from mer_utils.data import Labelled
-from mer_utils.evaluation import study, tables
+from mer_utils.evaluation import comparisons, study, tables
 from mer_utils.labels import DEFAULT_MODEL, LabelSpace
 from mer_utils.projector import Method, TrainingSettings, load_model, methods
 from mer_utils.projector.training import centred_aims
@@ -214,6 +214,39 @@ def test_a_strict_method_does_not_learn_the_words_of_the_target(parts):
     assert study.training_side(data, "target", strict=False) == [one]
     with pytest.raises(ValueError, match="one"):
         study.unseen_words([one], one)
+
+
+def with_the_targets_words(part: Labelled, target: Labelled) -> Labelled:
+    """The dataset with its first label called as the target's last: the same word, another mood."""
+    old, new = part.dataset.labels[0], target.dataset.labels[-1]
+    named = part.dataset.tracks["labels"].map(
+        lambda own: tuple(new if x == old else x for x in own)
+    )
+    labels = (new, *part.dataset.labels[1:])
+    tracks = part.dataset.tracks.assign(labels=named)
+    return replace(part, dataset=replace(part.dataset, labels=labels, tracks=tracks))
+
+
+def test_every_score_of_a_strict_method_is_without_the_targets_words(parts, tmp_path):
+    target = parts["three"]
+    shared = with_the_targets_words(parts["one"], target)
+    data = {"one": shared, "two": parts["two"], "three": target}
+    loose = replace(RIDGE, strict=False)
+    without = study.trained_roc_auc(loose, study.training_side(data, "three"), target)
+    with_them = study.trained_roc_auc(loose, [shared, parts["two"]], target)
+    assert without > with_them + 0.01  # the shared word misleads
+    for method, expected in ((RIDGE, without), (loose, with_them)):
+        (outcome,) = evaluation.run_study(data, [method], tmp_path, targets=["three"], jobs=1)
+        of_study = study.song_roc_auc(study.song_scores(outcome.scores[0], target), target)
+        assert of_study == pytest.approx(expected)
+        assert study.trained_roc_auc(method, [shared, parts["two"]], target) == of_study
+        curve = comparisons.learning_curve_outcomes(data, {"three": method}, [1.0])
+        choices = comparisons.datasets_table(data, {"three": method})
+        ears = comparisons.ears_table(data, {"three": method}, (2,))
+        for found in (curve["value"], choices["roc_auc"], ears["zero-shot"]):
+            assert found.iloc[-1] == pytest.approx(expected)
+    per_label = tables.per_label_table([outcome], data, resamples=10)
+    assert per_label["seen"].tolist() == [False, False, False, True]
 
 
 def test_own_statistics_undo_a_shift(parts):

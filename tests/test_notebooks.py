@@ -161,7 +161,15 @@ def test_every_figure_is_a_picture_of_something(smoke):
 @pytest.mark.slow
 def test_every_table_is_there_to_read_and_to_compute_with(smoke):
     expected = {n for path in PATHS for n in literals(path, "runs.save_table", 1)} - SOMETIMES
-    assert {"results", "per_label", "paired", "selection", "datasets", "oracle"} <= expected
+    assert {
+        "results",
+        "per_label",
+        "paired",
+        "texts",
+        "training_sets",
+        "ears",
+        "oracle",
+    } <= expected
     for name in sorted(expected):
         table = pd.read_parquet(smoke.path("tables", f"{name}.parquet"))
         assert len(table), name

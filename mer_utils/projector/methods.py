@@ -183,8 +183,7 @@ def word_anchors(
 ) -> Method:
     """Our method: every training word and every tag of musicnn is an anchor (`fit_anchors`).
 
-    Nothing is chosen for a target; docs/methods.md has what was tried. Arguments as in
-    `default_ridge`.
+    One setting for all targets; docs/ideas.md has what was tried. Arguments as in `default_ridge`.
     """
     settings = {"label_penalty": 5.0, "tag_weight": 0.1, **changes}
     ridge = default_ridge(style, model, file, **settings)
