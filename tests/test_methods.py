@@ -307,6 +307,7 @@ def test_an_approach_by_name(approach):
         (lambda d: Method("m", aim="centres"), "centres"),
         (lambda d: Method("m", weighting="seconds"), "seconds"),
         (lambda d: Method("m", penalty=-1), "-1"),
+        (lambda d: Method("m", projector="anchors"), "label penalty"),
         (lambda d: fit(RIDGE, d["one"], with_values(d["two"], np.zeros((120, 1, 9)))), r"1, 9"),
         (lambda d: evaluation.run_study({"one": d["one"]}, [], "x"), "one"),
         (lambda d: evaluation.run_study(d, [], "x", targets=["four"]), "'four'"),

@@ -17,6 +17,7 @@ from mer_utils.data.types import Labelled, pool_tracks, restricted
 from mer_utils.evaluation.chance import supervised_reference
 from mer_utils.evaluation.study import (
     Outcome,
+    model_scores,
     others,
     song_roc_auc,
     trained_roc_auc,
@@ -200,7 +201,7 @@ def ears_table(
         projected = (model.project(part.features) @ main.T)[:, None].numpy()
         features = replace(part.features, values=projected)
         songs = pool_tracks(features, part.dataset)[:, 0]  # (tracks, directions)
-        row = {"zero-shot": trained_roc_auc(method, training, part)}
+        row = {"zero-shot": song_roc_auc(model_scores(model, part, method), part)}
         for count in directions:
             scores = supervised_reference(songs[:, :count], **task_of(part))
             row[f"{count} directions"] = song_roc_auc(scores, part)

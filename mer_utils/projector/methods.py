@@ -87,6 +87,8 @@ class Method:
             raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
         if self.weighting not in get_args(Weighting):
             raise ValueError(f"{self.name}: no weighting {self.weighting!r}: {get_args(Weighting)}")
+        if self.projector == "anchors" and self.label_penalty is None:
+            raise ValueError(f"{self.name}: anchors need a label penalty, above 0")
         least = self.label_penalty if self.label_penalty is not None else 1.0
         if self.penalty < 0 or least <= 0 or self.tag_weight < 0:
             raise ValueError(
@@ -385,7 +387,7 @@ def fit(
             tags = torch.from_numpy(method.space.vectors(names))  # (tags, d)
             if shuffle_labels:  # else the tags alone would know something about the music
                 tags = tags[np.random.default_rng(seed).permutation(len(tags))]
-        penalties = method.penalty, method.label_penalty or 5.0
+        penalties = method.penalty, method.label_penalty
         projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
