@@ -151,6 +151,6 @@ def test_each_step_of_the_path_changes_one_thing():
     assert changed[:5] == [{"space"}, {"training"}, {"weighting"}, {"space"}, {"space"}]
     assert "projector" in changed[5]
     assert changed[6:8] == [{"space"}, {"space"}]  # the language model, the text
-    assert changed[8:] == [{"projector", "label_penalty"}, {"tag_weight"}]
+    assert changed[8:] == [{"projector"}, {"tag_weight"}, {"rare_labels"}]
     row = projector.paper_methods(["one", "two"], [2.5], ["push"])[2]  # it begins with the paper's
     assert replace(steps[1], name=row.name) == row

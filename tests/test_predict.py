@@ -157,7 +157,7 @@ def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     assert "synthetic" in written.text
     row = dict.fromkeys(("low", "high", "chance", "chance_low", "chance_high"), 0.5)
     row |= {"target": "demo-emotify", "metric": "song_roc_auc", "tracks": 12, "labels": 9}
-    row |= {"transductive": False, "reference": False}
+    row |= {"reference": False}
     scores = {"one": 0.71, "other": 0.99}
     results = pd.DataFrame([{**row, "method": name, "value": scores[name]} for name in scores])
     text = model_card.card(model, results, "one")
@@ -272,7 +272,8 @@ def test_songs_among_one_another(loaded, data):
     among = predict.songs_as_reference(loaded[0], songs)
     tables = [predict.predict_song(*loaded, s, LABELS, among=among).table for s in songs]
     ranks = pd.concat(tables).groupby("label")["rank"]
-    np.testing.assert_allclose(ranks.mean(), 50, atol=1e-6)
+    tie = 50 / 12 / 12 + 1e-6  # two songs that differ in the last place kept may tie one way only
+    np.testing.assert_allclose(ranks.mean(), 50, atol=tie)
     np.testing.assert_allclose(ranks.max(), 100 * 11.5 / 12, atol=1e-6)
     with pytest.raises(ValueError, match="2 songs"):
         predict.songs_as_reference(loaded[0], songs[:2])

@@ -38,5 +38,6 @@ from mer_utils.data.types import (
     select,
     track_table,
     usable_tracks,
+    with_rare_labels,
 )
 from mer_utils.data.vocabulary import ANTONYMS, DEFINITIONS, VOCABULARIES, names

@@ -38,7 +38,8 @@ def load_audio_emotion_4q(
     least: a mood is a label if at least this many clips of the metadata have it, whichever audio
         is there: 121 of the 209 with the default.
     Returns "audio-emotion-4q": track ids are the Song ids; split None; group = artist, or the clip
-    itself where none is named; more columns quadrant ("Q1" to "Q4"), genres (a tuple), title.
+    itself where none is named; more columns quadrant ("Q1" to "Q4"), genres (a tuple), title,
+    rare_labels (a tuple: moods that are no labels).
     """
     root = Path(root).absolute()
     files = [root / f"panda_dataset_taffc_{name}.csv" for name in ("metadata", "annotations")]
@@ -59,6 +60,7 @@ def load_audio_emotion_4q(
         quadrant=quadrants,
         genres=[tuple(_parts(genres)) for genres in table["GenresStr"]],
         title=table["Title"],
+        rare_labels=[tuple(sorted(own - {*labels})) for own in table["moods"]],
     )
     source = reading.source_of("load_audio_emotion_4q", root, files, least=least)
     return Dataset("audio-emotion-4q", labels, tracks, source, top_k=min(5, len(labels)))

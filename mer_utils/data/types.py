@@ -232,6 +232,21 @@ def restricted(part: Labelled, labels: Sequence[str], tracks: np.ndarray) -> Lab
     return Labelled(dataset, part.features.only(segments))
 
 
+def with_rare_labels(part: Labelled) -> Labelled:
+    """The dataset with labels that too few tracks have for scores, if it has a column rare_labels.
+
+    To learn from, not to predict.
+    """
+    tracks = part.dataset.tracks
+    if "rare_labels" not in tracks:
+        return part
+    rare = sorted(set().union(*tracks["rare_labels"]))
+    both = tracks.assign(labels=tracks["labels"] + tracks["rare_labels"])
+    both = both.drop(columns="rare_labels")  # they are labels now
+    labels = (*part.dataset.labels, *rare)
+    return replace(part, dataset=replace(part.dataset, labels=labels, tracks=both))
+
+
 def usable_tracks(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Which tracks train and which validate: two boolean (tracks,) masks.
 

@@ -20,8 +20,8 @@ from mer_utils.evaluation.study import (
     model_scores,
     others,
     song_roc_auc,
+    strictly,
     trained_roc_auc,
-    training_side,
 )
 from mer_utils.evaluation.tables import (
     compare_all,
@@ -85,7 +85,7 @@ def ablations(method: Method) -> dict[str, Method]:
         "meaning only": {"space": replace(space, style="definition")},
         "bare label names": {"space": replace(space, style="name")},
         "the paper's language model": {"space": replace(space, model=DEFAULT_MODEL)},
-        "own statistics †": {"own_statistics": True},
+        "without rare words": {"rare_labels": False},
         "the target's words stay": {"strict": False},
     }
     return {name: replace(method, **change) for name, change in changes.items()}
@@ -165,7 +165,7 @@ def datasets_table(data: Mapping[str, Labelled], chosen: Mapping[str, Method]) -
     """
     rows = []
     for target, method in chosen.items():
-        training = training_side(data, target, method.strict)
+        _, training = strictly(method, others(data, target), data[target])
         for count in range(1, len(training) + 1):
             for parts in combinations(training, count):
                 names, sizes = zip(*((p.name, len(p.dataset)) for p in parts), strict=True)
@@ -194,14 +194,15 @@ def ears_table(
     """
     rows = {}
     for target, method in chosen.items():
-        part, training = data[target], training_side(data, target, method.strict)
+        part = data[target]
+        method, training = strictly(method, others(data, target), part)
         model, _ = fit(method, training, progress=False)
         heard = torch.cat([model.project(other.features) for other in training])  # (segments, d)
         main = torch.linalg.svd(heard, full_matrices=False)[2]  # (directions, d)
         projected = (model.project(part.features) @ main.T)[:, None].numpy()
         features = replace(part.features, values=projected)
         songs = pool_tracks(features, part.dataset)[:, 0]  # (tracks, directions)
-        row = {"zero-shot": song_roc_auc(model_scores(model, part, method), part)}
+        row = {"zero-shot": song_roc_auc(model_scores(model, part), part)}
         for count in directions:
             scores = supervised_reference(songs[:, :count], **task_of(part))
             row[f"{count} directions"] = song_roc_auc(scores, part)
@@ -243,8 +244,7 @@ def ablation_path_outcomes(
     file: of published label vectors, in place of the expanded texts of the networks.
     best_model: the language model of the last steps.
     Returns methods whose names say what has changed from the one before. Scores are calibrated as
-    well from the fourth on, which changes no ROC-AUC; closed forms train on validation tracks too;
-    anchors have a label penalty of 5, the ridges before them of 3.
+    well from the fourth on, which changes no ROC-AUC; closed forms train on validation tracks too.
     """
     bare, expanded = (
         paper_methods(training, [weight], [variant], settings, space=space, **changes)
@@ -269,8 +269,9 @@ def ablation_path_outcomes(
         replace(
             default_ridge("description", best_model, **strict), name="how it sounds in the text"
         ),
-        replace(anchors, name="words as anchors", tag_weight=0.0),
-        replace(anchors, name="tags as anchors"),
+        replace(anchors, name="words as anchors", tag_weight=0.0, rare_labels=False),
+        replace(anchors, name="tags as anchors", rare_labels=False),
+        replace(anchors, name="rare words as anchors"),
     ]
 
 

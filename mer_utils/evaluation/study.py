@@ -4,13 +4,14 @@
 it was stopped (`evaluation.tables` scores the outcomes).
 
 What must not leak: a target's labels are used only to score; its words are no words of the training
-side, unless the method says so (`Method.strict`); splits are by group. What looks at the target's
-unlabelled audio is `transductive`, and every table says so.
+side, unless the method says so (`Method.strict`); splits are by group; no method looks at the
+target's audio before it predicts.
 """
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, metrics, storage
-from mer_utils.data.types import Dataset, Labelled, restricted
+from mer_utils.data.types import Dataset, Labelled, restricted, with_rare_labels
 from mer_utils.labels.embeddings import clean_name
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.progress import progress_bar
@@ -27,6 +28,7 @@ from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import (
     Method,
     fit,
+    heard_tags,
     method_settings,
     target_scores,
     with_chosen_clustering,
@@ -68,18 +70,17 @@ def song_roc_auc(songs: np.ndarray, part: Labelled) -> float:
     return float(np.nanmean(metrics.roc_auc(songs, part.dataset.targets())))
 
 
-def model_scores(model: Model, target: Labelled, method: Method) -> np.ndarray:
+def model_scores(model: Model, target: Labelled) -> np.ndarray:
     """Mean score of each track's segments for every label of the target: (tracks, labels)."""
-    scores = model.scores(target.features, target.dataset.labels, method.own_statistics)
+    scores = model.scores(target.features, target.dataset.labels)
     return song_scores(scores, target)
 
 
 def trained_roc_auc(method: Method, training: Sequence[Labelled], target: Labelled) -> float:
     """Macro ROC-AUC over a target's songs of a method trained on other datasets."""
-    if method.strict:
-        training = unseen_words(training, target)
+    method, training = strictly(method, training, target)
     model, _ = fit(method, training, progress=False)
-    return song_roc_auc(model_scores(model, target, method), target)
+    return song_roc_auc(model_scores(model, target), target)
 
 
 def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:
@@ -93,16 +94,31 @@ def training_side(data: Mapping[str, Labelled], target: str, strict: bool = True
     return unseen_words(training, data[target]) if strict else training
 
 
+def strictly(
+    method: Method, training: Sequence[Labelled], target: Labelled
+) -> tuple[Method, list[Labelled]]:
+    """A method and what it trains on; if it is strict, both without the words of the target."""
+    training = [with_rare_labels(part) if method.rare_labels else part for part in training]
+    if not method.strict:
+        return method, training
+    if method.projector == "anchors":
+        words = stems_of(*target.dataset.labels)
+        tags = heard_tags(training[0].features.encoder)
+        method = replace(method, without=tuple(tag for tag in tags if stems_of(tag) & words))
+    return method, unseen_words(training, target)
+
+
 def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
     """Training datasets without the words of the target; one that has no others is left out.
 
-    A label goes if one of its words is one of the target's: "calm / peaceful" if that has "calm".
-    Tracks stay, also those that lose all their labels. Raises ValueError if nothing is left.
+    A label goes if one of its words is one of the target's (`stems_of`): "calm / peaceful" if that
+    has "calmness". Tracks stay, also those that lose all their labels. Raises ValueError if nothing
+    is left.
     """
-    words = {word for label in target.dataset.labels for word in words_of(label)}
+    words = stems_of(*target.dataset.labels)
     kept = []
     for part in training:
-        labels = [label for label in part.dataset.labels if not words_of(label) & words]
+        labels = [label for label in part.dataset.labels if not stems_of(label) & words]
         if labels:
             kept.append(restricted(part, labels, np.ones(len(part.dataset), dtype=bool)))
     if not kept:
@@ -111,9 +127,16 @@ def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelle
     return kept
 
 
-def words_of(label: str) -> set[str]:
-    """The words that a label is made of: "Calm / Peaceful" gives calm and peaceful."""
-    return {word.strip() for word in clean_name(label).lower().split(",")}
+STEM = re.compile(
+    "(.{3,}?)(?:i?ness|ful|i?ous|ity|i?on|ement|izing|ing|ed|e|y|ly|e?tic|ic|ia|al|ual|ive|ant|ent|[ae]nce|s)?"
+)
+
+
+def stems_of(*labels: str) -> set[str]:
+    """The words that labels are made of, without common endings: nostalgic, nostalgia → nostalg."""
+    words = [word for label in labels for word in clean_name(label).lower().split(",")]
+    found = (STEM.fullmatch(word.strip()) for word in words)
+    return {match[1] if match else word for match, word in zip(found, words, strict=True)}
 
 
 # --- The study -----------------------------------------------------------------------------------
@@ -169,10 +192,9 @@ def run_study(
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"{target}: two methods have the name {twice[0]!r}; give each its own")
-        strict = {method.strict for method in compared}
-        sides = {rule: training_side(data, target, rule) for rule in strict}
         for method in compared:
-            count, training = 1 if method.deterministic else seeds, sides[method.strict]
+            count = 1 if method.deterministic else seeds
+            method, training = strictly(method, others(data, target), data[target])
             method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
             drawn += [(seed, True) for seed in range(shuffles)]

@@ -33,8 +33,8 @@ from mer_utils.evaluation.study import (
     others,
     song_roc_auc,
     song_scores,
+    stems_of,
     training_side,
-    words_of,
 )
 from mer_utils.projector.losses import cluster_cosines
 from mer_utils.projector.methods import cluster_training_labels
@@ -58,13 +58,12 @@ def task_of(part: Labelled) -> dict:
 
 
 def _below(tables: Iterable[tuple[Outcome, pd.DataFrame]]) -> pd.DataFrame:
-    """Tables below one another, each with its outcome's target, method and transductive first."""
+    """Tables below one another, each with its outcome's target and method first."""
     named = []
     for outcome, table in tables:
         table = table.reset_index()
         table.insert(0, "target", outcome.target)
         table.insert(1, "method", outcome.method.name)
-        table.insert(2, "transductive", outcome.method.own_statistics)
         named.append(table)
     return pd.concat(named, ignore_index=True)
 
@@ -74,11 +73,11 @@ def results_table(
 ) -> pd.DataFrame:
     """Score every outcome of `evaluation.run_study`.
 
-    Returns one row a target, method and metric: target, method, transductive (whether the method
-    looked at the target's unlabelled audio), metric, the columns of `evaluation.evaluate`,
-    of_mean_scores (the metric of the seeds' mean score: what they reach as a committee), and
-    shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same method trained
-    on shuffled labels (NaN where none were), as a trained model's labels are correlated.
+    Returns one row a target, method and metric: target, method, metric, the columns of
+    `evaluation.evaluate`, of_mean_scores (the metric of the seeds' mean score: what they reach as a
+    committee), and shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same
+    method trained on shuffled labels (NaN where none were), as a trained model's labels are
+    correlated.
     """
     return _below(
         (outcome, _scored(outcome, data[outcome.target], resamples)) for outcome in outcomes
@@ -130,7 +129,7 @@ def reference_table(
         deaf = deaf.drop(columns=["chance", "chance_low", "chance_high", "seeds", "seed_sd"])
         deaf.loc[deaf["method"] == "every label", "k"] = pd.NA
         tables.append(deaf.assign(target=name, metric="song_macro_f1"))
-    return pd.concat(tables, ignore_index=True).assign(transductive=False, reference=True)
+    return pd.concat(tables, ignore_index=True).assign(reference=True)
 
 
 def supervised_scores(part: Labelled) -> np.ndarray:
@@ -166,14 +165,14 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     """One metric as text, rows methods and columns targets: "value [low, high] ±seeds' deviation".
 
-    † marks methods that looked at the target's unlabelled audio. The last rows are the two chance
-    levels and what they were measured on.
+    The last rows are the two chance levels and what they were measured on.
     """
     rows = table[table["metric"] == metric]
     cells = defaultdict(dict)  # of each row the texts by target
     for row in rows.itertuples():
-        method = row.method + (" †" if row.transductive else "")
-        cells[method][row.target] = with_interval(row.value, row.low, row.high) + _plus_minus(row)
+        cells[row.method][row.target] = with_interval(row.value, row.low, row.high) + _plus_minus(
+            row
+        )
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
         chance = first[["chance", "chance_low", "chance_high"]]
@@ -195,10 +194,10 @@ def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataF
     """How many methods are beyond both chance levels, one row a target.
 
     The bar is the same for all methods of a target: the highest 97.5 % of random scores and of any
-    method trained on shuffled labels (each a few times only). Methods that looked at the target's
-    audio, and those that were not shuffled, are not counted. Returns bar, beyond, methods.
+    method trained on shuffled labels (each a few times only). Methods that were not shuffled are
+    not counted. Returns bar, beyond, methods.
     """
-    made = table[table["shuffled"].notna() & ~table["transductive"].eq(True)]
+    made = table[table["shuffled"].notna()]
     rows = {}
     for target, part in made[made["metric"] == metric].groupby("target", sort=False):
         bar = part[["chance_high", "shuffled_high"]].max(axis=None)
@@ -265,7 +264,7 @@ def compare_all(
 ) -> pd.DataFrame:
     """Each outcome against the reference at its place, on the same resampled groups of tracks.
 
-    Returns a row a pair and metric: target, method, transductive, against, metric, the columns of
+    Returns a row a pair and metric: target, method, against, metric, the columns of
     `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
     pairs of the metric. Raises ValueError if a pair has two targets.
     """
@@ -297,13 +296,10 @@ def per_label_table(
         part = data[outcome.target]
         task = task_of(part) | {"track_index": part.features.track_index(part.dataset)}
         table = scoring.per_label_scores(outcome.scores, **task, resamples=resamples)
-        elsewhere = {
-            word
-            for other in others(data, outcome.target)
-            for label in other.dataset.labels
-            for word in words_of(label)
-        }
-        return table.assign(seen=[bool(words_of(x) & elsewhere) for x in part.dataset.labels])
+        elsewhere = stems_of(
+            *(label for other in others(data, outcome.target) for label in other.dataset.labels)
+        )
+        return table.assign(seen=[bool(stems_of(x) & elsewhere) for x in part.dataset.labels])
 
     return _below((outcome, scored(outcome)) for outcome in outcomes)
 
@@ -395,7 +391,7 @@ def _told_apart(training: Sequence[Labelled], features: Sequence[Features], seed
 def project_part(outcome: Outcome, part: Labelled) -> torch.Tensor:
     """A dataset in the label space of an outcome's first seed: (segments, d)."""
     model = load_model(outcome.folders[0] / "model")
-    return model.project(part.features, outcome.method.own_statistics)
+    return model.project(part.features)
 
 
 def agreement_table(outcome: Outcome, part: Labelled, k: int) -> pd.DataFrame:

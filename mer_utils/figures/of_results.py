@@ -125,18 +125,15 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     table: from `evaluation.tables.results_table`, with shuffled, shuffled_low and shuffled_high
         (the same method trained on shuffled labels) where they are known; rows of
         `evaluation.tables.reference_table` (reference is true) become vertical lines.
-    Hollow: the method has looked at the target's unlabelled audio.
     """
     table = table[table["metric"] == metric]
     reference = table.get("reference", pd.Series(False, table.index)).eq(True).fillna(False)
     references, rows = table[reference], table[~reference]
-    needed = "target method transductive value low high chance chance_low chance_high tracks labels"
+    needed = "target method value low high chance chance_low chance_high tracks labels"
     style.require_columns(rows, needed, f"results, {metric}", once="target method")
     shuffled = "shuffled" in rows and rows["shuffled"].notna().any()
     lines = style.series_looks(list(references["method"]), style.COLOURS[1:5])
-    hollow = rows["transductive"].astype(bool)
-    legend = "value", "has looked at the target's unlabelled audio"
-    figure, panels = _score_panels(rows, "method", metric, hollow, legend)
+    figure, panels = _score_panels(rows, "method", metric)
     band = {"color": style.LIGHT_GREY, "alpha": 0.6, "linewidth": 0, "label": "its 95 % band"}
     spread = {"color": style.GREY, "linewidth": 2.4, "linestyle": "-"}
     for panel, target, part in panels:
@@ -179,7 +176,11 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 
 
 def _score_panels(
-    table: pd.DataFrame, by: str, metric: str, hollow: pd.Series, legend: tuple[str, str]
+    table: pd.DataFrame,
+    by: str,
+    metric: str,
+    hollow: pd.Series | bool = False,
+    legend: tuple[str, str] = ("value", ""),
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
     """A panel for each target with a row for each value of the column `by`: scores with intervals.
 

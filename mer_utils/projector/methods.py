@@ -38,7 +38,7 @@ from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters")
 CLOSED_FORMS = ("ridge", "anchors")
-COMPONENTS = 4  # antonym directions of the ridges: as many as there are axes of affect
+COMPONENTS = 3  # antonym directions beside the text: valence, arousal and dominance are three
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,12 @@ class Method:
     penalty: of the ridge, on the features' side.
     label_penalty: of the ridge, on the labels' side, so that twenty labels of calm do not outvote
         one of anger. None is without; anchors need one.
-    tag_weight: how much a tag of musicnn counts among the anchors, where a word of the training
-        data counts 1; 0 is without tags, as are features that have none.
-    strict: words that stand in the target's vocabulary are no words of the training side.
-    own_statistics: standardise every dataset by its own features: transductive at the target.
+    tag_weight: how much a tag of the encoder (`heard_tags`) counts among the anchors, where a word
+        of the training data counts 1; 0 is without tags, as are features that have none.
+    without: tags that are no anchors.
+    strict: words that stand in the target's vocabulary are no words of the training side, and no
+        tags (`evaluation.study.strictly`).
+    rare_labels: learn also from words on too few tracks to be scored (`types.with_rare_labels`).
     weighting: "tracks": in training every track counts the same, however long, as it does in
         scoring; "segments": every segment counts the same, as in the paper.
     calibrated: bring every label of the target to mean 0 and deviation 1 over the *training*
@@ -76,8 +78,9 @@ class Method:
     penalty: float = 1.0
     label_penalty: float | None = None
     tag_weight: float = 0.0
+    without: tuple[str, ...] = ()
     strict: bool = True
-    own_statistics: bool = False
+    rare_labels: bool = False
     calibrated: bool = False
     weighting: Weighting = "tracks"
 
@@ -166,7 +169,7 @@ def default_ridge(
     model: str = DEFAULT_MODEL,
     file: str | None = None,
     directions: str | None = "text+antonyms",
-    penalty: float = 10.0,
+    penalty: float = 3.0,
     **changes: object,
 ) -> Method:
     """A ridge onto label vectors with nothing chosen, for a dataset that nobody has seen.
@@ -176,18 +179,18 @@ def default_ridge(
     changes: other fields of Method.
     """
     space = LabelSpace(style, model, True, directions, COMPONENTS, file=file)
-    settings = {"penalty": penalty, "label_penalty": 3.0, "calibrated": True, **changes}
+    settings = {"penalty": penalty, "label_penalty": 5.0, "calibrated": True, **changes}
     return Method("ridge", "ridge", space, **settings)
 
 
 def word_anchors(
     style: str = "description", model: str = BEST_MODEL, file: str | None = None, **changes: object
 ) -> Method:
-    """Our method: every training word and every tag of musicnn is an anchor (`fit_anchors`).
+    """Our method: every training word and every tag of the encoder is an anchor (`fit_anchors`).
 
     One setting for all targets; docs/ideas.md has what was tried. Arguments as in `default_ridge`.
     """
-    settings = {"label_penalty": 5.0, "tag_weight": 0.1, **changes}
+    settings = {"tag_weight": 0.1, "rare_labels": True, **changes}
     ridge = default_ridge(style, model, file, **settings)
     return replace(ridge, name="word anchors", projector="anchors")
 
@@ -224,7 +227,7 @@ def by_name(
     width: int = 128,
     weight: float = 1.0,
     variant: str = "contrast",
-    penalty: float = 10.0,
+    penalty: float = 3.0,
     network: str = "paper",
 ) -> Method:
     """A method by the name of its approach, for experiments that vary one thing at a time.
@@ -328,7 +331,7 @@ def prepare(
                 weight=segment_weights(track, method.weighting),
             )
         )
-    return standardised(prepared, method.own_statistics)
+    return standardised(prepared)
 
 
 def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor) -> Tensor:
@@ -342,9 +345,7 @@ def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor)
     return (member.T @ vectors) / member.sum(0)[:, None]
 
 
-def standardised(
-    data: Sequence[TrainingData], own_statistics: bool
-) -> tuple[list[TrainingData], Tensor, Tensor]:
+def standardised(data: Sequence[TrainingData]) -> tuple[list[TrainingData], Tensor, Tensor]:
     """Put the features on one scale; every dataset counts the same, however large it is.
 
     Returns the data and the training side's mean and deviation, (layers, dim) each.
@@ -353,12 +354,7 @@ def standardised(
     mean = torch.stack([m for m, _ in each]).mean(0)
     second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
     std = (second_moment - mean**2).clamp(min=1e-12).sqrt()
-    scales = each if own_statistics else [(mean, std)] * len(data)
-    scaled = [
-        replace(part, values=(part.values - m) / s)
-        for part, (m, s) in zip(data, scales, strict=True)
-    ]
-    return scaled, mean, std
+    return [replace(part, values=(part.values - mean) / std) for part in data], mean, std
 
 
 def fit(
@@ -381,13 +377,8 @@ def fit(
         penalties = method.penalty, method.label_penalty
         projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
     elif method.projector == "anchors":
-        tags = None
-        if method.tag_weight and list(encoder.get("columns", ()))[:1] == ["tags"]:
-            names = [tag.lower() for tag in musicnn.TAGS]
-            tags = torch.from_numpy(method.space.vectors(names))  # (tags, d)
-            if shuffle_labels:  # else the tags alone would know something about the music
-                tags = tags[np.random.default_rng(seed).permutation(len(tags))]
         penalties = method.penalty, method.label_penalty
+        tags = tag_vectors(method, encoder, seed if shuffle_labels else None)
         projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
@@ -408,19 +399,48 @@ def fit(
     return Model(projector, method.space, mean, std, encoder, about), history
 
 
+def heard_tags(encoder: Mapping[str, object]) -> list[str]:
+    """The words that the first columns of an encoder's features stand for; none of most encoders.
+
+    musicnn's 50 tags, or what the settings of a user's network (`sound.Network`) say under "tags".
+    """
+    musicnns = musicnn.TAGS if list(encoder.get("columns", ()))[:1] == ["tags"] else ()
+    return [tag.lower() for tag in encoder.get("tags", musicnns)]
+
+
+def tag_vectors(
+    method: Method, encoder: Mapping[str, object], shuffled: int | None = None
+) -> Tensor | None:
+    """The encoder's tags as label vectors, (tags, d), NaN for those that are no anchors.
+
+    shuffled: seed that deals their names anew, else they alone would know something about the
+        music; None for their own names. Returns None if the method has no tags, or the encoder.
+    """
+    names = np.array(heard_tags(encoder))
+    kept = ~np.isin(names, method.without)  # (tags,)
+    if not method.tag_weight or kept.sum() < 2:  # one alone has no direction, once centred
+        return None
+    own = method.space.vectors(names[kept].tolist())  # (kept, d)
+    if shuffled is not None:
+        own = np.random.default_rng(shuffled).permutation(own)
+    vectors = np.full((len(names), own.shape[1]), np.nan, np.float32)
+    vectors[kept] = own
+    return torch.from_numpy(vectors)
+
+
 def target_scores(
     model: Model, method: Method, target: Labelled, training: Sequence[Labelled]
 ) -> np.ndarray:
     """Scores of a target's segments for its labels, (segments, labels); calibrated if wanted."""
     labels = target.dataset.labels
-    scores = model.scores(target.features, labels, method.own_statistics)
+    scores = model.scores(target.features, labels)
     if not method.calibrated:
         return scores
     reference, weights = [], []
     for part in training:
         track = part.features.track_index(part.dataset)  # (segments,)
         keep = ~official_part(part.dataset, "test")[track]
-        reference.append(model.scores(part.features, labels, method.own_statistics)[keep])
+        reference.append(model.scores(part.features, labels)[keep])
         weights.append(segment_weights(torch.from_numpy(track[keep]), method.weighting).numpy())
     return calibrate(scores, reference, weights)
 

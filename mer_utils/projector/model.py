@@ -46,26 +46,21 @@ class Model:
     encoder: dict
     about: dict
 
-    def project(self, features: Features, own_statistics: bool = False) -> Tensor:
+    def project(self, features: Features) -> Tensor:
         """Audio in the label space: (segments, d).
 
-        own_statistics: standardise by the mean and deviation of these features, not the training
-            features'. This is transductive: say so beside every score that uses it.
         Raises ValueError if the features come from another encoder or have another shape.
         """
         self.check(features)
         values = torch.from_numpy(np.array(features.values, dtype=np.float32))  # may be mapped
-        mean, std = statistics(values) if own_statistics else (self.mean, self.std)
-        return project(self.projector, (values - mean) / std)
+        return project(self.projector, (values - self.mean) / self.std)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The labels of all training datasets, each once."""
         return tuple(dict.fromkeys(x for names in self.about["labels"].values() for x in names))
 
-    def scores(
-        self, features: Features, labels: Sequence[str], own_statistics: bool = False
-    ) -> np.ndarray:
+    def scores(self, features: Features, labels: Sequence[str]) -> np.ndarray:
         """Score of every segment for every label: (segments, labels).
 
         A cosine for networks; for a ridge how far along the label's direction the segment lies,
@@ -74,7 +69,7 @@ class Model:
         labels: one whole vocabulary; any words will do.
         """
         vectors = torch.from_numpy(self.space.vectors(labels))
-        return self.projector.compare(self.project(features, own_statistics), vectors).numpy()
+        return self.projector.compare(self.project(features), vectors).numpy()
 
     def check(self, features: Features) -> None:
         """Raise ValueError if the features are not what the projector was trained on."""

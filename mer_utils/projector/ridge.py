@@ -128,7 +128,7 @@ def fit_anchors(
 
     penalty: of the first ridge, as in `fit_ridge`; label_penalty: β of the second, above 0.
     tags: (tags, d) vectors of a tagger's tags, which are the first columns of the features: anchors
-        whose direction is known without any label. None is without.
+        whose direction is known without any label. Rows of NaN are no anchors. None is without.
     Training segments are projected to a root mean square length of 1.
     """
     x = torch.cat([part.values.flatten(1) for part in data]).double()  # (segments, features)
@@ -144,9 +144,10 @@ def fit_anchors(
         vectors.append(part.target_vectors)
         trust.append(torch.ones(len(vectors[-1])))
     if tags is not None:
-        directions.append(torch.eye(x.shape[1], len(tags), dtype=torch.float64))
-        vectors.append(tags)
-        trust.append(torch.full((len(tags),), tag_weight))
+        kept = tags.isfinite().all(1)  # (tags,)
+        directions.append(torch.eye(x.shape[1], len(tags), dtype=torch.float64)[:, kept])
+        vectors.append(tags[kept])
+        trust.append(torch.full((len(vectors[-1]),), tag_weight))
     unit = [functional.normalize(each - each.mean(0), dim=1) for each in vectors]
     e = torch.cat(unit).double()  # (anchors, d)
     mixture = anchor_mixture(e, torch.cat(trust), label_penalty)  # (anchors, d)
