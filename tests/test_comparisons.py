@@ -31,11 +31,13 @@ def with_parts(part: Labelled) -> Labelled:
 
 
 def test_texts_and_models_are_scored_as_the_method_is(data):
-    table = comparisons.text_table(data, ["three"], [DEFAULT_MODEL], ["name", "prompt"])
+    texts = [DEFAULT_MODEL], ["name", "prompt"]
+    table = comparisons.text_table(data, ["three"], *texts, resamples=20)
     assert table["style"].tolist() == ["name", "prompt"]
     method = projector.word_anchors("prompt", DEFAULT_MODEL)
     value = study.trained_roc_auc(method, [data["one"], data["two"]], data["three"])
-    assert table["roc_auc"][1] == pytest.approx(value)
+    assert table["value"][1] == pytest.approx(value)
+    assert table["low"][1] < value < table["high"][1]
     assert table.loc[0, ["tracks", "labels"]].tolist() == [60, 4]
 
 
@@ -123,17 +125,21 @@ def test_learning_curve_ends_at_the_whole_training_side(data, anchors):
 
 
 def test_every_choice_of_training_datasets_is_scored(data, anchors):
-    table = comparisons.datasets_table(data, {"three": anchors}).set_index("trained_on")
-    assert table.index.tolist() == ["one", "two", "one, two"]
-    assert table["datasets"].tolist() == [1, 1, 2]
-    assert table["training_tracks"].tolist() == [60, 60, 120]
+    real = {name: data[name] for name in ("one", "three")}
+    more = {"made up": [data["one"], data["two"]]}
+    table = comparisons.datasets_table(real, {"three": anchors}, more, resamples=20)
+    table = table.set_index("trained_on")
+    assert table.index.tolist() == ["one", "made up", "one, made up"]
+    assert table["choices"].tolist() == [1, 1, 2]
+    assert table["training_tracks"].tolist() == [60, 120, 180]
     both = study.trained_roc_auc(anchors, [data["one"], data["two"]], data["three"])
-    assert table["roc_auc"]["one, two"] == pytest.approx(both)
+    assert table["value"]["made up"] == pytest.approx(both)
 
 
 def test_ears_hear_the_moods_in_two_directions(data, anchors):
     """The made-up features tell pleasant and lively, so two directions hold all there is."""
-    row = comparisons.ears_table(data, {"three": anchors}, (1, 2)).loc["three"]
+    table = comparisons.ears_table(data, {"three": anchors}, (1, 2), resamples=20)
+    row = table.set_index("heard")["value"]
     assert row["1 directions"] < 0.9 < row["2 directions"]
     assert row["2 directions"] == pytest.approx(row["all features"], abs=0.05)
 

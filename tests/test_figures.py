@@ -120,7 +120,7 @@ SEEDS = table(
 TEXTS = table(
     "target model style",
     *product(TWO, ("small", "large"), ("name", "definition")),
-    roc_auc=0.6,
+    value=0.6,
     tracks=120,
     labels=9,
 )
@@ -147,7 +147,8 @@ CASES = [
      "7 labels in 4 clusters|alone in its cluster (2)|Emotify (3 labels)"),
     ("affect_map", [CIRCLE, LABELS, OWNERS],
      "direction 1 (1 = as far out as an antonym's pole)|gloomy|CAL500 (3 labels)"),
-    ("texts", [TEXTS], "Emotify|120 tracks, 9 labels|large|definition|chance"),
+    ("variants", [TEXTS, "style", "model"],
+     "Emotify|120 tracks, 9 labels|large, 95 % interval|definition|chance"),
     ("clustering_sweep", [SWEEP, {"bandwidth": 0.4}],
      "mean shift of 10 labels; chosen: bandwidth = 0.4 (7 clusters)|chosen"),
     ("training_curves", [{"baseline 1": history(), "alignment": history(2.0)}],

@@ -86,7 +86,7 @@ PROFILES = {
             datasets=("audio-emotion-4q", "mirex-mood", "emotify"),
             notebooks=("00", "01", "02", "04", "05", "06"),
             encoder="musicnn+cues",
-            parameters={"target": "emotify", "shuffles": 2, "train": True},
+            parameters={"target": "emotify", "shuffles": 2, "train": True, "synthetic": True},
         ),
         Profile(
             name="mulan",
@@ -256,6 +256,14 @@ def load_labelled(
         extracted = features.extract(dataset, encoder, store, executor)
         labelled[name] = Labelled(dataset, projector_input(extracted))
     return labelled
+
+
+def load_synthetic(profile: Profile, checkpoint: str | None = None) -> list[Labelled]:
+    """The built-in corpus of the profile "demo", heard by another profile's encoder."""
+    if profile.encoder is None:
+        raise ValueError(f"profile {profile.name!r} has no audio encoder to hear the corpus with")
+    same = {"encoder": profile.encoder, "layers": profile.layers}
+    return [*load_labelled(replace(get("demo"), **same), checkpoint).values()]
 
 
 def audio_state(dataset: Dataset) -> list:

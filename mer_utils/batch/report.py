@@ -31,6 +31,8 @@ COPIED = (
     "texts",
     "training_sets",
     "ears",
+    "datasets_apart",
+    "alignments",
 )
 SOMETIMES = ("results_test_part",)  # of the profile paper
 MODEL_OF = "real"  # the profile whose model comes with the package
@@ -53,13 +55,15 @@ def _with_interval(row: pd.Series) -> str:
     return tables.with_interval(row["value"], row["low"], row["high"])
 
 
-def _paired(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "paired.csv").query("metric == 'song_roc_auc'")
+def _paired(
+    folder: Path, file: str = "paired", against: str = "the best alignment"
+) -> pd.DataFrame:
+    table = pd.read_csv(folder / f"{file}.csv").query("metric == 'song_roc_auc'")
     text = []
     for row in table.itertuples():
         p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
         text.append(f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}")
-    name = "ROC-AUC minus that of the best alignment method, p corrected by Holm"
+    name = f"ROC-AUC minus that of {against}, p corrected by Holm"
     return _wide(table, text, "method", name)
 
 
@@ -117,18 +121,27 @@ def _ablation(folder: Path) -> pd.DataFrame:
 def _texts(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "texts.csv")
     table["made_by"] = table["model"] + ", " + table["style"]
-    text = table["roc_auc"].map("{:.3f}".format).tolist()
-    return _wide(table, text, "made_by", "language model, text of a label")
+    return _intervals(table, "made_by", "language model, text of a label")
 
 
 def _training_sets(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "training_sets.csv")
-    text = [f"{row.roc_auc:.3f} ({row.words} words)" for row in table.itertuples()]
-    return _wide(table, text, "trained_on", "trained on")
+    return _intervals(table, "trained_on", "trained on")
 
 
 def _ears(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "ears.csv", index_col=0).map("{:.3f}".format)
+    return _intervals(pd.read_csv(folder / "ears.csv"), "heard", "heard")
+
+
+def _datasets_apart(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "datasets_apart.csv")
+    text = [f"{row.balanced_accuracy:.2f} (chance {row.chance:.2f})" for row in table.itertuples()]
+    return _wide(table, text, "method", "which dataset is a track of? balanced accuracy")
+
+
+def _intervals(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
+    """Values with their intervals, as `_wide`."""
+    return _wide(table, table.apply(_with_interval, axis=1).tolist(), rows, name)
 
 
 def _readable(folder: Path, metric: str) -> pd.DataFrame:
@@ -147,6 +160,8 @@ TABLES: dict[str, Render] = {
     "texts": _texts,
     "training_sets": _training_sets,
     "ears": _ears,
+    "datasets_apart": _datasets_apart,
+    "alignments": partial(_paired, file="alignments", against="baseline 1, larger model"),
 }
 
 

@@ -6,7 +6,7 @@ These tables score on the target, because they report; nothing is chosen by them
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations, pairwise, product
+from itertools import chain, combinations, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ import torch
 
 from mer_utils.data.types import Labelled, pool_tracks, restricted
 from mer_utils.evaluation.chance import supervised_reference
+from mer_utils.evaluation.scoring import evaluate
 from mer_utils.evaluation.study import (
     Outcome,
     model_scores,
     others,
-    song_roc_auc,
     strictly,
     trained_roc_auc,
+    trained_scores,
 )
 from mer_utils.evaluation.tables import (
     compare_all,
@@ -44,26 +45,32 @@ from mer_utils.projector.methods import (
 from mer_utils.projector.training import TrainingSettings
 
 
+def _measured(songs: np.ndarray, part: Labelled, resamples: int) -> dict:
+    """ROC-AUC of songs' scores (tracks, labels): value, low, high (95 %), tracks, labels."""
+    settings = {"k": 1, "resamples": resamples, "chance_draws": 1, "unscored": "leave_out"}
+    row = evaluate(songs, **task_of(part), **settings).loc["song_roc_auc"]
+    return row[["value", "low", "high", "tracks", "labels"]].to_dict()
+
+
 def text_table(
     data: Mapping[str, Labelled],
     targets: Sequence[str],
     models: Sequence[str],
     styles: Sequence[str] = STYLES,
+    resamples: int = 1000,
     **changes: object,
 ) -> pd.DataFrame:
     """Song ROC-AUC of word anchors by the labels' texts and the language model behind them.
 
     models: names or folders (`labels.load_language_model`); changes: other fields of Method.
-    Returns one row a target, model and style: roc_auc, tracks, labels.
+    Returns one row a target, model and style: value, low, high, tracks, labels.
     """
     rows = []
-    for target in targets:
-        part = data[target]
-        for model, style in product(models, styles):
-            method = word_anchors(style, model, **changes)
-            value = trained_roc_auc(method, others(data, target), part)
-            row = {"target": target, "model": Path(model).name, "style": style, "roc_auc": value}
-            rows.append(row | {"tracks": len(part.dataset), "labels": len(part.dataset.labels)})
+    for target, model, style in product(targets, models, styles):
+        method = word_anchors(style, model, **changes)
+        songs = trained_scores(method, others(data, target), data[target])
+        row = {"target": target, "model": Path(model).name, "style": style}
+        rows.append(row | _measured(songs, data[target], resamples))
     return pd.DataFrame(rows)
 
 
@@ -156,23 +163,30 @@ def learning_curve_outcomes(
     return pd.DataFrame(rows)
 
 
-def datasets_table(data: Mapping[str, Labelled], chosen: Mapping[str, Method]) -> pd.DataFrame:
+def datasets_table(
+    data: Mapping[str, Labelled],
+    chosen: Mapping[str, Method],
+    more: Mapping[str, Sequence[Labelled]] | None = None,
+    resamples: int = 1000,
+) -> pd.DataFrame:
     """Song ROC-AUC from every choice of training datasets: are more always better?
 
     chosen: for each target its method, a closed form.
-    Returns a row a target and choice: trained_on (names), datasets (how many), training_tracks,
-    words (labels to learn from), roc_auc.
+    more: further choices to train on, by name, each of one dataset or several.
+    Returns a row a target and choice: trained_on (names), choices (how many), training_tracks,
+    words (labels to learn from), value, low, high, tracks, labels.
     """
     rows = []
     for target, method in chosen.items():
-        _, training = strictly(method, others(data, target), data[target])
-        for count in range(1, len(training) + 1):
-            for parts in combinations(training, count):
-                names, sizes = zip(*((p.name, len(p.dataset)) for p in parts), strict=True)
-                row = {"target": target, "trained_on": ", ".join(names), "datasets": count}
-                row |= {"training_tracks": sum(sizes)}
-                row |= {"words": sum(len(part.dataset.labels) for part in parts)}
-                rows.append(row | {"roc_auc": trained_roc_auc(method, parts, data[target])})
+        given = {part.name: [part] for part in others(data, target)} | dict(more or {})
+        kept = {name: strictly(method, parts, data[target])[1] for name, parts in given.items()}
+        for names in chain.from_iterable(combinations(kept, n + 1) for n in range(len(kept))):
+            parts = [part for name in names for part in kept[name]]
+            row = {"target": target, "trained_on": ", ".join(names), "choices": len(names)}
+            row |= {"training_tracks": sum(len(part.dataset) for part in parts)}
+            row |= {"words": sum(len(part.dataset.labels) for part in parts)}
+            songs = trained_scores(method, parts, data[target])
+            rows.append(row | _measured(songs, data[target], resamples))
     return pd.DataFrame(rows)
 
 
@@ -180,6 +194,7 @@ def ears_table(
     data: Mapping[str, Labelled],
     chosen: Mapping[str, Method],
     directions: Sequence[int] = (3, 5, 10, 20),
+    resamples: int = 1000,
 ) -> pd.DataFrame:
     """Where a target's labels are lost: by the ears or by the words?
 
@@ -189,10 +204,10 @@ def ears_table(
     stays below that is lost by the words, what that stays below all features by the ears.
 
     chosen: for each target its method, a closed form.
-    Returns a table indexed by target: zero-shot, a column for each number of directions, and all
-    features; macro ROC-AUC over songs.
+    Returns a row a target and way of hearing: target, heard ("zero-shot", "3 directions", …, "all
+    features"), value, low, high, tracks, labels.
     """
-    rows = {}
+    rows = []
     for target, method in chosen.items():
         part = data[target]
         method, training = strictly(method, others(data, target), part)
@@ -202,12 +217,15 @@ def ears_table(
         projected = (model.project(part.features) @ main.T)[:, None].numpy()
         features = replace(part.features, values=projected)
         songs = pool_tracks(features, part.dataset)[:, 0]  # (tracks, directions)
-        row = {"zero-shot": song_roc_auc(model_scores(model, part), part)}
+        scores = {"zero-shot": model_scores(model, part)}
         for count in directions:
-            scores = supervised_reference(songs[:, :count], **task_of(part))
-            row[f"{count} directions"] = song_roc_auc(scores, part)
-        rows[target] = row | {"all features": song_roc_auc(supervised_scores(part), part)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+            few = supervised_reference(songs[:, :count], **task_of(part))
+            scores[f"{count} directions"] = few
+        scores["all features"] = supervised_scores(part)
+        for name, each in scores.items():
+            row = {"target": target, "heard": name}
+            rows.append(row | _measured(each, part, resamples))
+    return pd.DataFrame(rows)
 
 
 def some_groups(part: Labelled, share: float, seed: int | Sequence[int] = 0) -> Labelled:

@@ -76,11 +76,16 @@ def model_scores(model: Model, target: Labelled) -> np.ndarray:
     return song_scores(scores, target)
 
 
-def trained_roc_auc(method: Method, training: Sequence[Labelled], target: Labelled) -> float:
-    """Macro ROC-AUC over a target's songs of a method trained on other datasets."""
+def trained_scores(method: Method, training: Sequence[Labelled], target: Labelled) -> np.ndarray:
+    """Scores of a target's songs by a method trained on other datasets: (tracks, labels)."""
     method, training = strictly(method, training, target)
     model, _ = fit(method, training, progress=False)
-    return song_roc_auc(model_scores(model, target), target)
+    return model_scores(model, target)
+
+
+def trained_roc_auc(method: Method, training: Sequence[Labelled], target: Labelled) -> float:
+    """Macro ROC-AUC over a target's songs of a method trained on other datasets."""
+    return song_roc_auc(trained_scores(method, training, target), target)
 
 
 def others(data: Mapping[str, Labelled], target: str) -> list[Labelled]:

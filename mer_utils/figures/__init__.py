@@ -18,7 +18,6 @@ from mer_utils.figures.of_labels import (
     label_graph,
     label_map,
     similarity_heatmap,
-    texts,
 )
 from mer_utils.figures.of_results import (
     ablation_path,
@@ -29,5 +28,6 @@ from mer_utils.figures.of_results import (
     results,
     sweep_curves,
     training_curves,
+    variants,
 )
 from mer_utils.figures.style import save, set_style

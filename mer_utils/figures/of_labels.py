@@ -212,29 +212,6 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     return style.legend_below(figure, keys)
 
 
-@style.set_style()
-def texts(table: pd.DataFrame) -> Figure:
-    """What the text of a label and the language model behind it are worth; a panel a target.
-
-    table: from `evaluation.comparisons.text_table`.
-    """
-    style.require_columns(table, "target model style roc_auc tracks labels", "texts")
-    colours = dict(zip(table["model"].unique(), style.COLOURS, strict=False))
-    figure, panels = style.target_panels(table, height=3.2)
-    for panel, target, part in panels:
-        seaborn.pointplot(
-            part, x="roc_auc", y="style", hue="model", palette=colours, ax=panel,
-            linestyle="none", dodge=0.3, legend=False, markersize=5,
-        )  # fmt: skip
-        panel.axvline(0.5, **style.CHANCE)
-        measured = style.count(int(part["tracks"].iloc[0]), "track")
-        labels = style.count(int(part["labels"].iloc[0]), "label")
-        style.titled(panel, style.dataset_title(target), f"{measured}, {labels}")
-        panel.set(xlabel="zero-shot ROC-AUC, songs", ylabel=None)
-    keys = [style.key(name, color=colour, marker="o") for name, colour in colours.items()]
-    return style.legend_below(figure, keys)
-
-
 # --- Choosing clusters ----------------------------------------------------------------------------
 
 _SETTING_NAMES = {

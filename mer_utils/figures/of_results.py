@@ -175,6 +175,34 @@ def ablation_path(table: pd.DataFrame) -> Figure:
     return style.legend_below(figure)
 
 
+@style.set_style()
+def variants(table: pd.DataFrame, by: str, colour: str = "") -> Figure:
+    """Song ROC-AUC of one method in several variants, with 95 % intervals; a panel a target.
+
+    table: from `evaluation.comparisons`, such as `text_table`.
+    by: the column with a row for each value; colour: one with a colour for each, if there is one.
+    """
+    needed = f"target {by} {colour} value low high tracks labels"
+    style.require_columns(table, needed, "variants", once=f"target {by} {colour}")
+    names = list(table[by].unique())
+    series = list(table[colour].unique()) if colour else [""]
+    looks = style.dot_looks(series)
+    height = 1.0 + (0.2 + 0.1 * len(series)) * len(names)
+    figure, panels = style.target_panels(table, height, sharey=True, sharex=True)
+    for panel, target, part in panels:
+        style.named_rows(panel, [style.wrapped(name) for name in names])
+        for place, name in enumerate(series):
+            own = part[part[colour] == name] if colour else part
+            rows = own[by].map(names.index) + 0.25 * (place - (len(series) - 1) / 2)
+            style.intervals(panel, own, rows, looks[name], name or "value")
+        panel.axvline(0.5, **style.CHANCE)
+        tracks = style.count(int(part["tracks"].iloc[0]), "track")
+        sizes = f"{tracks}, {style.count(int(part['labels'].iloc[0]), 'label')}"
+        style.titled(panel, style.dataset_title(target), sizes)
+        panel.set(xlabel=METRIC_NAMES["song_roc_auc"])
+    return style.legend_below(figure)
+
+
 def _score_panels(
     table: pd.DataFrame,
     by: str,
