@@ -28,7 +28,6 @@ from mer_utils.projector.training import project
 RELEASED = Path(__file__).with_name("released")  # the model that comes with the package
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
-DISAGREE = 0.05  # quantile of the reference set's own agreement of parts that counts as low
 UNSURE = 20  # sureness below which a song's ranks are warned of
 BLOCKS = "▁▂▃▄▅▆▇█"
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
@@ -94,7 +93,7 @@ class Prediction:
         return "\n".join(lines)
 
     def as_table(self, over_time: bool = False) -> pd.DataFrame:
-        """The table, or the ranks over time, a row a start and label; with song, sureness, warnings."""
+        """The table, or ranks over time, a row a start and label; and song, sureness, warnings."""
         table = self.table
         if over_time:
             table = self.over_time.melt("start", var_name="label", value_name="rank")
@@ -203,7 +202,9 @@ def sureness(
 ) -> np.ndarray:
     """How sure a model is of songs: of how many reference tracks the ranks lie closer together.
 
-    A song whose words all rank alike is one that the model hears nothing particular in.
+    Three real datasets, each predicted from the other two (benchmarks/prediction.py): a label that
+    listeners gave is above one that they did not in .51 to .60 of the pairs in the least sure fifth
+    and .77 to .79 in the surest. That fifth loses .07 to .11 of song ROC-AUC, beyond luck in all.
 
     labels: the words that are ranked; a single one has no order, and the training labels stand in.
     projections: (n, d). Returns per cent of the reference tracks, (n,).
@@ -216,7 +217,10 @@ def sureness(
 
 
 def song_warnings(model: Model, reference: Reference, features: Features, sure: float) -> list[str]:
-    """What makes a song's ranks doubtful: they lie close together, or it sounds like no music.
+    """What makes a song's ranks doubtful: unlike the training music, or the model is unsure of it.
+
+    No warning is no proof. Being unlike is there for what is no music (noise, silence, a tone), of
+    which the model can be sure; of music it says little (benchmarks/prediction.py).
 
     sure: the song's `sureness`.
     """
@@ -230,39 +234,10 @@ def song_warnings(model: Model, reference: Reference, features: Features, sure: 
         )
     if sure < UNSURE:
         found.append(
-            f"the model is unsure of it: the ranks of its words lie as close together as in "
-            f"{sure:.0f} % of the training music; their order may be little better than chance"
+            f"the model is unsure of it (its ranks lie closer together than in {100 - sure:.0f} % "
+            "of the training music): their order may be little better than chance"
         )
     return found
-
-
-def part_agreement(model: Model, reference: Reference, inputs: np.ndarray) -> np.ndarray:
-    """How far the blocks of the features, each heard alone, agree on the training labels.
-
-    Alone: all other features are put at the training mean. A block's scores are standardised, label
-    by label, over the reference set; two blocks agree as far as these correlate over the labels.
-
-    inputs: (n, layers · dim) standardised, from `track_means`, of two blocks or more.
-    Returns the mean correlation of all pairs of blocks: (n,), −1 to 1.
-    """
-    vectors = torch.from_numpy(model.space.vectors(model.vocabulary))
-    shape = model.mean.shape  # (layers, dim)
-    blocks = model.encoder["blocks"]
-    block = np.repeat(np.arange(len(blocks)), blocks)  # (layers · dim,) which one a feature is of
-
-    def scores(values: np.ndarray, alone: int) -> np.ndarray:
-        heard = torch.from_numpy(np.where(block == alone, values, np.float32(0)))
-        projected = project(model.projector, heard.reshape(-1, *shape))
-        return model.projector.compare(projected, vectors).numpy()  # (n, labels)
-
-    total = 0
-    for alone in range(len(blocks)):
-        usual = scores(reference.inputs, alone)
-        heard = (scores(inputs, alone) - usual.mean(0)) / usual.std(0).clip(1e-9)
-        heard -= heard.mean(1, keepdims=True)
-        total += heard / np.linalg.norm(heard, axis=1, keepdims=True).clip(1e-9)
-    # |sum of unit vectors|² = their number + twice the sum of all pairs' correlations
-    return (np.square(total).sum(1) - len(blocks)) / (len(blocks) * (len(blocks) - 1))
 
 
 def track_means(
