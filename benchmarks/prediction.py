@@ -103,11 +103,13 @@ def warned_songs(part: Labelled, training: Sequence[Labelled]) -> None:
     weights = np.column_stack([np.ones(len(right)), weights])  # first, all songs once
     sure = zero_shot.sureness(model, reference, labels, projections)
     distance = zero_shot.neighbour_distance(inputs, reference.inputs)
-    fifths = [right[(sure >= low) & (sure < low + 20 + (low == 80))] for low in range(0, 100, 20)]
-    shown = ", ".join(f"{np.nanmean(x):.3f} ({len(x)})" for x in fifths)
+    by_fifths = [right[np.minimum(sure // 20, 4) == fifth] for fifth in range(5)]
+    shown = ", ".join(f"{np.nanmean(x):.3f} ({len(x)})" for x in by_fifths)
     print(f"{part.name}: right {np.nanmean(right):.3f}; by fifths of sureness {shown} songs")
-    signals = {"sureness": (sure, sure < zero_shot.UNSURE)}
-    signals["nearness"] = (-distance, distance > reference.far)
+    signals = {
+        "sureness": (sure, sure < zero_shot.UNSURE),
+        "nearness": (-distance, distance > reference.far),
+    }
     for name, (signal, warned) in signals.items():
         known = np.isfinite(right)
         draws = [np.repeat(np.flatnonzero(known), w[known].astype(int)) for w in weights.T]
@@ -116,8 +118,8 @@ def warned_songs(part: Labelled, training: Sequence[Labelled]) -> None:
             metrics.ranking_measures(ranks[rows], targets[rows])[0](weights[rows])
             for rows in (warned, ~warned)
         ]  # (draws, labels) each
-        lost = metrics.macro(found[1] - found[0])
-        shared = np.isfinite(found[1][0] - found[0][0])
+        difference = found[1] - found[0]  # NaN for labels that not both have
+        lost, shared = metrics.macro(difference), np.isfinite(difference[0])
         roc = [each[0][shared].mean() for each in found]
         print(
             f"  {name}: correlation with right {_interval(rho, groups)}; {warned.sum()} warned: "
@@ -126,12 +128,13 @@ def warned_songs(part: Labelled, training: Sequence[Labelled]) -> None:
 
 
 def _interval(draws: np.ndarray, groups: np.ndarray) -> str:
+    """The first of the draws, which has all songs once, with its 95 % interval over groups."""
     low, high, _ = interval(draws[0], draws[1:], groups)
     return with_interval(draws[0], low, high, "+")
 
 
 def no_music(model: Model, reference: predict.Reference, encoder: Encoder, folder: Path) -> None:
-    """How many sounds that are no music are warned of as unlike the training music."""
+    """What is said of sounds that are no music."""
     time_axis, rng = np.arange(30 * RATE) / RATE, np.random.default_rng(0)
     sounds = {
         "white noise": 0.1 * rng.normal(size=len(time_axis)),
@@ -143,7 +146,7 @@ def no_music(model: Model, reference: predict.Reference, encoder: Encoder, folde
         path = folder / f"{name}.wav"
         soundfile.write(path, sound, RATE)
         found = predict.predict_song(model, reference, predict.song_features(path, encoder), WORDS)
-        print(f"{name}: sureness {found.sureness:.0f}, warnings {list(found.warnings)}")
+        print(f"{name}: sureness {found.sureness:.0f}; {'; '.join(found.warnings) or 'no warning'}")
 
 
 if __name__ == "__main__":
