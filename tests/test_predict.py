@@ -285,47 +285,42 @@ def test_songs_among_one_another(loaded, data):
 def test_strange_songs_and_words_are_warned_of(loaded, features):
     model, reference = loaded
     noise = np.random.default_rng(0).normal(size=features.values.shape).astype(np.float32)
-    (found,) = zero_shot.song_warnings(model, reference, replace(features, values=9 * noise))[:1]
-    assert "unlike" in found
+    strange = replace(features, values=9 * noise)
+    assert "unlike" in zero_shot.song_warnings(model, reference, strange, sure=99)[0]
     inputs = zero_shot.track_means(model, features, np.zeros(len(features.track), int))[1]
     limit = zero_shot.neighbour_distance(inputs, reference.inputs)[0] - 1e-4
-    found = zero_shot.song_warnings(model, replace(reference, far=limit), features)[0]
+    found = zero_shot.song_warnings(model, replace(reference, far=limit), features, sure=99)[0]
     above, limit = re.findall(r"\d\.\d+", found)[:2]
     assert above >= limit, "a distance that is just above its limit is shown to be so"
     assert list(predict.label_warnings(model, ["sad", "gluten-free"])) == ["gluten-free"]
 
 
-def two_eared(noise: float) -> tuple[Model, Reference]:
-    """A model of two blocks that hear the same three labels, and tracks where they nearly agree."""
-    projector = RidgeProjector(1, 6, 3)
-    projector.weight.copy_(torch.eye(3).repeat(2, 1))
-    space = SimpleNamespace(vectors=lambda labels: np.eye(3, dtype=np.float32)[: len(labels)])
-    encoder = {"name": "made-up", "layers": [0], "blocks": [3, 3]}
+def test_sureness_by_hand():
+    projector = RidgeProjector(1, 3, 3)
+    space = SimpleNamespace(vectors=lambda labels, _: np.eye(3, dtype=np.float32)[: len(labels)])
     about = {"labels": {"made-up": ["a", "b", "c"]}}
-    model = Model(projector, space, torch.zeros(1, 6), torch.ones(1, 6), encoder, about)
-    random = np.random.default_rng(0)
-    once = random.normal(size=(50, 3))
-    twice = np.tile(np.concatenate([once, -once]), 2)
-    inputs = (twice + noise * random.normal(size=twice.shape)).astype(np.float32)
-    return model, Reference(pd.DataFrame(), inputs[:, :3], inputs, far=9.0)
+    model = Model(projector, space, torch.zeros(1, 3), torch.ones(1, 3), {}, about)
+    rows = [[1, 1, 1], [2, 2, 2], [3, 4, 3], [4, 3, 4], [9, 0, 9]]
+    tracks = np.array(rows, dtype=np.float32)  # of ranks 10 30 10, 30 50 30, 50 90 50, 70, 90 10 90
+    reference = Reference(pd.DataFrame(), tracks, tracks, far=9.0)
+    own = predict.percentile(tracks, tracks).std(1)
+    np.testing.assert_allclose(own, [9.43, 9.43, 18.86, 0, 37.71], atol=0.01)
+    found = zero_shot.sureness(model, reference, ("x", "y", "z"), tracks)
+    np.testing.assert_allclose(found, [40, 40, 70, 10, 90], atol=1e-4)
+    alone = zero_shot.sureness(model, reference, ("x",), tracks)
+    np.testing.assert_array_equal(alone, found)  # one word has no order: the training labels
 
 
-def test_agreement_of_blocks_by_hand():
-    model, reference = two_eared(noise=0)
-    deviation = reference.inputs.std(0)[:3]
-    first = deviation * [1, 0, -1]
-    rows = [[*first, *first], [*first, *-first], [*first, *(deviation * [1, -2, 1])]]
-    found = zero_shot.part_agreement(model, reference, np.array(rows, dtype=np.float32))
-    np.testing.assert_allclose(found, [1, -1, 0], atol=1e-5)
-
-
-def test_songs_that_are_heard_contradictorily_are_warned_of():
-    model, reference = two_eared(noise=0.5)
-    whole = replace(model, encoder={**model.encoder, "blocks": [6]})
-    for other, heard_by, warned in ((1, model, 0), (-1, model, 1), (-1, whole, 0)):
-        values = np.array([[1.0, 0, -1, other, 0, -other]] * 2, dtype=np.float32)[:, None]
-        features = Features(values, np.array(["x", "x"]), np.array([0.0, 3.0]), heard_by.encoder)
-        assert len(zero_shot.song_warnings(heard_by, reference, features)) == warned
+def test_songs_of_which_the_model_is_unsure_are_warned_of(loaded, features):
+    model, reference = loaded
+    of = [zero_shot.song_warnings(model, reference, features, sure) for sure in (0, 100)]
+    assert [len(found) for found in of] == [1, 0]
+    found = predict.predict_song(model, reference, features, LABELS)
+    expected = zero_shot.sureness(model, reference, LABELS, found.projection[None])
+    assert found.sureness == pytest.approx(expected[0])
+    among = replace(reference, projections=reference.projections[:9])
+    again = predict.predict_song(model, reference, features, LABELS, among=among)
+    assert again.sureness == found.sureness, "whatever the song is ranked among"
 
 
 def test_neighbour_distance_by_hand():
@@ -358,7 +353,7 @@ def test_command_line(folder, loaded, song, tmp_path, monkeypatch, capsys):
     assert any(block in shown.out for block in "▁▂▃▄▅▆▇█")
     assert all(x in shown.err for x in ("'gluten-free'", "broken.wav"))
     written = pd.read_csv(table)
-    assert set(written) == {"start", "label", "rank", "song", "warnings"}
+    assert set(written) == {"start", "label", "rank", "song", "sureness", "warnings"}
     assert set(written["song"]) == {song}
     assert set(written["label"]) == {"sad", "gluten-free"}
 
