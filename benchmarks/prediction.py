@@ -24,7 +24,7 @@ from mer_utils import metrics, predict, projector
 from mer_utils.batch import profiles
 from mer_utils.data import Labelled
 from mer_utils.evaluation.resampling import draw_weights, group_numbers, interval
-from mer_utils.evaluation.study import training_side
+from mer_utils.evaluation.study import others, strictly
 from mer_utils.evaluation.tables import with_interval
 from mer_utils.predict import zero_shot
 from mer_utils.projector import Model
@@ -81,7 +81,7 @@ def main() -> None:
             print(f"no songs of profile {profile}: {error}")
             continue
         for name, part in data.items():
-            warned_songs(part, training_side(data, name))
+            warned_songs(part, others(data, name))
 
 
 def warned_songs(part: Labelled, training: Sequence[Labelled]) -> None:
@@ -90,7 +90,8 @@ def warned_songs(part: Labelled, training: Sequence[Labelled]) -> None:
     Right: how often a label that a song has ranks above one that it has not (a ROC-AUC over its
     labels). Song ROC-AUC: over songs, the mean over the labels that warned and other songs have.
     """
-    model, _ = projector.fit(projector.word_anchors(), training)
+    method, training = strictly(projector.word_anchors(), training, part)
+    model, _ = projector.fit(method, training)
     reference = predict.reference_set(model, training)
     labels, targets = part.dataset.labels, part.dataset.targets()
     index = part.features.track_index(part.dataset)
