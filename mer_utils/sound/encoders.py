@@ -56,7 +56,11 @@ class Network:
         return self.sample_rate // 10
 
     def settings(self) -> dict:
-        """What decides the numbers beside the code and the attributes above (JSON-able)."""
+        """What decides the numbers beside the code and the attributes above (JSON-able).
+
+        Where the first columns of a layer are a tagger's, "tags" are their words: word anchors
+        (`projector.word_anchors`) then use them.
+        """
         return {}
 
     def frames(self, waveform: torch.Tensor) -> torch.Tensor:
