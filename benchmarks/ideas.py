@@ -38,8 +38,9 @@ the real audio datasets minus that of word anchors, and *worst* the largest loss
 *Kept by* counts the targets for which the mean over the directions to the *other* two targets says
 that it pays by more than .002. A rule that keeps what two of three keep finds nothing more to take:
 in the round before it took three antonym directions in place of four, the lower penalty and rare
-words; the row *before* is without them. CAL500's and MTG-Jamendo's words cannot be anchors here: there
-is no audio of theirs. None is beyond luck: on a hundred songs a score is known to about ±.03, on 450 to ±.02.
+words; the row *before* is without them. CAL500's and MTG-Jamendo's words cannot be anchors here:
+there is no audio of theirs. No small change is beyond luck: on a hundred songs a score is known to
+about ±.03, on 450 to ±.02.
 Word anchors themselves were shaped on these nine directions; only other clips can judge them.
 """
 OURS = projector.word_anchors()
@@ -249,7 +250,7 @@ def with_genres(training: list[Labelled], target: Labelled) -> float:
 
 IDEAS: dict[str, Idea] = {
     "word anchors": Plain(OURS),
-    "ridge, MiniLM, definition (before)": Plain(projector.default_ridge()),
+    "ridge, MiniLM, definition": Plain(projector.default_ridge()),
     "ridge, mpnet, definition": Plain(projector.default_ridge(model=BEST_MODEL)),
     "ridge, mpnet, description": Plain(projector.default_ridge("description", BEST_MODEL)),
     "MiniLM": in_space(model=DEFAULT_MODEL),
