@@ -237,9 +237,9 @@ def per_label(table: pd.DataFrame) -> Figure:
     """ROC-AUC of each label, with 95 % intervals, best first; one panel a target.
 
     table: from `evaluation.tables.per_label_table`, three methods a target at most; labels are
-        sorted by the first.
+        sorted by the first. A star marks a word that another dataset has too.
     """
-    needed = "target method label tracks positives roc_auc roc_auc_low roc_auc_high"
+    needed = "target method label tracks positives seen roc_auc roc_auc_low roc_auc_high"
     style.require_columns(table, needed, "per_label", once="target method label")
     names = {"roc_auc": "value", "roc_auc_low": "low", "roc_auc_high": "high"}
     parts = dict(list(table.rename(columns=names).groupby("target", sort=False)))
@@ -251,7 +251,10 @@ def per_label(table: pd.DataFrame) -> Figure:
         for target, part in parts.items()
     }
     texts = {
-        target: [f"{label} ({number:,.0f})" for label, number in first["positives"].items()]
+        target: [
+            f"{'* ' if row.seen else ''}{row.Index} ({row.positives:,.0f})"
+            for row in first.itertuples()
+        ]
         for target, first in firsts.items()
     }
     most = table.groupby("target")["method"].nunique().max()
@@ -274,7 +277,7 @@ def per_label(table: pd.DataFrame) -> Figure:
         tracks = style.count(int(part["tracks"].iloc[0]), "track")
         style.titled(panel, style.dataset_title(target), tracks)
         panel.set_xlabel("ROC-AUC")
-    leading.set_ylabel("label (number of tracks that have it)")
+    leading.set_ylabel("label (number of tracks that have it); * a word of another dataset too")
     return style.legend_below(figure)
 
 
