@@ -178,13 +178,15 @@ def tables(table: pd.DataFrame, draws: dict, probes: pd.DataFrame, spoken: pd.Da
     }
 
 
-def figure_table(table: pd.DataFrame, draws: dict, probes: pd.DataFrame) -> pd.DataFrame:
-    """What `figures.text_models` draws: a row a model and style."""
-    means = table.mean(axis=1)
-    ends = pd.DataFrame({key: np.percentile(drawn, [2.5, 97.5]) for key, drawn in draws.items()})
-    points = pd.DataFrame({"value": means, "low": ends.loc[0], "high": ends.loc[1]})
-    points = points.rename_axis(["model", "style"]).reset_index()
-    return points.assign(probe=points["model"].map(probes[["valence", "arousal"]].mean(axis=1)))
+def figure_table(means: pd.Series, draws: dict, probes: pd.DataFrame) -> pd.DataFrame:
+    """What `figures.text_models` draws: each model by its best style."""
+    rows = []
+    for model, key in best_styles(means).items():
+        low, high = np.percentile(draws[key], [2.5, 97.5])
+        probe = probes.loc[model, ["valence", "arousal"]].mean()
+        row = {"model": model, "style": key[1], "probe": probe, "value": means[key]}
+        rows.append(row | {"low": low, "high": high})
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -215,9 +217,10 @@ def main() -> None:
         text = f"{before}\n{markdown(part)}\n{after}"
     storage.write_text(options.out, text)
     if ratings is not None:
-        points = figure_table(table, draws, probes)
-        sizes = {"tracks": sum(len(target.dataset) for _, _, target in paths[::3])}
-        figure = figures.text_models(points.assign(words=len(ratings), **sizes))
+        points = figure_table(table.mean(axis=1), draws, probes)
+        tracks = {target.name: len(target.dataset) for _, _, target in paths}
+        measured = {"words": len(ratings), "tracks": sum(tracks.values())}
+        figure = figures.text_models(points.assign(**measured))
         figures.save(figure, options.out.with_suffix(".png"))
 
 

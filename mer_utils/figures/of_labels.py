@@ -239,38 +239,25 @@ def texts(table: pd.DataFrame) -> Figure:
 def text_models(table: pd.DataFrame) -> Figure:
     """What a language model knows of affect, and how far it carries music to words.
 
-    table: a row a model and style: probe (how well a linear map from the model's vectors of words
-        predicts people's ratings of them), value (mean zero-shot ROC-AUC), low, high; tracks,
-        words (how many were measured), as `benchmarks/text_models.py` makes it.
-    A model's best style is filled and has its interval.
+    table: from `benchmarks/text_models.py`, a row a model: style (of the labels' texts), probe (how
+        well a linear map from its vectors of words predicts people's ratings of them), value (mean
+        zero-shot ROC-AUC), low, high, tracks, words (how many were measured).
     """
     needed = "model style probe value low high tracks words"
-    style.require_columns(table, needed, "text_models", once="model style")
-    best = table["value"] == table.groupby("model")["value"].transform("max")
-    looks = style.dot_looks(table["style"].unique())
-    figure, [[axes]] = style.new_figure(height=3.4)
-    for (name, filled), part in table.groupby(["style", best], sort=False):
-        colour, marker = looks[name]["color"], looks[name]["marker"]
-        face = colour if filled else "none"
-        axes.scatter(
-            part["probe"], part["value"], s=32, marker=marker, facecolors=face, edgecolors=colour
-        )
-        if filled:
-            axes.vlines(part["probe"], part["low"], part["high"], color=colour, linewidth=1.4)
+    style.require_columns(table, needed, "text_models", once="model")
+    looks = style.dot_looks(table["model"])
+    figure, [[axes]] = style.new_figure(height=2.8, width=4.6)
+    for row in table.itertuples():
+        look, ends = looks[row.model], [[row.value - row.low], [row.high - row.value]]
+        label = f"{row.model} ({row.style})"
+        axes.errorbar(row.probe, row.value, ends, linestyle="none", label=label, **look)
     tracks = style.count(int(table["tracks"].iloc[0]), "track")
     words = style.count(int(table["words"].iloc[0]), "word")
     style.titled(axes, "Text models", f"scores on {tracks}, ratings of {words}")
-    axes.set(xlabel="r of predicted ratings, mean of valence and arousal")
-    axes.set_ylabel("mean zero-shot ROC-AUC, songs\n(chance .5)")
-    axes.margins(0.14, 0.1)
-    keys = [style.key(f"label as {name}", **look) for name, look in looks.items()]
-    line = {"color": style.DARK_GREY, "linestyle": "-", "linewidth": 1.4}
-    keys.append(style.key(f"{style.INTERVAL} (best style, filled)", **line))
-    style.legend_below(figure, keys)
-    top = table[best]
-    names, grey = top["model"].tolist(), [style.DARK_GREY] * len(top)
-    style.place_names(axes, top[["probe", "value"]].to_numpy(), names, grey)
-    return figure
+    axes.set(xlabel="r of ratings of words, mean of valence and arousal")
+    axes.set_ylabel(f"zero-shot ROC-AUC, songs\n({style.INTERVAL}; chance .5)")
+    axes.margins(0.1)
+    return style.legend_below(figure)
 
 
 # --- Choosing clusters ----------------------------------------------------------------------------
