@@ -177,16 +177,24 @@ def update_readme(
     for name in re.findall(rf"<!-- begin {profile}:(\w+) -->", text):
         if name not in TABLES:
             raise ValueError(f"{readme.name}: no table {name!r}; there are {', '.join(TABLES)}")
-        begin, end = (f"<!-- {word} {profile}:{name} -->" for word in ("begin", "end"))
-        if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):
-            raise ValueError(f"{readme.name}: {begin} needs one {end} after it")
-        before, after = text[: text.index(begin)], text[text.index(end) :]
+        before, after = around(text, f"{profile}:{name}")
         made = TABLES[name](figures / profile)
         made = made if isinstance(made, str) else markdown(made)
-        text = f"{before}{begin}\n{made}\n{after}"
+        text = f"{before}\n{made}\n{after}"
         done.append(name)
     storage.write_text(readme, text)
     return done
+
+
+def around(text: str, mark: str) -> tuple[str, str]:
+    """What stands up to `<!-- begin mark -->` and from `<!-- end mark -->` on, with the two.
+
+    Raises ValueError unless each is there once, the end after the beginning.
+    """
+    begin, end = (f"<!-- {word} {mark} -->" for word in ("begin", "end"))
+    if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):
+        raise ValueError(f"{begin} is wanted once, and one {end} after it")
+    return text[: text.index(begin)] + begin, text[text.index(end) :]
 
 
 def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:

@@ -18,6 +18,7 @@ from mer_utils.figures.of_labels import (
     label_graph,
     label_map,
     similarity_heatmap,
+    text_models,
 )
 from mer_utils.figures.of_results import (
     ablation_path,
