@@ -166,7 +166,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     lines join clusters: one that is left of a coloured one shows labels that are nearer to another
     cluster than to each other.
     """
-    if tuple(clusters.labels) != tuple(embeddings.labels):
+    if clusters.labels != embeddings.labels:
         raise ValueError("label_graph: the clusters are of other labels, or in another order")
     assignment = np.asarray(clusters.assignment)
     number, sizes = len(assignment), np.bincount(assignment)
@@ -218,7 +218,6 @@ def texts(table: pd.DataFrame) -> Figure:
 
     table: from `evaluation.comparisons.text_table`.
     """
-    style.require_columns(table, "target model style roc_auc tracks labels", "texts")
     colours = dict(zip(table["model"].unique(), style.COLOURS, strict=False))
     figure, panels = style.target_panels(table, height=3.2)
     for panel, target, part in panels:
@@ -255,10 +254,6 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure
         `labels.choose_setting`.
     Where one cluster holds more than half of the labels (the cliff) the ground is grey.
     """
-    needed = "method setting value labels clusters largest silhouette stability stability_low"
-    style.require_columns(sweep, needed, "clustering_sweep")
-    if len(sweep.drop_duplicates(["method", "setting"])) > 1:
-        raise ValueError("clustering_sweep: the sweep is of several methods or settings")
     sweep = sweep.sort_values("value")
     values, first = sweep["value"], sweep.iloc[0]
     setting, labels = first["setting"], int(first["labels"])
