@@ -54,12 +54,6 @@ def test_tempo_of_an_envelope_by_hand():
     assert acoustics.tempo(*metronome) == pytest.approx(160, rel=0.02)
 
 
-def test_chroma_of_one_tone():
-    strength = acoustics.chroma(tone(69), RATE)
-    assert strength.sum() == pytest.approx(1)
-    assert strength[9] > 0.5  # counted from C
-
-
 @pytest.mark.parametrize(("tonic", "third", "sign"), [(55, 4, 1), (60, 3, -1)])
 def test_mode_of_cadences(tonic, third, sign):
     """Tonic, subdominant, dominant and tonic again."""

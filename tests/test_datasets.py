@@ -263,9 +263,8 @@ def test_folder_with_every_column(tmp_path):
 
 
 @without_audio
-@pytest.mark.parametrize("separator", ["|", ","])
-def test_other_separators_and_the_name_of_a_real_dataset(tmp_path, separator):
-    text = f'path,labels\na.wav,"sad{separator} happy"\nb.wav,sad\n'
+def test_another_separator_and_the_name_of_a_real_dataset(tmp_path):
+    text = 'path,labels\na.wav,"sad, happy"\nb.wav,sad\n'
     dataset = data.load_folder(write(tmp_path / "own.csv", text), name="emotify", audio="skip")
     assert list(labels_of(dataset).values()) == [("happy", "sad"), ("sad",)]
     assert evaluation.k_of(dataset) == 2  # of its own labels: it is not the real Emotify
@@ -289,32 +288,22 @@ CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
     [
         ("mtg_jamendo", MTG_TRAIN, "TRACK_ID", "ID", "TRACK_ID"),
         ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "genre---rock", "3: .*---rock"),
-        ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "", "line 3: track_0000950"),
         ("mtg_jamendo", MTG_TRAIN, "212.7", "long", "line 2: long"),
         ("mtg_jamendo", MTG_TRAIN, "\t248.0\tmood/theme---epic", "", "line 3: 4"),
-        ("mtg_jamendo", MTG_TRAIN, "track_0000950", "track_0000948", "track_0000948"),
         ("cal500", CAL500_FILE("songNames"), "abba-sos", "air-sexy_boy", "air-sexy_boy"),
         ("cal500", CAL500_FILE("songNames"), "abba-sos\n", "", r"\(3, 37\).*\(2, 37\)"),
         ("cal500", CAL500_FILE("vocab"), "\nEmotion-Sad\n", "\nEmotion-Glad\n", "sad"),
         ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,2", r"2\.0"),
-        ("cal500", CAL500_FILE("hardAnnotations"), "0,", "x,", "'x'"),
         ("emotify", "data.csv", "200,rock", "401,rock", "line 5: 401"),
         ("emotify", "data.csv", "200,rock", "200,pop", "line 5: pop"),
         ("emotify", "data.csv", "classical,1,", "classical,7,", "line 2: 71"),
-        ("emotify", "data.csv", " age,", " sadness,", "'sadness'"),
         ("audio_emotion_4q", METADATA, "Wry,", "Awry,", f"{METADATA}: .*line 3: Awry"),
-        ("audio_emotion_4q", METADATA, '"Fun, Sad"', '""', "line 4: "),
-        ("audio_emotion_4q", METADATA, "Q1", "Q5", "line 2: Q5"),
         ("audio_emotion_4q", METADATA, "Q1", "Q2", f"{ANNOTATIONS}.*line 2: MT1"),
-        ("audio_emotion_4q", ANNOTATIONS, "MT1,Q1\n", "", f"{METADATA}.*line 2: MT1"),
         ("audio_emotion_4q", ANNOTATIONS, "MT1,Q1\n", "MT1,Q1\nMT4,Q1\n", "MT4"),
         ("mirex_mood", "categories.txt", "Agressive", "Aggressive", "line 1: Aggressive"),
-        ("mirex_mood", "categories.txt", "whimsical", "", "categories.txt.*line 2"),
         ("mirex_mood", "clusters.txt", "Cluster 4\n", "", "categories.txt 3, clusters.txt 2"),
         ("mirex_mood", "clusters.txt", "Cluster 4", "Cluster 6", "line 2: Cluster 6"),
-        ("mirex_mood", INFO, "Artist", "Band", "Artist"),
         ("mirex_mood", INFO, "002.mp3", "003.mp3", "002.mp3"),
-        ("mirex_mood", INFO, "Ego;;LP;", "Ego;", "line 3: Ego"),
     ],
 )
 def test_a_bad_file_is_named(sample, file, old, new, said, request):
@@ -331,11 +320,9 @@ def test_a_bad_file_is_named(sample, file, old, new, said, request):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,labels\n", "1 lines"),
         ("file,labels\na.wav,sad\n", "'path'"),
         ("path,labels,mood\na.wav,sad,1\n", "'mood'"),
         ("path,labels\na.wav,sad\nb.wav,sad\na.wav,fun\n", "'a.wav'"),
-        ("path,labels\n,sad\n", "line 2"),
         ("path,labels,split\na.wav,sad,valid\n", "line 2: valid"),
         ("path,labels\na.wav,\n", "no track has a label"),
     ],
@@ -438,12 +425,9 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
     ("text", "said"),
     [
         (arff(EMOTIONS[1:], MARSYAS, [[1] * 69]), "'amazedsuprised'"),
-        (arff([*EMOTIONS, "Happy_Pleased"], MARSYAS, [[1] * 71]), "'happypleased'"),
-        (arff(EMOTIONS, MARSYAS[1:-1], [[1] * 68]), "mean-centroid.*std-std-mfcc12"),
         (arff(EMOTIONS, [*MARSYAS, MARSYAS[0]], [[1] * 71]), "mean-mean-centroid"),
         (arff(EMOTIONS, MARSYAS, [[1] * 71]), r"70 .*\(1, 71\)"),
         (arff(EMOTIONS, MARSYAS, [["nan"] + [1] * 69]), "finite"),
-        ("not an ARFF file\n", "0 attributes"),
     ],
 )
 def test_a_bad_arff_is_named(tmp_path, text, said):

@@ -6,7 +6,6 @@ import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -176,7 +175,7 @@ def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) 
     sound.extract(dataset, FakeEncoder(seconds=0.01), store, tracks_per_shard=2)
 
 
-@pytest.mark.parametrize("move", range(10))
+@pytest.mark.parametrize("move", [0, 3, 7, 9])
 def test_killed_before_any_move_it_goes_on(move, forkserver, dataset, expected, tmp_path):
     """Manifest, 6 shards, values, two tables. What was done is not done again, if it is whole."""
     store, calls = tmp_path / "store", count()  # a call a shard
@@ -216,14 +215,6 @@ def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
         with pool:
             sound.extract(dataset, FakeEncoder(), store, pool, tracks_per_shard=2)
         assert content(store) == expected
-
-
-def test_after_a_pool_that_dies_it_goes_on(forkserver, dataset, expected, tmp_path):
-    store, pool = tmp_path / "store", ProcessPoolExecutor(1, mp_context=forkserver)
-    with pool, pytest.raises(BrokenProcessPool):
-        sound.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
-    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    assert content(store) == expected
 
 
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])

@@ -9,8 +9,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex
@@ -237,15 +235,6 @@ def test_same_data_same_files(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_save_refuses_unknown_endings_and_leaves_other_figures_open(tmp_path):
-    mine = plt.figure()
-    with pytest.raises(ValueError, match="table"):
-        figures.save(figures.emotion_curve(RANKS, 9.0, ""), tmp_path / "a.table")
-    assert list(tmp_path.iterdir()) == []
-    assert plt.gcf() is mine
-    plt.close(mine)
-
-
 def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatch):
     monkeypatch.setitem(mpl.rcParams, "interactive", False)
     before = mpl.rcParams["font.size"]
@@ -334,15 +323,6 @@ def test_tree_keeps_clusters_that_are_not_of_near_labels():
     assert (colours[1:] != colours[:-1]).sum() == 1
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=2, max_size=20))
-@settings(max_examples=25, deadline=None)
-def test_spread_points_do_not_hide_one_another(points):
-    moved = style.spread(np.array(points))
-    assert np.isfinite(moved).all()
-    apart = np.linalg.norm(moved[:, None] - moved[None], axis=-1) + np.eye(len(moved)) * 9
-    assert apart.min() > 0.003 * (np.ptp(np.array(points), axis=0).max() or 1)
-
-
 def test_sweep_marks_the_choice_and_the_cliff():
     top = figures.clustering_sweep(SWEEP, {"bandwidth": 0.4}).axes[0]
     assert any(np.allclose(line.get_xdata(), 0.4) for line in top.get_lines())
@@ -381,15 +361,6 @@ def test_per_label_is_sorted_by_the_first_method():
     first = first.sort_values("roc_auc", ascending=False, kind="stable")
     assert shown == first["label"].tolist()
     assert shown[-1] == "bizarre / weird"  # no score
-
-
-def test_label_frequencies_are_shares_of_the_tracks():
-    axes = figures.label_frequencies(DATASETS).axes[0]
-    assert row_names(axes) == ["calm", "happy", "sad", "film"]
-    real, demo = axes.get_lines()
-    assert real.get_xdata().tolist() == [100, 50, 25, 0]
-    assert demo.get_xdata()[:3].tolist() == [0, 50, 100]
-    assert demo.get_markerfacecolor() == "white"
 
 
 def test_spectrogram_finds_a_tone():
