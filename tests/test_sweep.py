@@ -191,13 +191,6 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     assert all((out / address).is_file() for address in linked)
 
 
-def test_interval_over_seeds_by_hand():
-    low, high = sweeps.interval_over_seeds([1.0, 2.0, 3.0])
-    half = 4.302653 * 1 / np.sqrt(3)
-    np.testing.assert_allclose([low, high], [2 - half, 2 + half], rtol=1e-5)
-    assert np.isnan(sweeps.interval_over_seeds([1.0])).all()
-
-
 def test_seeds_are_averaged_within_a_configuration():
     """Also where one approach has no value of what another varies."""
     rows = [
@@ -212,21 +205,21 @@ def test_seeds_are_averaged_within_a_configuration():
 
 
 @pytest.mark.slow
-def test_command_line_on_two_processes(tmp_path, capsys):
-    """The real notebook 07, on the smoke profile, in two processes."""
+def test_command_line_in_another_process(tmp_path, capsys):
+    """The real notebook 07, on the smoke profile."""
     grid, out = tmp_path / "grid.yml", tmp_path / "out"
     grid.write_text(
         "profile: smoke\nfixed: {shuffles: 0, approach: ridge, resamples: 20}\n"
-        "grid: {target: [demo-cal500, demo-emotify]}\n"
+        "grid: {target: [demo-cal500]}\n"
     )
     options = ["sweep", str(grid), "--out", str(out), "--jobs"]
     assert cli.main([*options, "2", "--dry-run"]) == 0
-    assert "0 done, 0 failed, 2 to do" in capsys.readouterr().out
+    assert "0 done, 0 failed, 1 to do" in capsys.readouterr().out
     assert not out.exists()
     assert cli.main([*options, "2"]) == 0
     assert "summary.html" in capsys.readouterr().out
     songs = pd.read_csv(out / "results.csv").query("metric == 'song_roc_auc'")
-    assert songs["target"].tolist() == ["demo-cal500", "demo-emotify"]
+    assert songs["target"].tolist() == ["demo-cal500"]
     assert songs["value"].between(0.2, 1).all()
     assert cli.main([*options, "0"]) == 1
     assert "--jobs is 0" in capsys.readouterr().err

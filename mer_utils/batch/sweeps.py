@@ -28,7 +28,6 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
@@ -36,6 +35,7 @@ from mer_utils.batch import notebooks, profiles, site
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
+from mer_utils.evaluation.resampling import interval_over_seeds
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
 from mer_utils.projector.networks import PROJECTORS
@@ -287,15 +287,6 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
             table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)
             tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def interval_over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's interval of the mean of a few independent values; NaN for fewer than two."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def seed_table(results: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
