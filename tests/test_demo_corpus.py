@@ -102,14 +102,6 @@ def test_any_point_gives_a_playable_score(point, style, seed):
             assert 20 <= note.velocity <= 127
 
 
-@pytest.mark.parametrize(
-    ("pitches", "expected"), [((60, 64, 67), 0), ((60, 64, 67, 71), 1 / 6), ((60, 61), 1)]
-)
-def test_dissonance_of_known_chords(pitches, expected):
-    held = part("chords", 0, [(0.0, 2.0, pitch) for pitch in pitches])
-    assert notation.dissonance(score_of(held)) == pytest.approx(expected)
-
-
 def test_facts_of_a_score_by_hand():
     melody = part("melody", 0, [(float(i), 0.25, 72 + i) for i in range(4)])
     found = notation.facts(score_of(melody, part("bass", 32, [(0.0, 4.0, 36)]), tempo=0.5))
@@ -164,14 +156,6 @@ def test_labels_and_splits_are_as_in_the_real_datasets(name, mean):
     assert set(table.groupby(["group", "heard", "split"]).size()) == {5}
     assert table["group"].nunique() == table["heard"].nunique() == 30
     assert table["split"].value_counts().to_dict() == {"train": 90, "validation": 30, "test": 30}
-
-
-def test_the_smallest_corpus_has_all_splits_and_a_smaller_one_is_refused():
-    splits = {piece.split for piece in demo.plan("demo-mtg", 6, seed=0)}
-    assert splits == {"train", "validation", "test"}
-    for name, size in (("demo-mulan", 12), ("demo-mtg", 5)):
-        with pytest.raises(ValueError, match=f"{size} tracks of {name}"):
-            demo.plan(name, size, seed=0)
 
 
 def by_enumeration(weights, count) -> np.ndarray:

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import soxr
-import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -189,15 +187,6 @@ def test_several_datasets_are_read_together(two, layers, points):
     pd.testing.assert_frame_equal(together, probe(layers, points))
 
 
-@pytest.mark.filterwarnings("error")
-def test_without_points_the_labels_are_read(two):
-    datasets, found = two
-    table = probes.probe(found, datasets, resamples=50)
-    assert table["target"].tolist() == ["a", "a", "b", "b"]
-    alone = probes.label_probe(found["b"], datasets["b"], resamples=50)
-    pd.testing.assert_frame_equal(table.iloc[2:].reset_index(drop=True), alone)
-
-
 def test_layers_are_compared_with_a_reference(two):
     datasets, found = two
     lost = {name: dict.fromkeys(own, own["noise"]) for name, own in found.items()}
@@ -242,16 +231,6 @@ def test_pool_frames(music, tmp_path):
             np.testing.assert_allclose(mean, mert(segment[None])[0, i], rtol=1e-5, atol=1e-6)
             np.testing.assert_array_equal(first, frames[i, 0])
             np.testing.assert_array_equal(middle, frames[i, 37])
-
-
-def test_mean_spectra(music):
-    dataset, waveforms = music
-    spectra = listening.mean_spectra(dataset)
-    assert spectra.shape == (2, 96)
-    for row, waveform in enumerate(waveforms):
-        own = torch.from_numpy(soxr.resample(waveform, 24_000, 16_000, quality="HQ"))
-        frames = musicnn.log_mel(own, musicnn.mel_bands())  # (frames, 96)
-        np.testing.assert_allclose(spectra[row], frames.numpy().mean(0), rtol=1e-4)
 
 
 def test_split_layers_of_musicnn():

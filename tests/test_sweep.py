@@ -77,14 +77,11 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
     ("grid", "named"),
     [
         ({}, "grid"),
-        ({"grid": {"seed": []}}, "seed"),
-        ({"grid": ["approach", "target"]}, "approach"),
         ({"grid": {"seed": [0]}, "axes": {}}, "axes"),
         ({"grid": {"sead": [0]}}, "sead"),
         ({"grid": {"weight": ["1e-3"]}}, "1.0e-3"),
         ({"grid": {"out": ["x"]}}, "out"),
         ({"grid": {"target": ["demo-nonsense"]}}, "demo-nonsense"),
-        ({"grid": {"seed": [0]}, "fixed": ["a"]}, "fixed"),
         ({"grid": {"seed": [0]}, "profile": "nonsense"}, "nonsense"),
     ],
 )
@@ -189,19 +186,6 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     linked = re.findall(r'(?:src|href)="((?:figures|cells)/[^"]+)"', summary)
     assert len(linked) == 1 + 4
     assert all((out / address).is_file() for address in linked)
-
-
-def test_seeds_are_averaged_within_a_configuration():
-    """Also where one approach has no value of what another varies."""
-    rows = [
-        {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
-        | {"value": value + seed, "chance": 0.5, "tracks": 40}
-        for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
-        for seed in (0, 1, 2)
-    ]
-    table = sweeps.seed_table(pd.DataFrame(rows), ["approach", "weight"])
-    assert table["value"].tolist() == [6, 8]
-    assert table["seeds"].tolist() == [3, 3]
 
 
 @pytest.mark.slow
