@@ -60,10 +60,8 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """ "done", "failed" or "to do"."""
-        if (self.folder / "cell.json").is_file():
-            return "done"
-        return "failed" if (self.folder / "failed.json").is_file() else "to do"
+        """ "done" or "to do"."""
+        return "done" if (self.folder / "cell.json").is_file() else "to do"
 
     @property
     def seconds(self) -> float:
@@ -158,10 +156,9 @@ def _inputs(datasets: tuple[str, ...], named: tuple[Path, ...]) -> dict:
 
 def plan_text(cells: Sequence[Cell]) -> str:
     """The plan and the cost so far, to print."""
-    status = [cell.status for cell in cells]
-    lines = [f"{cell.status:6} {cell.folder.name}" for cell in cells]
-    lines.append(", ".join(f"{status.count(x)} {x}" for x in ("done", "failed", "to do")))
+    lines = [f"{cell.status:5} {cell.folder.name}" for cell in cells]
     seconds = [cell.seconds for cell in cells if cell.status == "done"]
+    lines.append(f"{len(seconds)} done, {len(cells) - len(seconds)} to do")
     if seconds:
         a_cell = np.mean(seconds)
         rest = a_cell * (len(cells) - len(seconds)) / 60
@@ -239,8 +236,8 @@ def _in_turn(
             try:
                 error = future.result()
             except Exception as lost:  # the worker itself: a cell's own errors are returned
-                reason = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
-                error = _failed(cell, f"{reason}run again with fewer jobs at a time")
+                error = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
+                error += "run again with fewer jobs at a time"
             yield cell, error
     finally:  # on Ctrl-C: begin no other
         for future in futures:
@@ -253,24 +250,17 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     start = time.perf_counter()
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    (cell.folder / "failed.json").unlink(missing_ok=True)
     try:
         with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))):  # the kernel inherits
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
     except Exception as error:  # whatever it is, the other cells go on
-        return _failed(cell, str(error))
+        return str(error)
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}
     storage.write_json(cell.folder / "cell.json", record)
     return ""
-
-
-def _failed(cell: Cell, error: str) -> str:
-    """Record why a cell failed; returns it."""
-    storage.write_json(cell.folder / "failed.json", {"parameters": cell.parameters, "error": error})
-    return error
 
 
 # --- What the cells say together ------------------------------------------------------------------

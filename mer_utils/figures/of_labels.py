@@ -166,7 +166,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     lines join clusters: one that is left of a coloured one shows labels that are nearer to another
     cluster than to each other.
     """
-    if clusters.labels != embeddings.labels:
+    if tuple(clusters.labels) != tuple(embeddings.labels):
         raise ValueError("label_graph: the clusters are of other labels, or in another order")
     assignment = np.asarray(clusters.assignment)
     number, sizes = len(assignment), np.bincount(assignment)
