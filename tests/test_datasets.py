@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mer_utils import data, evaluation
 from mer_utils.data import VOCABULARIES, Dataset, names
@@ -432,34 +430,7 @@ def test_a_bad_arff_is_named(tmp_path, text, said):
         data.load_mulan(path)
 
 
-# ------------------------------------------------------------------------- splits and overview
-
-FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
-
-
-@settings(deadline=None, max_examples=30)
-@given(sizes=st.lists(st.integers(1, 5), min_size=15, max_size=60), seed=st.integers(0, 1000))
-def test_group_split_keeps_groups_together_and_fractions(sizes, seed):
-    dataset = grouped(sizes)
-    split = data.group_split(dataset, FRACTIONS, seed).tracks
-    assert split.groupby("group")["split"].nunique().max() == 1
-    for part, fraction in FRACTIONS.items():
-        # Each end of a part is off by half a group of at most five at the most.
-        assert abs((split["split"] == part).sum() - fraction * len(split)) <= 5
-    shuffled = Dataset("test", ("a", "b"), dataset.tracks.sample(frac=1, random_state=seed))
-    again = data.group_split(shuffled, FRACTIONS, seed)
-    assert again.tracks["split"].to_dict() == split["split"].to_dict()
-    assert again.source["split"] == {"fractions": FRACTIONS, "seed": seed}
-    assert dataset.tracks["split"].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("fractions", "said"),
-    [({"train": 0.5, "dev": 0.5}, "dev"), ({"train": 0.9}, "1"), ({"train": 1, "test": 0}, "test")],
-)
-def test_splits_that_cannot_be_are_refused(fractions, said):
-    with pytest.raises(ValueError, match=said):
-        data.group_split(grouped([9]), fractions, seed=0)
+# ---------------------------------------------------------------------------------- overview
 
 
 @without_audio
