@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mer_utils import data, evaluation
+from mer_utils import data
 from mer_utils.data import VOCABULARIES, Dataset, names
 from mer_utils.storage import file_hash
 
@@ -258,14 +258,6 @@ def test_folder_with_every_column(tmp_path):
     assert paths.tolist() == [str(tmp_path / name) for name in ("a.wav", "sub/b.wav", "c.wav")]
 
 
-@without_audio
-def test_another_separator_and_the_name_of_a_real_dataset(tmp_path):
-    text = 'path,labels\na.wav,"sad, happy"\nb.wav,sad\n'
-    dataset = data.load_folder(write(tmp_path / "own.csv", text), name="emotify", audio="skip")
-    assert list(labels_of(dataset).values()) == [("happy", "sad"), ("sad",)]
-    assert evaluation.k_of(dataset) == 2  # of its own labels: it is not the real Emotify
-
-
 # ---------------------------------------------------------------------------- what is refused
 
 LOADERS = {
@@ -382,20 +374,6 @@ def arff(labels: list[str], features: list[str], rows: list[list[object]]) -> st
     lines += [f"@attribute {name} {{0,1}}" for name in labels]
     body = [",".join(map(str, row)) for row in rows]
     return "\n".join(["@relation test", *lines, "", "@data", *body]) + "\n"
-
-
-def test_mulan_emotions(tmp_path):
-    rows = [[*range(64), 9, 9, 1, 0, 0, 0, 0, 1], [*range(100, 164), 9, 9, 0, 0, 1, 0, 0, 0]]
-    text = arff(EMOTIONS, [*MARSYAS, "BH_LowPeakAmp", "BHSUM1"], rows)
-    path = write(tmp_path / "emotions.arff", text)
-    dataset, features = data.load_mulan(path)
-    assert (dataset.name, dataset.labels, dataset.top_k) == ("emotions", names("emotions"), 2)
-    two = ("amazed / surprised", "angry / aggressive")
-    assert labels_of(dataset) == {"emotions-001": two, "emotions-002": ("relaxing / calm",)}
-    assert dataset.tracks[["audio", "split"]].isna().all(axis=None)
-    np.testing.assert_array_equal(features.values, np.array(rows, np.float32)[:, None, :64])
-    assert features.track_index(dataset).tolist() == [0, 1]
-    assert features.encoder["files"] == dataset.source["files"] == {path.name: file_hash(path)}
 
 
 def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):

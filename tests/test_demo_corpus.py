@@ -38,16 +38,6 @@ def composed(style, seed, *point):
     return composer.compose(composer.Point(*point), STYLES[style], artist, random)
 
 
-def part(role, program, notes):
-    """A part of notes (start, duration, pitch)."""
-    return notation.Part(role, program, 0.0, 0.0, tuple(notation.Note(*n, 100) for n in notes))
-
-
-def score_of(*parts, **cues):
-    """Four beats of one second and the tail."""
-    return notation.Score(cues, STYLES["band"], 60.0, 4, 1, 9, "minor", parts=parts)
-
-
 # --- the score
 
 
@@ -100,22 +90,6 @@ def test_any_point_gives_a_playable_score(point, style, seed):
             assert 0 <= note.start < note.start + note.duration <= score.seconds + 1e-9
             assert 0 < note.pitch < 128
             assert 20 <= note.velocity <= 127
-
-
-def test_facts_of_a_score_by_hand():
-    melody = part("melody", 0, [(float(i), 0.25, 72 + i) for i in range(4)])
-    found = notation.facts(score_of(melody, part("bass", 32, [(0.0, 4.0, 36)]), tempo=0.5))
-    expected = {
-        "seconds": 5.8,
-        "key": "A minor",
-        "mode": "minor",
-        "notes_a_second": round(5 / 5.8, 3),
-        "pitch": 73.5,  # the bass does not count
-        "detachment": 0.75,
-        "cue_tempo": 0.5,
-    }
-    assert expected.items() <= found.items()
-    json.dumps(found, allow_nan=False)
 
 
 # --- the sound

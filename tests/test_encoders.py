@@ -75,13 +75,6 @@ def test_what_cannot_be_loaded_is_named(checkpoint, name, arguments, named):
         sound.load_encoder(name, folder, **arguments)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu():
-    with pytest.raises(ValueError, match="GPU"):
-        sound.load_encoder("musicnn", device="cuda")
-    assert sound.load_encoder("musicnn").spec["device"] == "cpu"
-
-
 def test_features_that_are_not_finite_are_an_error(tmp_path):
     folder = random_mert.write_mert_checkpoint(tmp_path, file_format="bin")
     tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)

@@ -342,12 +342,3 @@ def test_pool_tracks_is_the_mean_in_the_datasets_order(counts, seed):
     found = data.pool_tracks(tiny(tracks, values), named(order))
     for row, name in enumerate(order):
         np.testing.assert_allclose(found[row], values[tracks == name].mean(0), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("segments", "tracks", "message"),
-    [("aab", "abc", "'c'"), ("aba", "ab", "together"), ("abx", "ab", "'x'")],
-)
-def test_pool_tracks_refuses_what_does_not_fit(segments, tracks, message):
-    with pytest.raises(ValueError, match=message):
-        data.pool_tracks(tiny(list(segments), np.zeros((3, 1, 2))), named(list(tracks)))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -240,14 +240,6 @@ def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatc
     assert mpl.rcParams["interactive"]
 
 
-def test_datasets_and_series_can_be_told_apart():
-    known = ["mtg-jamendo", "cal500", "emotify", "emotions", "audio-emotion-4q", "mirex-mood"]
-    looks = style.dataset_looks([*known, "demo-mtg", "mine", "yours"])
-    assert "".join(look["marker"] for look in looks.values()) == "os^DvPoX*"
-    series = style.series_looks([f"method {i}" for i in range(28)])
-    assert len({tuple(look.values()) for look in series.values()}) == 28
-
-
 # --- What the figures show ------------------------------------------------------------------------
 
 
@@ -318,16 +310,6 @@ def test_tree_keeps_clusters_that_are_not_of_near_labels():
     assert (colours[1:] != colours[:-1]).sum() == 1
 
 
-def test_sweep_marks_the_choice_and_the_cliff():
-    top = figures.clustering_sweep(SWEEP, {"bandwidth": 0.4}).axes[0]
-    assert any(np.allclose(line.get_xdata(), 0.4) for line in top.get_lines())
-    (ground,) = [c for c in top.collections if isinstance(c, PolyCollection)]
-    corners = ground.get_paths()[0].vertices
-    # one cluster has over half of the labels at 0.8 only: from halfway to 0.6 to the right edge
-    grey = corners[corners[:, 1] == 1, 0]
-    assert [grey.min(), grey.max()] == pytest.approx([0.7, top.get_xlim()[1]])
-
-
 @pytest.mark.parametrize(("best", "height"), [(None, 0.7), (4, 0.65)])
 def test_best_epoch_is_the_one_whose_weights_were_kept(best, height):
     axes = figures.training_curves({"one": history(best=best)}).axes[-1]
@@ -356,14 +338,3 @@ def test_per_label_is_sorted_by_the_first_method():
     first = first.sort_values("roc_auc", ascending=False, kind="stable")
     assert shown == first["label"].tolist()
     assert shown[-1] == "bizarre / weird"  # no score
-
-
-def test_spectrogram_finds_a_tone():
-    (mesh,) = figures.waveform_and_spectrogram(TONE, 16000, "").axes[1].collections
-    level = mesh.get_array()  # (frequencies, times)
-    middle = level[:, level.shape[1] // 2]
-    corners = mesh.get_coordinates()[:, 0, 1]  # Hz
-    frequencies = (corners[1:] + corners[:-1]) / 2
-    assert frequencies[middle.argmax()] == pytest.approx(1000, abs=8)
-    assert middle.max() == pytest.approx(0, abs=0.5)
-    assert middle[frequencies > 2000].max() < -60

@@ -88,11 +88,6 @@ def test_paper_layout_has_chance_and_the_papers_numbers():
     assert layout["song_macro_f1", "paper: baseline 1"] == "0.315"
 
 
-def test_markdown_is_a_table():
-    text = tables.markdown(pd.DataFrame({"a|b": ["1"]}, index=pd.Index(["x"], name="method")))
-    assert text.splitlines() == ["| method | a\\|b |", "| --- | --- |", "| x | 1 |"]
-
-
 def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     names = ["song_roc_auc", "paired", "path_says", "ablation", "texts", "training_sets", "ears"]
     marked = [f"<!-- begin demo:{x} -->\nold\n<!-- end demo:{x} -->\n" for x in names]
