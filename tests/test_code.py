@@ -12,13 +12,11 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile
-from moods import MOODS, mood_dataset
 from nbclient import NotebookClient
 
-from mer_utils import code, evaluation, predict, sound
+from mer_utils import code, predict, sound
 from mer_utils.batch import profiles
 from mer_utils.data import load_folder
-from mer_utils.projector import Method, TrainingSettings
 
 TIMES = itertools.count(1_000_000_000)
 PACKAGE = Path(code.__file__).parent
@@ -210,15 +208,6 @@ def test_features_of_other_code_are_never_taken_for_these(tmp_path, old_tests):
 # --- A study
 
 
-def small_study(folder: Path, loss: str) -> set[Path]:
-    """Two small networks, each trained in a worker; gives the files of all scores."""
-    data = {name: mood_dataset(name, 24) for name in MOODS}
-    settings = TrainingSettings(epochs=2, batch_size=64, learning_rate=3e-3, loss=loss)
-    compared = [Method("network", projector="mlp", training=settings)]
-    evaluation.run_study(data, compared, folder, 2, targets=["three"], jobs=2, progress=False)
-    return set(folder.rglob("scores.npy"))
-
-
 FILE = """
 from mer_utils import projector
 
@@ -227,27 +216,33 @@ def linear(projected, targets, vectors, settings, generator):
     return -(projected * (targets.float() @ vectors)).sum(1).mean()
 """
 
-
 SCRIPT = """
 import sys
 from pathlib import Path
-from mer_utils import projector
+from mer_utils import evaluation, projector
 sys.path.insert(0, sys.argv[2])
-from test_code import small_study
+from moods import MOODS, mood_dataset
 
-folder, marker = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
+folder, called = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
 
 @projector.LOSSES.register("negated")
 def negated(projected, targets, vectors, settings, generator):
-    marker.touch()
+    called.touch()
     return -projector.LOSSES["triplet"](projected, targets, vectors, settings, generator)
+
+def small_study(loss):
+    data = {name: mood_dataset(name, 24) for name in MOODS}
+    settings = projector.TrainingSettings(epochs=2, batch_size=64, loss=loss)
+    compared = [projector.Method("network", projector="mlp", training=settings)]
+    evaluation.run_study(data, compared, folder, 2, targets=["three"], jobs=2, progress=False)
+    return set(folder.rglob("scores.npy"))
 
 if __name__ == "__main__":
     for loss in ("negated", f"{Path(sys.argv[1]) / 'losses_of_mine.py'}:linear"):
-        written = small_study(folder, loss)
-        assert small_study(folder, loss) == written
+        written = small_study(loss)
+        assert small_study(loss) == written
     assert len(written) == 4
-    assert marker.exists(), "the user's function was not called"
+    assert called.exists(), "the user's function was not called"
 """
 
 
