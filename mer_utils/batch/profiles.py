@@ -23,13 +23,7 @@ from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
 # whose files are those that their authors publish, wherever they lie
-KNOWN_LOADERS = (
-    "load_mtg_jamendo",
-    "load_cal500",
-    "load_emotify",
-    "load_audio_emotion_4q",
-    "load_mirex_mood",
-)
+KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 
 
 @dataclass(frozen=True)
