@@ -18,7 +18,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -83,17 +83,11 @@ def own_hash(thing: Callable) -> str:
             with _PARSING:  # Python 3.11's parser counts its depth across threads
                 tree = _written(value)
             found[place] = _digest(_tree(tree))
-            space = {**vars(sys.modules[value.__module__]), **_closed_over(value)}
+            around = inspect.getclosurevars(value).nonlocals if inspect.isfunction(value) else {}
+            space = {**vars(sys.modules[value.__module__]), **around}
             named = sorted({x.id for x in ast.walk(tree) if isinstance(x, ast.Name)} & {*space})
             waiting += [(f"{value.__module__}.{x}", inspect.unwrap(space[x])) for x in named]
     return _digest(sorted(found.items()))
-
-
-def _closed_over(thing: Callable) -> dict[str, object]:
-    """The variables of the functions around a function, by name."""
-    cells = getattr(thing, "__closure__", None) or ()
-    names = thing.__code__.co_freevars if cells else ()
-    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
 
 
 def _module_told(module: ModuleType) -> str:
@@ -193,7 +187,7 @@ def _file(module: str) -> Path:
 def _leads_to(path: Path) -> tuple[Path, ...]:
     """What a module of this package imports of it, and the data files beside it that it names."""
     found: set[Path] = set()
-    for node in _walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE.name):
             above = node.module.partition(".")[2]
             for alias in node.names:  # a module of the folder, or a name in the module
@@ -203,15 +197,6 @@ def _leads_to(path: Path) -> tuple[Path, ...]:
             beside = path.with_name(Path(str(node.value)).name)
             found.update([beside] if beside.is_file() else [])
     return tuple(sorted(found))
-
-
-def _walk(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree but those that only a type checker reads."""
-    for node in ast.iter_child_nodes(tree):
-        only_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        if not only_types:
-            yield node
-            yield from _walk(node)
 
 
 def _refuse_edited(file: Path) -> None:

@@ -49,7 +49,6 @@ def test_waveforms_in_features_out(encoder):
     ("waveforms", "message"),
     [
         (np.zeros(48_000, np.float32), r"\(batch, samples\)"),
-        (np.zeros((0, 48_000), np.float32), r"\(batch, samples\)"),
         (np.zeros((1, 48_000), np.int16), "int16"),
         (np.full((1, 48_000), np.inf, np.float32), "48000 samples"),
     ],
@@ -76,13 +75,6 @@ def test_what_cannot_be_loaded_is_named(checkpoint, name, arguments, named):
         sound.load_encoder(name, folder, **arguments)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu():
-    with pytest.raises(ValueError, match="GPU"):
-        sound.load_encoder("musicnn", device="cuda")
-    assert sound.load_encoder("musicnn").spec["device"] == "cpu"
-
-
 def test_features_that_are_not_finite_are_an_error(tmp_path):
     folder = random_mert.write_mert_checkpoint(tmp_path, file_format="bin")
     tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
@@ -93,24 +85,6 @@ def test_features_that_are_not_finite_are_an_error(tmp_path):
         broken(noise(broken))
 
 
-def test_layers_are_a_sequence(checkpoint):
-    for name, folder, wrong in [("mert-v1-95m", checkpoint, 3), ("musicnn", None, "tags")]:
-        with pytest.raises(ValueError, match="sequence"):
-            sound.load_encoder(name, folder, wrong)
-    encoder = sound.load_encoder("mert-v1-95m", checkpoint, np.array([1, 2]), "cpu")
-    assert encoder.layers == (1, 2)
-    json.dumps(encoder.settings())
-
-
-def test_settings_say_what_decides_the_numbers(encoder, checkpoint, tmp_path):
-    settings = json.loads(json.dumps(encoder.settings()))
-    assert settings == encoder.settings()
-    assert settings["name"] == encoder.name
-    assert settings["layers"] == list(encoder.layers)
-    assert len(settings["weights_sha256"]) == 64
-    assert {"precision", "torch", "transformers", "segment_seconds", "device"} <= settings.keys()
-
-
 def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_path):
     def settings(folder=checkpoint, **arguments):
         return sound.load_encoder("mert-v1-95m", folder, device="cpu", **arguments).settings()
@@ -118,7 +92,6 @@ def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_p
     ours = settings()
     assert settings() == json.loads(json.dumps(ours)) == ours
     assert {"name", "weights_sha256", "torch", "transformers", "device"} <= ours.keys()
-    assert settings(segment_seconds=5)["segment_seconds"] == 5.0
     assert settings(layers=np.array([1, 2]))["layers"] == [1, 2]
     other = random_mert.write_mert_checkpoint(tmp_path / "seed", seed=1)
     assert settings(other) != ours
@@ -138,9 +111,3 @@ def test_an_encoder_is_shipped_as_its_recipe(checkpoint, monkeypatch):
     assert again is pickle.loads(shipped)  # loaded once a process
     assert again.settings() == encoder.settings()
     np.testing.assert_array_equal(again(noise(again)), encoder(noise(encoder)))
-
-
-def test_a_folder_of_the_same_name_is_no_checkpoint(tmp_path, monkeypatch):
-    (tmp_path / "musicnn").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert sound.load_encoder("musicnn", device="cpu").spec["checkpoint"] is None

@@ -6,11 +6,9 @@ import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -22,7 +20,7 @@ from hypothesis import strategies as st
 
 from mer_utils import data, sound, storage
 from mer_utils.data import Dataset, Features
-from mer_utils.sound import AudioError, audio, features, random_mert
+from mer_utils.sound import AudioError, audio, random_mert
 
 RATE = 4000
 SECONDS = [3.2, 1.0, 2.5, 4.0, 1.1, 3.0, 6.3, 1.5, 2.0, 5.9, 2.2]  # of the noise tracks
@@ -141,14 +139,7 @@ def test_a_store_holds_its_tracks_and_refuses_values_that_are_not_its_own(whole,
 @pytest.mark.parametrize(("batch_size", "length"), [(3, 2.0), (8, 1.0)])
 def test_values_are_those_of_each_segment(dataset, tmp_path, batch_size, length):
     """Of 2 s, some tracks are shorter than a segment; batches go across tracks, never lengths."""
-    seen = []
-
-    class Watched(FakeEncoder):
-        def __call__(self, waveforms):
-            seen.append(len(waveforms))
-            return super().__call__(waveforms)
-
-    encoder = Watched(segment_seconds=length)
+    encoder = FakeEncoder(segment_seconds=length)
     found = sound.extract(dataset, encoder, tmp_path / "store", batch_size=batch_size)
     index = pd.read_parquet(tmp_path / "store" / "index.parquet")
     rows = iter(range(len(found)))
@@ -159,7 +150,6 @@ def test_values_are_those_of_each_segment(dataset, tmp_path, batch_size, length)
             assert tuple(index.loc[row, ["track", "seconds"]]) == (track, seconds)
             np.testing.assert_allclose(found.values[row], FakeEncoder()(piece[None])[0], rtol=2e-3)
     assert next(rows, None) is None
-    assert (sum(seen), max(seen)) == (len(found), batch_size)
     assert found.values.dtype == np.float16
     assert found.encoder == encoder.settings() | {"layers": [3, 6, 9]}
 
@@ -176,7 +166,7 @@ def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) 
     sound.extract(dataset, FakeEncoder(seconds=0.01), store, tracks_per_shard=2)
 
 
-@pytest.mark.parametrize("move", range(10))
+@pytest.mark.parametrize("move", [0, 3, 7, 9])
 def test_killed_before_any_move_it_goes_on(move, forkserver, dataset, expected, tmp_path):
     """Manifest, 6 shards, values, two tables. What was done is not done again, if it is whole."""
     store, calls = tmp_path / "store", count()  # a call a shard
@@ -218,14 +208,6 @@ def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
         assert content(store) == expected
 
 
-def test_after_a_pool_that_dies_it_goes_on(forkserver, dataset, expected, tmp_path):
-    store, pool = tmp_path / "store", ProcessPoolExecutor(1, mp_context=forkserver)
-    with pool, pytest.raises(BrokenProcessPool):
-        sound.extract(dataset, FakeEncoder(before=die), store, pool, tracks_per_shard=2)
-    sound.extract(dataset, FakeEncoder(), store, tracks_per_shard=2)
-    assert content(store) == expected
-
-
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])
 def test_real_encoders_give_the_same_bytes_in_another_process(name, forkserver, tmp_path):
     """The trained musicnn, and a small random MERT."""
@@ -260,17 +242,6 @@ def test_another_setting_is_refused(dataset, tmp_path):
             sound.extract(other, encoder, store, **options)
 
 
-def test_other_versions_matter_only_until_the_store_is_complete(dataset, tmp_path, monkeypatch):
-    begun, complete = tmp_path / "begun", tmp_path / "complete"
-    with pytest.raises(KeyboardInterrupt):
-        sound.extract(dataset, FakeEncoder(before=interrupt), begun)
-    sound.extract(dataset, FakeEncoder(), complete)
-    monkeypatch.setattr(features, "version", Mock(return_value="99"))
-    with pytest.raises(ValueError, match=r"versions\.numpy"):
-        sound.extract(dataset, FakeEncoder(), begun)
-    sound.extract(dataset, FakeEncoder(), complete, batch_size=2)
-
-
 def test_a_worker_with_another_encoder_is_refused(dataset, tmp_path):
     class Changing(FakeEncoder):
         asked = count()
@@ -302,22 +273,15 @@ def broken(dataset) -> Dataset:
 
 
 def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken, tmp_path):
-    """Dask takes equal calls for one call: it must look again at the repaired file."""
-    tokenize, tokens = pytest.importorskip("dask.base").tokenize, []
-
-    class Watched(ThreadPoolExecutor):
-        def submit(self, function, shard):
-            tokens.append(tokenize(shard))
-            return super().submit(function, shard)
-
-    store, pool = tmp_path / "store", Watched(1)
+    store, calls = tmp_path / "store", count()
     with pytest.raises(AudioError, match="2 of 11 tracks") as error:
-        sound.extract(broken, FakeEncoder(), store, pool, tracks_per_shard=2)
+        sound.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
     for track in ("t2", "t7"):
         assert f"{track}: {broken.tracks.loc[track, 'audio']}" in str(error.value)
         soundfile.write(broken.tracks.loc[track, "audio"], np.ones(2 * RATE) / 2, RATE)
-    found = sound.extract(broken, FakeEncoder(), store, pool, tracks_per_shard=2)
-    assert len(tokens) == len(set(tokens)) == 6 + 2
+    encoder = FakeEncoder(before=lambda: next(calls))
+    found = sound.extract(broken, encoder, store, tracks_per_shard=2)
+    assert next(calls) == 2
     assert found.track.tolist().count("t2") == 2
 
 
@@ -337,16 +301,6 @@ def test_missing_audio_is_told_before_any_work_and_skipped_tracks_are_recorded(b
         sound.extract(broken, FakeEncoder(), store)
     with pytest.raises(ValueError, match="4 of 11 tracks"):
         data.pool_tracks(found, broken)
-
-
-def test_a_track_too_short_for_the_encoder_is_bad_audio(tmp_path):
-    dataset, encoder = make_dataset(tmp_path / "audio", [1.2, 3.0]), FakeEncoder()
-    encoder.minimum_samples = 5000
-    with pytest.raises(AudioError, match="t0"):
-        sound.extract(dataset, encoder, tmp_path / "store")
-    encoder.minimum_samples = 50_000
-    with pytest.raises(AudioError, match="no track"):
-        sound.extract(dataset, encoder, tmp_path / "none", on_error="skip")
 
 
 def test_a_second_run_does_nothing_unless_audio_changed(dataset, tmp_path):
@@ -388,20 +342,3 @@ def test_pool_tracks_is_the_mean_in_the_datasets_order(counts, seed):
     found = data.pool_tracks(tiny(tracks, values), named(order))
     for row, name in enumerate(order):
         np.testing.assert_allclose(found[row], values[tracks == name].mean(0), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("segments", "tracks", "message"),
-    [("aab", "abc", "'c'"), ("aba", "ab", "together"), ("abx", "ab", "'x'")],
-)
-def test_pool_tracks_refuses_what_does_not_fit(segments, tracks, message):
-    with pytest.raises(ValueError, match=message):
-        data.pool_tracks(tiny(list(segments), np.zeros((3, 1, 2))), named(list(tracks)))
-
-
-def test_select_columns() -> None:
-    values = np.arange(24).reshape(2, 3, 4)
-    found = data.select(tiny(["a", "b"], values), columns=slice(1, 3))
-    np.testing.assert_array_equal(found.values, values[:, :, 1:3])
-    again = data.select(found, columns=[1])
-    assert (found.encoder["columns"], again.encoder["columns"]) == ([1, 2], [2])

@@ -9,10 +9,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib import pyplot as plt
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -215,7 +213,7 @@ def test_every_function_has_a_case():
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)
-def test_a_figure_says_what_it_must_and_is_readable(name, arguments, expected, tmp_path):
+def test_a_figure_says_what_it_must_and_is_readable(name, arguments, expected):
     before = dict(mpl.rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -226,35 +224,18 @@ def test_a_figure_says_what_it_must_and_is_readable(name, arguments, expected, t
     assert set(expected.split("|")) - {t.get_text().replace("−", "-") for t in texts} == set()
     assert [text.get_text() for text in texts if text.get_fontsize() < 8] == []
     assert overlapping(figure) == []
-
-    figures.save(figure, tmp_path / "figure.png")
-    pixels = plt.imread(tmp_path / "figure.png")[..., :3]
-    page = 200 * figure.get_size_inches()[::-1]
-    assert (pixels.shape[:2] > 0.8 * page).all()
-    assert (pixels.shape[:2] < 1.06 * page).all()  # nothing sticks out far
-    assert pixels.std() > 0.03
+    drawn = figure.get_tightbbox()  # inches
+    assert (drawn.size < 1.06 * figure.get_size_inches()).all()  # nothing sticks out far
 
 
 # --- Saving and style -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["png", "svg"])
-def test_same_data_same_files(ending, tmp_path):
-    paths = [tmp_path / "new" / f"{turn}.{ending}" for turn in ("one", "two")]
+def test_same_data_same_files(tmp_path):
+    paths = [tmp_path / "new" / f"{turn}.png" for turn in ("one", "two")]
     for path in paths:
         figures.save(figures.label_map(EMBEDDINGS), path)
-    first, second = (path.read_bytes() for path in paths)
-    assert first == second
-    assert ending == "png" or b"energetic" in first  # text stays text in SVG
-
-
-def test_save_refuses_unknown_endings_and_leaves_other_figures_open(tmp_path):
-    mine = plt.figure()
-    with pytest.raises(ValueError, match="table"):
-        figures.save(figures.emotion_curve(RANKS, 9.0, ""), tmp_path / "a.table")
-    assert list(tmp_path.iterdir()) == []
-    assert plt.gcf() is mine
-    plt.close(mine)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatch):
@@ -267,47 +248,20 @@ def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatc
     assert mpl.rcParams["interactive"]
 
 
-def test_datasets_and_series_can_be_told_apart():
-    known = ["mtg-jamendo", "cal500", "emotify", "emotions", "audio-emotion-4q", "mirex-mood"]
-    looks = style.dataset_looks([*known, "demo-mtg", "mine", "yours"])
-    assert "".join(look["marker"] for look in looks.values()) == "os^DvPoX*"
-    series = style.series_looks([f"method {i}" for i in range(28)])
-    assert len({tuple(look.values()) for look in series.values()}) == 28
+# --- What the figures show ------------------------------------------------------------------------
 
 
-# --- Errors ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [n for n, given, _ in CASES if isinstance(given[0], pd.DataFrame)])
-def test_tables_without_rows_or_columns_are_refused(name):
-    whole, *more = next(given for known, given, _ in CASES if known == name)
-    column = "target" if "target" in whole else whole.columns[0]
-    with pytest.raises(ValueError, match=rf"\['{column}'\]"):
-        getattr(figures, name)(whole.drop(columns=column), *more)
-    with pytest.raises(ValueError, match=name):
-        getattr(figures, name)(whole.iloc[:0], *more)
-
-
-# what would be a wrong picture
-WRONG = [
-    ("label_graph", [EMBEDDINGS, replace(CLUSTERS, labels=LABELS[::-1])], "order"),
-    ("clustering_sweep", [SWEEP.assign(method=[*"aabb"]), {"bandwidth": 0.4}], "several methods"),
-    ("results", [RESULTS, "accuracy"], "accuracy"),
-    ("results", [pd.concat([RESULTS] * 2)], "target method"),
-    ("ablation_path", [pd.concat([PATH] * 2)], "target step"),
-    ("training_curves", [{"ridge": pd.DataFrame()}], "ridge"),
-    ("cluster_cosine_bars", [COSINES.assign(target=[*"aab"])], "one target"),
-    ("projection_map", [PROJECTIONS, OWNED[:39]], "39"),
-]
-
-
-@pytest.mark.parametrize(("name", "arguments", "message"), WRONG)
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("label_graph", [EMBEDDINGS, replace(CLUSTERS, labels=LABELS[::-1])], "order"),
+        ("cluster_cosine_bars", [COSINES.assign(target=[*"aab"])], "one target"),
+        ("projection_map", [PROJECTIONS, OWNED[:39]], "39"),
+    ],
+)
 def test_what_would_be_a_wrong_picture_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(figures, name)(*arguments)
-
-
-# --- What the figures show ------------------------------------------------------------------------
 
 
 def row_names(axes) -> list[str]:
@@ -364,25 +318,6 @@ def test_tree_keeps_clusters_that_are_not_of_near_labels():
     assert (colours[1:] != colours[:-1]).sum() == 1
 
 
-@given(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=2, max_size=20))
-@settings(max_examples=25, deadline=None)
-def test_spread_points_do_not_hide_one_another(points):
-    moved = style.spread(np.array(points))
-    assert np.isfinite(moved).all()
-    apart = np.linalg.norm(moved[:, None] - moved[None], axis=-1) + np.eye(len(moved)) * 9
-    assert apart.min() > 0.003 * (np.ptp(np.array(points), axis=0).max() or 1)
-
-
-def test_sweep_marks_the_choice_and_the_cliff():
-    top = figures.clustering_sweep(SWEEP, {"bandwidth": 0.4}).axes[0]
-    assert any(np.allclose(line.get_xdata(), 0.4) for line in top.get_lines())
-    (ground,) = [c for c in top.collections if isinstance(c, PolyCollection)]
-    corners = ground.get_paths()[0].vertices
-    # one cluster has over half of the labels at 0.8 only: from halfway to 0.6 to the right edge
-    grey = corners[corners[:, 1] == 1, 0]
-    assert [grey.min(), grey.max()] == pytest.approx([0.7, top.get_xlim()[1]])
-
-
 @pytest.mark.parametrize(("best", "height"), [(None, 0.7), (4, 0.65)])
 def test_best_epoch_is_the_one_whose_weights_were_kept(best, height):
     axes = figures.training_curves({"one": history(best=best)}).axes[-1]
@@ -409,23 +344,3 @@ def test_per_label_is_sorted_by_the_first_method():
     first = first.sort_values("roc_auc", ascending=False, kind="stable")
     assert shown == first["label"].tolist()
     assert shown[-1] == "bizarre / weird"  # no score
-
-
-def test_label_frequencies_are_shares_of_the_tracks():
-    axes = figures.label_frequencies(DATASETS).axes[0]
-    assert row_names(axes) == ["calm", "happy", "sad", "film"]
-    real, demo = axes.get_lines()
-    assert real.get_xdata().tolist() == [100, 50, 25, 0]
-    assert demo.get_xdata()[:3].tolist() == [0, 50, 100]
-    assert demo.get_markerfacecolor() == "white"
-
-
-def test_spectrogram_finds_a_tone():
-    (mesh,) = figures.waveform_and_spectrogram(TONE, 16000, "").axes[1].collections
-    level = mesh.get_array()  # (frequencies, times)
-    middle = level[:, level.shape[1] // 2]
-    corners = mesh.get_coordinates()[:, 0, 1]  # Hz
-    frequencies = (corners[1:] + corners[:-1]) / 2
-    assert frequencies[middle.argmax()] == pytest.approx(1000, abs=8)
-    assert middle.max() == pytest.approx(0, abs=0.5)
-    assert middle[frequencies > 2000].max() < -60

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from moods import MOODS, mood_dataset
 from safetensors.torch import load_file, save_file
 
 from mer_utils import sound
+from mer_utils.data import Features, Labelled
+from mer_utils.evaluation import rivals
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL |= {"intermediate_size": 64}
 CONVOLUTIONS = {"conv_dim": (16, 16), "conv_kernel": (10, 4), "conv_stride": (5, 4)}
 CONVOLUTIONS |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
 STATES = (0, 1, 2)
+WORDS = ["<s>", "<pad>", "</s>", "<unk>", "music", "that", "sounds", *MOODS["one"]]
 
 
 def hubert():
@@ -63,6 +67,9 @@ def folders(tmp_path_factory):
         found[make.__name__] = tmp_path_factory.mktemp(make.__name__)
         for part in make():
             part.save_pretrained(found[make.__name__])
+    special = {"cls_token": "<s>", "pad_token": "<pad>", "sep_token": "</s>", "unk_token": "<unk>"}
+    numbers = {word: number for number, word in enumerate(WORDS)}
+    transformers.BertTokenizer(vocab=numbers, **special).save_pretrained(found["clap"])
     return found
 
 
@@ -141,3 +148,34 @@ def test_no_such_model_or_layer(folders, monkeypatch, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="not an audio model"):
         sound.load_encoder(f"hf:{tmp_path}")
+
+
+# --- CLAP as a rival
+
+
+def test_clap_scores_are_the_models_own_cosines(folders):
+    folder = folders["clap"]
+    encoder = sound.load_encoder(f"hf:{folder}")
+    samples = int(encoder.segment_seconds * encoder.sample_rate)
+    waveforms = np.random.default_rng(0).normal(0, 0.1, (4, samples)).astype(np.float32)
+    dataset = mood_dataset("one", 4).dataset
+    tracks = dataset.tracks.index.to_numpy(dtype=str)
+    features = Features(encoder(waveforms), tracks, np.zeros(4), encoder.settings())
+    part = Labelled(dataset, features)
+    model = transformers.ClapModel.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    texts = tokenizer(
+        [f"music that sounds {label}" for label in part.dataset.labels], return_tensors="pt"
+    )
+    with torch.no_grad():
+        sounds = extractor(list(waveforms), sampling_rate=encoder.sample_rate, return_tensors="pt")
+        output = model(texts["input_ids"], **sounds, attention_mask=texts["attention_mask"])
+    cosines = (output.logits_per_audio / model.logit_scale_a.detach().exp()).numpy()
+    np.testing.assert_allclose(rivals.clap_scores(part, encoder, "prompt"), cosines, atol=1e-5)
+    assert np.ptp(cosines) > 1e-3
+
+
+def test_a_model_without_words_is_no_rival(folders):
+    with pytest.raises(ValueError, match="text half"):
+        rivals.clap_scores(mood_dataset("one", 4), sound.load_encoder(f"hf:{folders['hubert']}"))

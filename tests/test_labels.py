@@ -14,13 +14,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mer_utils import labels, storage
 from mer_utils.data import ANTONYMS, DEFINITIONS, names
 from mer_utils.data.vocabulary import AXES, SOUNDS, Antonym
-from mer_utils.evaluation.affect import affect_correlation, co_occurrence
 from mer_utils.labels import (
     LabelEmbeddings,
     LabelSpace,
@@ -434,35 +431,3 @@ def test_a_few_words_are_centred_on_another_vocabulary():
     space = LabelSpace(centre=True, directions="text+antonyms")
     few, whole = space.vectors(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY)
     np.testing.assert_allclose(few, whole[:2], atol=1e-5)
-
-
-# --- Affect correlation
-
-
-def test_affect_correlation_of_a_perfect_and_a_reversed_map():
-    # 0 and 1 often together, 1 and 2 sometimes, 0 and 2 never.
-    targets = np.array([[1, 1, 0]] * 4 + [[0, 1, 1]] + [[0, 0, 1]] * 4 + [[1, 0, 0]], dtype=bool)
-    np.testing.assert_allclose(co_occurrence(targets), np.corrcoef(targets.T.astype(float)))
-    good = np.array([[1, 0], [0.9, 0.5], [-1, 0.5]])
-    assert affect_correlation(3 * good, targets) == pytest.approx(1)
-    bad = np.array([[1, 0], [-1, 0.1], [0.9, 0.5]])
-    assert affect_correlation(bad, targets) == pytest.approx(-1)
-    useless = np.array([[False, True]] * 10)  # a label on no track, one on all
-    with pytest.warns(UserWarning, match=r"\[3, 4\]"):
-        found = affect_correlation(np.vstack([good, np.eye(2)]), np.hstack([targets, useless]))
-    assert found == affect_correlation(good, targets)
-    with pytest.raises(ValueError, match="3 label vectors"):
-        affect_correlation(good, targets[:, :2])
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_affect_correlation_is_a_correlation_that_ignores_order_and_length(seed):
-    generator = np.random.default_rng(seed)
-    targets, vectors = generator.random((12, 4)) < 0.5, generator.normal(size=(4, 5))
-    targets[:2] = [[True], [False]]  # every label on some tracks and not on others
-    found = affect_correlation(vectors, targets)
-    assert -1 - 1e-9 <= found <= 1 + 1e-9
-    order = generator.permutation(4)
-    again = affect_correlation(vectors[order] * [[1], [2], [3], [4]], targets[:, order])
-    assert again == pytest.approx(found, abs=1e-6)

@@ -79,14 +79,6 @@ def test_loud_music_does_not_overflow_float16(encoder):
     assert np.isfinite(encoder(loud[None])).all()
 
 
-@pytest.mark.parametrize(("frames", "count"), [(1, 1), (373, 1), (374, 2)])
-def test_windows_follow_one_another(frames, count):
-    spectrogram = torch.arange(frames * 96.0).reshape(frames, 96)
-    windows = musicnn.cut_windows(spectrogram)
-    assert windows.shape == (count, min(frames, 187), 96)
-    assert torch.equal(windows.reshape(-1, 96), spectrogram[: count * windows.shape[1]])
-
-
 def test_tags_are_those_of_the_wheel():
     source = metadata.distribution("musicnn").read_text("../musicnn/configuration.py")
     lists = {x.targets[0].id: x.value for x in ast.parse(source).body if isinstance(x, ast.Assign)}
@@ -94,14 +86,6 @@ def test_tags_are_those_of_the_wheel():
 
 
 # ---- weights -------------------------------------------------------------------------------------
-
-
-def test_loading_leaves_the_callers_random_numbers_alone():
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    musicnn.Musicnn()
-    assert torch.equal(torch.rand(3), expected)
 
 
 def test_files_with_another_hash_are_refused(tmp_path):

@@ -2,12 +2,9 @@
 
 import ast
 import io
-import os
 import re
-import runpy
 import tokenize
 from pathlib import Path
-from unittest import mock
 
 import nbformat
 import numpy as np
@@ -161,15 +158,7 @@ def test_every_figure_is_a_picture_of_something(smoke):
 @pytest.mark.slow
 def test_every_table_is_there_to_read_and_to_compute_with(smoke):
     expected = {n for path in PATHS for n in literals(path, "runs.save_table", 1)} - SOMETIMES
-    assert {
-        "results",
-        "per_label",
-        "paired",
-        "texts",
-        "training_sets",
-        "ears",
-        "oracle",
-    } <= expected
+    assert {"results", "per_label", "paired", "oracle"} <= expected
     for name in sorted(expected):
         table = pd.read_parquet(smoke.path("tables", f"{name}.parquet"))
         assert len(table), name
@@ -190,31 +179,3 @@ def test_results_are_the_committed_ones(smoke):
     closed_form = known["method"].str.match("ridge|word anchors")
     for rows, tolerance in ((closed_form, 0.002), (~closed_form, 0.02)):
         np.testing.assert_allclose(found[close][rows], known[close][rows], atol=tolerance)
-
-
-# --- what notebooks assert, on another profile
-
-
-@pytest.fixture(scope="module")
-def real_labels(mulan_root, tmp_path_factory) -> dict[str, object]:
-    """Parameters of the shortest run of profile `mulan`, in one folder for all its notebooks."""
-    shortest = {"seeds": 1, "epochs": 1, "shuffles": 1, "resamples": 2, "weights": [1.0]}
-    shortest |= {"width": 8, "profile": "mulan"}
-    out = str(tmp_path_factory.mktemp("mulan") / "run")
-    return {**profiles.get("mulan").parameters, **shortest, "out": out}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", profiles.get("mulan").notebooks)
-def test_what_a_notebook_asserts_holds_for_real_labels_too(number, real_labels, tmp_path):
-    """A sentence that only the built-in corpus shows is asked; one that is asserted must hold.
-
-    Here and not in a kernel, without workers: `smoke` has both, and they take longer than the rest.
-    """
-    path, script = notebooks.notebook_path(number), tmp_path / "notebook.py"
-    own, *others = [cell.source for cell in code_cells(path)]
-    assert own == parameters_cell(path).source
-    given = "\n".join(f"{name} = {value!r}" for name, value in real_labels.items())
-    script.write_text("\n\n".join([own, given, *others]))
-    with mock.patch.dict(os.environ, LOKY_MAX_CPU_COUNT="1", TQDM_DISABLE="1"):
-        runpy.run_path(str(script))

@@ -6,10 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import soxr
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -77,18 +73,6 @@ def test_r_squared_by_hand():
     assert found[:, 0] == pytest.approx([1 - 5 / 14, 1 - 2 / 8, 1 - 4 / 9])
 
 
-@given(seed=st.integers(0, 2**16), draws=st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
-def test_a_weight_is_a_number_of_copies(seed, draws):
-    random = np.random.default_rng(seed)
-    predicted, baseline, points = random.normal(size=(3, 7, 2))
-    weights = random.integers(0, 3, (draws, 7)) + np.eye(7, dtype=int)[0]
-    found = probes.r_squared(predicted, baseline, points, weights)
-    for row, times in zip(found, weights, strict=True):
-        copies = [np.repeat(a, times, axis=0) for a in (predicted, baseline, points)]
-        np.testing.assert_allclose(row, probes.r_squared(*copies))
-
-
 def test_the_probe_finds_what_is_there_and_only_that(layers, points):
     table = probe(layers, points)
     assert table["layer"].tolist() == [1, 1, "noise", "noise"]
@@ -149,18 +133,6 @@ def test_held_out_asks_whether_it_holds_elsewhere():
         assert found["value"].item() > 0.95 if sign == 1 else found["value"].item() < 0
 
 
-def test_copies_of_a_track_in_its_group_make_nothing_surer(points, monkeypatch):
-    """Five copies of a track are no new evidence: the interval draws the whole group."""
-    features = points.to_numpy() + np.random.default_rng(2).normal(0, 0.5, (TRACKS, 2))
-    tables = []
-    for times in (1, 5):
-        monkeypatch.setattr(probes, "PENALTIES", [10.0 * times])
-        copies = np.arange(TRACKS).repeat(times)
-        tables.append(probe({0: features[copies]}, points.iloc[copies], copies))
-    ends = ["value", "low", "high"]
-    np.testing.assert_allclose(tables[1][ends], tables[0][ends], atol=0.02)
-
-
 def test_errors_name_what_does_not_fit(layers, points):
     with pytest.raises(ValueError, match="layer 3"):
         probe({3: np.zeros((TRACKS + 1, 2))}, points)
@@ -215,28 +187,16 @@ def test_several_datasets_are_read_together(two, layers, points):
     pd.testing.assert_frame_equal(together, probe(layers, points))
 
 
-@pytest.mark.filterwarnings("error")
-def test_without_points_the_labels_are_read(two):
+def test_layers_are_compared_with_a_reference(two):
     datasets, found = two
-    table = probes.probe(found, datasets, resamples=50)
-    assert table["target"].tolist() == ["a", "a", "b", "b"]
-    alone = probes.label_probe(found["b"], datasets["b"], resamples=50)
-    pd.testing.assert_frame_equal(table.iloc[2:].reset_index(drop=True), alone)
-
-
-@pytest.mark.filterwarnings("error")
-def test_poolings_are_compared_with_the_first(two):
-    datasets, found = two
-    poolings = {
-        name: {"mean": own, "first frame": dict.fromkeys(own, own["noise"]), "again": own}
-        for name, own in found.items()
-    }
-    table = probes.probe_poolings(poolings, datasets, ["valence"], resamples=50)
-    again = table[table["pooling"] != "first frame"]  # no difference to itself, in every draw
-    assert (again[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
-    mean, lost = (by(table, pooling=way, layer=1) for way in ("mean", "first frame"))
-    assert lost["difference_high"] < -0.5
-    assert lost["difference"] == pytest.approx(lost["value"] - mean["value"])
+    lost = {name: dict.fromkeys(own, own["noise"]) for name, own in found.items()}
+    task = {"points": ["valence"], "resamples": 50}
+    mean, less = (
+        by(probes.probe(form, datasets, reference=found, **task), layer=1) for form in (found, lost)
+    )
+    assert (mean[["difference", "difference_low", "difference_high"]] == 0).all()
+    assert less["difference_high"] < -0.5
+    assert less["difference"] == pytest.approx(less["value"] - mean["value"])
 
 
 # --- What there is to listen to -------------------------------------------------------------------
@@ -271,16 +231,6 @@ def test_pool_frames(music, tmp_path):
             np.testing.assert_allclose(mean, mert(segment[None])[0, i], rtol=1e-5, atol=1e-6)
             np.testing.assert_array_equal(first, frames[i, 0])
             np.testing.assert_array_equal(middle, frames[i, 37])
-
-
-def test_mean_spectra(music):
-    dataset, waveforms = music
-    spectra = listening.mean_spectra(dataset)
-    assert spectra.shape == (2, 96)
-    for row, waveform in enumerate(waveforms):
-        own = torch.from_numpy(soxr.resample(waveform, 24_000, 16_000, quality="HQ"))
-        frames = musicnn.log_mel(own, musicnn.mel_bands())  # (frames, 96)
-        np.testing.assert_allclose(spectra[row], frames.numpy().mean(0), rtol=1e-4)
 
 
 def test_split_layers_of_musicnn():

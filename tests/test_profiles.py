@@ -74,18 +74,6 @@ def csv(tmp_path) -> Path:
     return folder / "songs.csv"
 
 
-def test_another_encoder_for_a_profile():
-    demo = profiles.get("demo")
-    assert profiles.choose("demo") == demo
-    assert profiles.choose("demo", "musicnn").encoder == "musicnn"
-    assert profiles.choose("paper", "mert-v1-330m").layers is None
-    for choice in ({"encoder": "musicnn"}, {"csv": "mine.csv"}):
-        with pytest.raises(ValueError, match="'mulan'"):
-            profiles.choose("mulan", **choice)
-    with pytest.raises(ValueError, match="demo"):
-        profiles.choose("dema")
-
-
 def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
     monkeypatch.setenv("MER_DATA", str(csv.parents[1]))
     chosen = profiles.choose("demo", csv=str(csv))

@@ -77,14 +77,11 @@ def test_a_grid_is_every_combination_once(quick, tmp_path):
     ("grid", "named"),
     [
         ({}, "grid"),
-        ({"grid": {"seed": []}}, "seed"),
-        ({"grid": ["approach", "target"]}, "approach"),
         ({"grid": {"seed": [0]}, "axes": {}}, "axes"),
         ({"grid": {"sead": [0]}}, "sead"),
         ({"grid": {"weight": ["1e-3"]}}, "1.0e-3"),
         ({"grid": {"out": ["x"]}}, "out"),
         ({"grid": {"target": ["demo-nonsense"]}}, "demo-nonsense"),
-        ({"grid": {"seed": [0]}, "fixed": ["a"]}, "fixed"),
         ({"grid": {"seed": [0]}, "profile": "nonsense"}, "nonsense"),
     ],
 )
@@ -153,7 +150,7 @@ def test_a_lost_worker_fails_its_cells_and_says_so(quick, tmp_path, monkeypatch)
         sweeps.run_cells(grid, tmp_path, executor)
     assert "BrokenExecutor: killed" in str(error.value)
     assert "disk full" in str(error.value)
-    assert {cell.status for cell in sweeps.plan(grid, tmp_path)} == {"failed"}
+    assert {cell.status for cell in sweeps.plan(grid, tmp_path)} == {"to do"}
 
 
 def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
@@ -164,7 +161,7 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     with pytest.raises(runs.NotebookError, match=r"1 of 3 cells(.|\n)*on purpose"):
         sweeps.run_cells({"profile": "smoke", "grid": parts}, out)
     status = [cell.status for cell in sweeps.plan({"profile": "smoke", "grid": parts}, out)]
-    assert status == ["done", "done", "failed"]
+    assert status == ["done", "done", "to do"]
     results = pd.read_csv(out / "results.csv")
     assert len(results) == 2 * 3  # cells × metrics of songs
     assert {"weight", "seed", "target", "value", "low", "high", "chance"} <= set(results)
@@ -173,7 +170,7 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
     assert len(sweeps.run_cells(GRID, out)) == 4 * 3
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "done cells are skipped"
-    assert "4 done, 0 failed, 0 to do" in sweeps.plan_text(sweeps.plan(GRID, out))
+    assert "4 done, 0 to do" in sweeps.plan_text(sweeps.plan(GRID, out))
     over_seeds = pd.read_csv(out / "seeds.csv").query("metric == 'song_roc_auc'")
     assert over_seeds["seeds"].tolist() == [2, 2]
     best = over_seeds.set_index("weight")["value"]
@@ -191,42 +188,22 @@ def test_failed_cells_are_listed_and_the_rest_is_run_resumed_and_summarised(
     assert all((out / address).is_file() for address in linked)
 
 
-def test_interval_over_seeds_by_hand():
-    low, high = sweeps.interval_over_seeds([1.0, 2.0, 3.0])
-    half = 4.302653 * 1 / np.sqrt(3)
-    np.testing.assert_allclose([low, high], [2 - half, 2 + half], rtol=1e-5)
-    assert np.isnan(sweeps.interval_over_seeds([1.0])).all()
-
-
-def test_seeds_are_averaged_within_a_configuration():
-    """Also where one approach has no value of what another varies."""
-    rows = [
-        {"target": "demo-mtg", "approach": approach, "weight": weight, "seed": seed, "metric": "m"}
-        | {"value": value + seed, "chance": 0.5, "tracks": 40}
-        for approach, weight, value in (("ridge", np.nan, 5.0), ("alignment", 1.0, 7.0))
-        for seed in (0, 1, 2)
-    ]
-    table = sweeps.seed_table(pd.DataFrame(rows), ["approach", "weight"])
-    assert table["value"].tolist() == [6, 8]
-    assert table["seeds"].tolist() == [3, 3]
-
-
 @pytest.mark.slow
-def test_command_line_on_two_processes(tmp_path, capsys):
-    """The real notebook 07, on the smoke profile, in two processes."""
+def test_command_line_in_another_process(tmp_path, capsys):
+    """The real notebook 07, on the smoke profile."""
     grid, out = tmp_path / "grid.yml", tmp_path / "out"
     grid.write_text(
         "profile: smoke\nfixed: {shuffles: 0, approach: ridge, resamples: 20}\n"
-        "grid: {target: [demo-cal500, demo-emotify]}\n"
+        "grid: {target: [demo-cal500]}\n"
     )
     options = ["sweep", str(grid), "--out", str(out), "--jobs"]
     assert cli.main([*options, "2", "--dry-run"]) == 0
-    assert "0 done, 0 failed, 2 to do" in capsys.readouterr().out
+    assert "0 done, 1 to do" in capsys.readouterr().out
     assert not out.exists()
     assert cli.main([*options, "2"]) == 0
     assert "summary.html" in capsys.readouterr().out
     songs = pd.read_csv(out / "results.csv").query("metric == 'song_roc_auc'")
-    assert songs["target"].tolist() == ["demo-cal500", "demo-emotify"]
+    assert songs["target"].tolist() == ["demo-cal500"]
     assert songs["value"].between(0.2, 1).all()
     assert cli.main([*options, "0"]) == 1
     assert "--jobs is 0" in capsys.readouterr().err

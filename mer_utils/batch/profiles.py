@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from mer_utils.corpus import demo
 from mer_utils.data import LOADERS, Dataset, Labelled, load_folder, load_mulan
@@ -22,13 +23,7 @@ from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
 # whose files are those that their authors publish, wherever they lie
-KNOWN_LOADERS = (
-    "load_mtg_jamendo",
-    "load_cal500",
-    "load_emotify",
-    "load_audio_emotion_4q",
-    "load_mirex_mood",
-)
+KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 
 
 @dataclass(frozen=True)
@@ -53,66 +48,10 @@ class Profile:
     parameters: dict = field(default_factory=dict)
 
 
-_DEMO = ("demo-mtg", "demo-cal500", "demo-emotify")
-_ALL = ("00", "01", "02", "03", "04", "05", "06", "07")
-_QUICK = {"seeds": 1, "epochs": 3, "resamples": 50, "shuffles": 1, "weights": [2.5]}
-_QUICK |= {"measured": 12, "probe_tracks": 12, "frame_tracks": 4}
-_QUICK |= {"paper_test_part": True, "train": True}
-_QUICK |= {"multilingual": "all-MiniLM-L6-v2"}  # which is not: so that the cells run
-
+_ENTRIES = yaml.safe_load(Path(__file__).with_name("profiles.yml").read_text(encoding="utf-8"))
 PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            name="demo",
-            description="built-in corpus, musicnn and cues; offline",
-            datasets=_DEMO,
-            notebooks=_ALL,
-            encoder="musicnn+cues",
-            size=150,
-            parameters={"shuffles": 2, "train": True},
-        ),
-        Profile(
-            name="smoke",
-            description="built-in corpus in small; offline; what the tests run",
-            datasets=_DEMO,
-            notebooks=_ALL,
-            encoder="musicnn+cues",
-            size=12,
-            parameters=_QUICK,
-        ),
-        Profile(
-            name="real",
-            description="three real audio datasets with people's words, each from the others",
-            datasets=("audio-emotion-4q", "mirex-mood", "emotify"),
-            notebooks=("00", "01", "02", "04", "05", "06"),
-            encoder="musicnn+cues",
-            parameters={"target": "emotify", "shuffles": 2, "train": True, "synthetic": True},
-        ),
-        Profile(
-            name="mulan",
-            description="real songs, real labels, ready-made timbre features; two small files",
-            datasets=("cal500", "emotions"),
-            notebooks=("01", "02", "04", "05"),
-            parameters={"seeds": 5, "target": "emotions"},
-        ),
-        Profile(
-            name="paper",
-            description="MTG-Jamendo, CAL500 and Emotify with MERT; needs their audio and weights",
-            datasets=("mtg-jamendo", "cal500", "emotify"),
-            notebooks=_ALL,
-            encoder="mert-v1-95m",
-            layers=(3, 6, 9, 12),
-            parameters={
-                "seeds": 5,
-                "target": "emotify",
-                "width": 768,
-                "paper_test_part": True,
-                "strict": False,
-                "train": True,
-            },
-        ),
-    )
+    name: Profile(name, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
+    for name, entry in _ENTRIES.items()
 }
 
 

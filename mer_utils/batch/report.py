@@ -67,13 +67,6 @@ def _paired(
     return _wide(table, text, "method", name)
 
 
-def _learning_curve(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "learning_curve.csv")
-    text = [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in table.itertuples()]
-    table["tracks"] = table["training_tracks"].round().astype(int)
-    return _wide(table, text, "tracks", "training tracks")
-
-
 def _path(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "path.csv")
     name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
@@ -150,13 +143,11 @@ def _readable(folder: Path, metric: str) -> pd.DataFrame:
 
 TABLES: dict[str, Render] = {
     **{metric: partial(_readable, metric=metric) for metric in tables.METRICS},
-    "paper_layout": lambda folder: tables.paper_layout(_results(folder)),
     "paired": _paired,
     "path": _path,
     "path_says": _path_says,
     "says": _says,
     "ablation": _ablation,
-    "learning_curve": _learning_curve,
     "texts": _texts,
     "training_sets": _training_sets,
     "ears": _ears,

@@ -16,7 +16,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from mer_utils import storage
 from mer_utils.batch.runs import Run
 
-MARK = ".mer-utils-site"  # lists the files of a site that was written here
+MARK = ".mer-utils-site"  # in a folder that was written here
 TITLE = "Zero-shot music emotion recognition"
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -62,15 +62,14 @@ def page(title: str, *parts: str | pd.DataFrame) -> str:
 def build_site(run: Run, folder: Path) -> list[Path]:
     """Write a run as a static site: an index, the notebooks, the figures, the tables.
 
-    folder: new, empty, or a site written before: what that wrote and this does not is removed,
-        other files stay.
+    folder: new, empty, or a site written before; what is in it and not of this run stays.
     Returns the pages.
     Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
     holds something else.
     """
     executed = run.made("notebooks/*.ipynb", "00_datasets")
     mark = folder / MARK
-    if folder.is_file() or (folder.exists() and not mark.exists() and any(folder.iterdir())):
+    if folder.exists() and not mark.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds something else than a site; give another folder")
     notebooks = {path.stem: nbformat.read(path, as_version=4) for path in executed}
     openings = {name: _opening(notebook, name) for name, notebook in notebooks.items()}
@@ -80,16 +79,11 @@ def build_site(run: Run, folder: Path) -> list[Path]:
         around = ["[index](../index.html)", *(f"← {x}" for x in links[:place][-1:])]
         around += [f"{x} →" for x in links[place + 1 :][:1]]
         pages[f"notebooks/{name}.html"] = notebook_page(notebook, name, " · ".join(around))
-    beside = [*run.folder.glob("figures/*.png"), *run.folder.glob("tables/*.csv")]
-    copied = {path.relative_to(run.folder).as_posix(): path for path in sorted(beside)}
-    former = mark.read_text(encoding="utf-8").splitlines() if mark.exists() else []
-    for name in {*former} - {*pages, *copied}:
-        (folder / name).unlink(missing_ok=True)
-    storage.write_text(mark, "\n".join([*pages, *copied]))
+    storage.write_text(mark, "")
     for name, text in pages.items():
         storage.write_text(folder / name, text)
-    for name, path in copied.items():
-        storage.copy_file(path, folder / name)
+    for path in [*run.folder.glob("figures/*.png"), *run.folder.glob("tables/*.csv")]:
+        storage.copy_file(path, folder / path.relative_to(run.folder))
     return [folder / name for name in pages]
 
 

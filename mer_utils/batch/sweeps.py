@@ -28,7 +28,6 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import yaml
-from scipy import stats
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
@@ -36,6 +35,7 @@ from mer_utils.batch import notebooks, profiles, site
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
+from mer_utils.evaluation.resampling import interval_over_seeds
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
 from mer_utils.projector.networks import PROJECTORS
@@ -60,10 +60,8 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """ "done", "failed" or "to do"."""
-        if (self.folder / "cell.json").is_file():
-            return "done"
-        return "failed" if (self.folder / "failed.json").is_file() else "to do"
+        """ "done" or "to do"."""
+        return "done" if (self.folder / "cell.json").is_file() else "to do"
 
     @property
     def seconds(self) -> float:
@@ -158,10 +156,9 @@ def _inputs(datasets: tuple[str, ...], named: tuple[Path, ...]) -> dict:
 
 def plan_text(cells: Sequence[Cell]) -> str:
     """The plan and the cost so far, to print."""
-    status = [cell.status for cell in cells]
-    lines = [f"{cell.status:6} {cell.folder.name}" for cell in cells]
-    lines.append(", ".join(f"{status.count(x)} {x}" for x in ("done", "failed", "to do")))
+    lines = [f"{cell.status:5} {cell.folder.name}" for cell in cells]
     seconds = [cell.seconds for cell in cells if cell.status == "done"]
+    lines.append(f"{len(seconds)} done, {len(cells) - len(seconds)} to do")
     if seconds:
         a_cell = np.mean(seconds)
         rest = a_cell * (len(cells) - len(seconds)) / 60
@@ -239,8 +236,8 @@ def _in_turn(
             try:
                 error = future.result()
             except Exception as lost:  # the worker itself: a cell's own errors are returned
-                reason = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
-                error = _failed(cell, f"{reason}run again with fewer jobs at a time")
+                error = f"its worker failed ({type(lost).__name__}: {lost}); if memory is short, "
+                error += "run again with fewer jobs at a time"
             yield cell, error
     finally:  # on Ctrl-C: begin no other
         for future in futures:
@@ -253,24 +250,17 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     start = time.perf_counter()
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    (cell.folder / "failed.json").unlink(missing_ok=True)
     try:
         with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))):  # the kernel inherits
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
     except Exception as error:  # whatever it is, the other cells go on
-        return _failed(cell, str(error))
+        return str(error)
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}
     storage.write_json(cell.folder / "cell.json", record)
     return ""
-
-
-def _failed(cell: Cell, error: str) -> str:
-    """Record why a cell failed; returns it."""
-    storage.write_json(cell.folder / "failed.json", {"parameters": cell.parameters, "error": error})
-    return error
 
 
 # --- What the cells say together ------------------------------------------------------------------
@@ -287,15 +277,6 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
             table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)
             tables.append(table.assign(target=cell.parameters["target"], cell=cell.folder.name))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def interval_over_seeds(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Student's interval of the mean of a few independent values; NaN for fewer than two."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return np.nan, np.nan
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def seed_table(results: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -32,7 +32,6 @@ from mer_utils.data.types import (
     Features,
     Labelled,
     describe,
-    group_split,
     pool_tracks,
     restricted,
     select,

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.checks import need, refuse, refuse_lines
+from mer_utils.data.checks import refuse
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import Dataset, track_table
 from mer_utils.data.vocabulary import VOCABULARIES
 
 _NAMES = {label.official: label.name for label in VOCABULARIES["audio-emotion-4q"]}
-_COLUMNS = ("Song", "Artist", "Title", "Quadrant", "MoodsStr", "GenresStr")
+_COLUMNS = ("Song", "Artist", "Quadrant", "MoodsStr")
 
 
 @LOADERS.register("audio-emotion-4q")
@@ -31,19 +31,19 @@ def load_audio_emotion_4q(
     of words may be scored on them, and they are no labels here.
 
     Folder:
-        root/panda_dataset_taffc_metadata.csv       Song, Artist, Title, Quadrant, MoodsStr, ...
-        root/panda_dataset_taffc_annotations.csv    Song, Quadrant: the same as in the first
+        root/panda_dataset_taffc_metadata.csv       Song, Artist, Quadrant, MoodsStr, ...
+        root/panda_dataset_taffc_annotations.csv    Song, Quadrant, which the first has, too
         root/<Q1..Q4>/<Song>.mp3
 
     least: a mood is a label if at least this many clips of the metadata have it, whichever audio
         is there: 121 of the 209 with the default.
     Returns "audio-emotion-4q": track ids are the Song ids; split None; group = artist, or the clip
-    itself where none is named; more columns quadrant ("Q1" to "Q4"), genres (a tuple), title,
+    itself where none is named; more columns quadrant ("Q1" to "Q4"), genres (a tuple) and
     rare_labels (a tuple: moods that are no labels).
     """
     root = Path(root).absolute()
     files = [root / f"panda_dataset_taffc_{name}.csv" for name in ("metadata", "annotations")]
-    table = _read_clips(*files)
+    table = _read_clips(files[0])
     clips = Counter(mood for own in table["moods"] for mood in own)
     labels = tuple(name for name in _NAMES.values() if clips[name] >= least)
     if not labels:
@@ -59,24 +59,15 @@ def load_audio_emotion_4q(
         audio=reading.find_audio("audio-emotion-4q", root, candidates, audio),
         quadrant=quadrants,
         genres=[tuple(_parts(genres)) for genres in table["GenresStr"]],
-        title=table["Title"],
         rare_labels=[tuple(sorted(own - {*labels})) for own in table["moods"]],
     )
     source = reading.source_of("load_audio_emotion_4q", root, files, least=least)
     return Dataset("audio-emotion-4q", labels, tracks, source, top_k=min(5, len(labels)))
 
 
-def _read_clips(metadata: Path, annotations: Path) -> pd.DataFrame:
-    """The metadata, moods as sets of clean names; both files must say the same of quadrants."""
+def _read_clips(metadata: Path) -> pd.DataFrame:
+    """The metadata, moods as sets of clean names."""
     table = reading.read_csv(metadata, _COLUMNS)
-    songs, quadrants = table["Song"], table["Quadrant"]
-    strange = ~quadrants.isin(["Q1", "Q2", "Q3", "Q4"])
-    refuse_lines(metadata, "quadrants other than Q1 to Q4", quadrants, strange)
-    given = reading.read_csv(annotations, ["Song", "Quadrant"])
-    given = dict(zip(given["Song"], given["Quadrant"], strict=True))
-    need(metadata, f"songs of {annotations.name}", list(given), set(songs))
-    differ = quadrants != songs.map(given)
-    refuse_lines(metadata, f"quadrants that {annotations.name} lacks", songs, differ)
     words = [(line, word) for line, moods in table["MoodsStr"].items() for word in _parts(moods)]
     strange = [f"line {line}: {word}" for line, word in words if word not in _NAMES]
     refuse(metadata, f"moods outside the vocabulary of {len(_NAMES)}", strange)

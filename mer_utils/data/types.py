@@ -5,7 +5,7 @@ seconds; segments of a track stand together.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -79,30 +79,6 @@ def track_table(
 def label_tuples(targets: np.ndarray, labels: Sequence[str]) -> list[tuple[str, ...]]:
     """The labels of each row of a boolean matrix (tracks, labels)."""
     return [tuple(label for label, on in zip(labels, row, strict=True) if on) for row in targets]
-
-
-def group_split(dataset: Dataset, fractions: Mapping[str, float], seed: int) -> Dataset:
-    """Give every track a split, whole groups together, at random.
-
-    The groups are shuffled and laid end to end; where a group's middle falls decides its part.
-
-    fractions: the share of the tracks for each part (of SPLITS), above 0, together 1.
-    seed: decides the order of the groups, in whatever order the tracks stand.
-    Returns a new Dataset, its own splits replaced; `source["split"]` records fractions and seed.
-    """
-    parts, shares = list(fractions), np.array(list(fractions.values()), dtype=float)
-    if not set(parts) <= set(SPLITS) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(f"{dataset.name}: fractions are above 0 and add up to 1, not {fractions}")
-    sizes = dataset.tracks["group"].value_counts().sort_index()
-    sizes = sizes.iloc[np.random.default_rng(seed).permutation(len(sizes))]
-    middle = sizes.cumsum().to_numpy() - sizes.to_numpy() / 2  # (groups,)
-    ends = shares.cumsum()[:-1] * len(dataset)  # (parts - 1,)
-    part = np.array(parts, dtype=object)[np.searchsorted(ends, middle, side="right")]  # (groups,)
-    where = f"{dataset.name}: {len(sizes)} groups of tracks for {fractions}"
-    refuse(where, "parts without a track", sorted(set(parts) - set(part)), len(parts))
-    split = dataset.tracks["group"].map(dict(zip(sizes.index, part, strict=True))).astype(object)
-    source = {**dataset.source, "split": {"fractions": dict(fractions), "seed": seed}}
-    return replace(dataset, tracks=dataset.tracks.assign(split=split), source=source)
 
 
 def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:

@@ -47,53 +47,31 @@ def probe(
     layers: Mapping[str, Layers],
     datasets: Mapping[str, Dataset],
     points: Sequence[str] = (),
-    **settings: object,
-) -> pd.DataFrame:
-    """What a linear model reads off each layer, for tracks that it has not seen.
-
-    layers: {dataset: {layer: (tracks, dim)}}, rows as in the dataset's tracks.
-    points, settings: as for `probe_poolings`.
-    Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
-    of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim; or the
-    table of `label_probe`.
-    """
-    poolings = {name: {"": own} for name, own in layers.items()}
-    table = probe_poolings(poolings, datasets, points, **settings)
-    of_poolings = ["pooling", "difference", "difference_low", "difference_high"]
-    return table.drop(columns=of_poolings, errors="ignore")
-
-
-def probe_poolings(
-    poolings: Mapping[str, Mapping[str, Layers]],
-    datasets: Mapping[str, Dataset],
-    points: Sequence[str] = (),
     held_out: bool = False,
+    reference: Mapping[str, Layers] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What a probe loses by summing up segments in another way; the first pooling is the reference.
+    """What a linear model reads off each layer, for tracks that it has not seen.
 
     Standardised features (beyond ±`CLIP` deviations clipped) and ridge regression. The penalty is
     chosen inside the training part, by the error on training tracks left out one at a time
     (leaving out groups instead changes R² by no more than .011 on the built-in corpus).
 
-    poolings: {dataset: {pooling: {layer: (tracks, dim)}}}, the same poolings and layers in each.
+    layers: {dataset: {layer: (tracks, dim)}}, rows as in the dataset's tracks.
     points: columns of the tables of tracks, numbers to read from all datasets together; none: each
         dataset's labels by `label_probe`.
     held_out: predict each dataset's points from the others: does what is read hold elsewhere?
+    reference: the same layers in another form; each layer is compared with its own there.
     seed: decides folds, draws and shuffles; the same for every layer, so layers can be compared.
-    Returns the columns of `probe` and: pooling; for points also difference (R² minus that of the
-    reference) with difference_low and difference_high, its 95 % interval (paired).
+    Returns a row a layer and target: layer, target, metric ("r2"), value, low, high, chance (mean
+    of the shuffles), chance_low, chance_high (their 2.5 and 97.5 %), tracks, groups, dim; with a
+    reference also difference (R² minus that of the reference) with difference_low and
+    difference_high, its 95 % interval (paired); or the table of `label_probe`.
     Raises ValueError for layers of other tracks, or points that lack values or do not vary.
     """
-    first = next(iter(poolings.values()))
-    ways, layers = list(first), list(next(iter(first.values())))
     if not points:
-        probed = [
-            label_probe(poolings[name][way], d, resamples, seed).assign(pooling=way)
-            for way in ways
-            for name, d in datasets.items()
-        ]
+        probed = [label_probe(layers[name], d, resamples, seed) for name, d in datasets.items()]
         return pd.concat(probed, ignore_index=True)
     values = pd.concat([d.tracks[list(points)] for d in datasets.values()])
     values = values.to_numpy(dtype=np.float64)  # (tracks, targets)
@@ -110,28 +88,31 @@ def probe_poolings(
     order = np.random.default_rng((seed, 1)).permuted(in_order, axis=0)
     # All are columns of one problem: they share the decomposition of the features, not the penalty.
     columns = np.hstack([values, values[order].reshape(tracks, -1)])  # of points and shuffles
+
+    def read(form: Mapping[str, Layers], layer: Hashable) -> tuple[np.ndarray, ...]:
+        """R² (targets,), in draws (draws, targets), of shuffles (shuffles, targets), and dim."""
+        features = np.concatenate([form[name][layer] for name in datasets]).astype(np.float64)
+        if len(features) != tracks:
+            raise ValueError(f"layer {layer!r}: {len(features)} rows for {tracks} tracks")
+        predicted, baseline = _out_of_fold(features, columns, parts)
+        own = [a[:, :targets] for a in (predicted, baseline, columns)]
+        dealt = [a[:, targets:] for a in (predicted, baseline, columns)]
+        chance = r_squared(*dealt).reshape(SHUFFLES, targets)
+        return r_squared(*own), r_squared(*own, weights), chance, features.shape[1]
+
     rows = []
-    for layer in progress_bar(layers, desc="probe", unit="layer", leave=False):
-        reference = None
-        for way in ways:
-            features = np.concatenate([poolings[name][way][layer] for name in datasets])
-            features = features.astype(np.float64)  # (tracks of all datasets, dim)
-            if len(features) != tracks:
-                raise ValueError(f"layer {layer!r}: {len(features)} rows for {tracks} tracks")
-            predicted, baseline = _out_of_fold(features, columns, parts)
-            own = [a[:, :targets] for a in (predicted, baseline, columns)]
-            dealt = [a[:, targets:] for a in (predicted, baseline, columns)]
-            found, draws = r_squared(*own), r_squared(*own, weights)  # (targets,), (draws, targets)
-            chance = r_squared(*dealt).reshape(SHUFFLES, targets)
-            reference = reference or (found, draws)
-            row = {"pooling": way, "layer": layer, "target": list(points), "metric": "r2"}
-            row |= {"value": found, **_ends("low", "high", draws)}
-            row["chance"] = [column.mean() for column in chance.T]
-            row |= _ends("chance_low", "chance_high", chance)
-            row |= {"tracks": tracks, "groups": int(group.max()) + 1, "dim": features.shape[1]}
-            row["difference"] = found - reference[0]
-            row |= _ends("difference_low", "difference_high", draws - reference[1])
-            rows.append(pd.DataFrame(row))
+    for layer in progress_bar(next(iter(layers.values())), desc="probe", unit="layer", leave=False):
+        found, draws, chance, dim = read(layers, layer)
+        row = {"layer": layer, "target": list(points), "metric": "r2", "value": found}
+        row |= _ends("low", "high", draws)
+        row["chance"] = [column.mean() for column in chance.T]
+        row |= _ends("chance_low", "chance_high", chance)
+        row |= {"tracks": tracks, "groups": int(group.max()) + 1, "dim": dim}
+        if reference:
+            there, draws_there, *_ = read(reference, layer)
+            row["difference"] = found - there
+            row |= _ends("difference_low", "difference_high", draws - draws_there)
+        rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import sem
 from scipy.stats import t as student
 
 from mer_utils.metrics import Measure
@@ -108,3 +109,12 @@ def percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         warnings.filterwarnings("ignore", "All-NaN slice|Mean of empty", RuntimeWarning)
         low, high = np.nanpercentile(draws, INTERVAL, axis=0)
     return low, high
+
+
+def interval_over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of a few independent values; NaN for fewer than two."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan, np.nan
+    half = student.ppf(0.975, len(values) - 1) * sem(values)
+    return float(values.mean() - half), float(values.mean() + half)

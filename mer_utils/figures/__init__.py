@@ -1,8 +1,7 @@
 """All figures of the project in one place: one function, one figure.
 
-Every function returns a matplotlib Figure in the house style (`set_style`), which `save` writes as
-PNG or SVG. Tables come as the other modules give them; one that lacks a column is a ValueError that
-names it.
+Every function returns a matplotlib Figure in the house style (`set_style`), which `save` writes.
+Tables come as the other modules give them.
 """
 
 from mer_utils.figures.of_data import (

@@ -82,7 +82,6 @@ def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -
     over_time: start (s) and ranks, 0 to 100, of each label (`predict.zero_shot.Prediction`).
     segment_seconds: how much music a rank hears from its start on; it stands at the middle.
     """
-    style.require_columns(over_time, "start", "emotion_curve")
     figure, [[panel]] = style.new_figure(height=3.0)
     ranks = over_time.drop(columns="start")
     looks = style.series_looks(list(ranks))
@@ -103,7 +102,6 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     table: layer (0 is the input of the first), dataset, value, low, high, chance, tracks.
     metric: what value is, for the axis. A ring marks a dataset's best layer.
     """
-    style.require_columns(table, "layer dataset value low high chance tracks", "layer_probe")
     figure, [[panel]] = style.new_figure(height=2.7, width=5.2)
     ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
     style.dataset_bands(panel, table, "layer")
@@ -127,8 +125,6 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
     table: pooling (such as "first frame" and "mean"), dataset, value, low, high, chance, tracks.
     metric: what value is, for the axis.
     """
-    needed = "pooling dataset value low high chance tracks"
-    style.require_columns(table, needed, "pooling_comparison")
     tracks = table.groupby("dataset", sort=False)["tracks"].first()
     looks = style.dot_looks(table["pooling"].unique())
     height = 0.7 + (0.15 + 0.17 * len(looks)) * len(tracks)

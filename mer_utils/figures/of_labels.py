@@ -220,8 +220,6 @@ def text_models(table: pd.DataFrame) -> Figure:
         well a linear map from its vectors of words predicts people's ratings of them), value (mean
         zero-shot ROC-AUC), low, high, tracks, words (how many were measured).
     """
-    needed = "model style probe value low high tracks words"
-    style.require_columns(table, needed, "text_models", once="model")
     looks = style.dot_looks(table["model"])
     figure, [[axes]] = style.new_figure(height=2.8, width=4.6)
     for row in table.itertuples():
@@ -257,10 +255,6 @@ def clustering_sweep(sweep: pd.DataFrame, chosen: Mapping[str, float]) -> Figure
         `labels.choose_setting`.
     Where one cluster holds more than half of the labels (the cliff) the ground is grey.
     """
-    needed = "method setting value labels clusters largest silhouette stability stability_low"
-    style.require_columns(sweep, needed, "clustering_sweep")
-    if len(sweep.drop_duplicates(["method", "setting"])) > 1:
-        raise ValueError("clustering_sweep: the sweep is of several methods or settings")
     sweep = sweep.sort_values("value")
     values, first = sweep["value"], sweep.iloc[0]
     setting, labels = first["setting"], int(first["labels"])

@@ -34,8 +34,6 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     histories: by method, the table of `projector.train`; closed-form methods have none.
     A dot marks the best epoch, whose weights were kept.
     """
-    for name, table in histories.items():
-        style.require_columns(table, "epoch triplet alignment validation", f"history of {name}")
     aligned = [name for name, table in histories.items() if table["alignment"].any()]
     panels = {"triplet": "triplet loss"}
     if aligned:
@@ -65,7 +63,6 @@ def cluster_cosine_bars(table: pd.DataFrame) -> Figure:
 
     table: from `evaluation.tables.cosine_table`, of one target; several rows a method: their mean.
     """
-    style.require_columns(table, "target method within between", "cluster_cosine_bars")
     if len(set(table["target"])) > 1:
         raise ValueError(f"cluster_cosine_bars: one target, not {set(table['target'])}")
     means = table.groupby("method", sort=False)[["within", "between"]].mean()
@@ -129,8 +126,6 @@ def results(table: pd.DataFrame, metric: str = "song_roc_auc") -> Figure:
     table = table[table["metric"] == metric]
     reference = table.get("reference", pd.Series(False, table.index)).eq(True).fillna(False)
     references, rows = table[reference], table[~reference]
-    needed = "target method value low high chance chance_low chance_high tracks labels"
-    style.require_columns(rows, needed, f"results, {metric}", once="target method")
     shuffled = "shuffled" in rows and rows["shuffled"].notna().any()
     lines = style.series_looks(list(references["method"]), style.COLOURS[1:5])
     figure, panels = _score_panels(rows, "method", metric)
@@ -164,8 +159,6 @@ def ablation_path(table: pd.DataFrame) -> Figure:
 
     table: from `evaluation.comparisons.path_table`.
     """
-    needed = "target step value low high p_holm tracks labels"
-    style.require_columns(table, needed, "ablation_path", once="target step")
     hollow = ~(table["p_holm"] < 0.05)  # the first step has no p
     legend = "differs from the step above (p < .05, Holm)", "does not"
     figure, panels = _score_panels(table, "step", "song_roc_auc", hollow, legend)
@@ -182,8 +175,6 @@ def variants(table: pd.DataFrame, by: str, colour: str = "") -> Figure:
     table: from `evaluation.comparisons`, such as `text_table`.
     by: the column with a row for each value; colour: one with a colour for each, if there is one.
     """
-    needed = f"target {by} {colour} value low high tracks labels"
-    style.require_columns(table, needed, "variants", once=f"target {by} {colour}")
     names = list(table[by].unique())
     series = list(table[colour].unique()) if colour else [""]
     looks = style.dot_looks(series)
@@ -239,8 +230,6 @@ def per_label(table: pd.DataFrame) -> Figure:
     table: from `evaluation.tables.per_label_table`, three methods a target at most; labels are
         sorted by the first. A star marks a word that another dataset has too.
     """
-    needed = "target method label tracks positives seen roc_auc roc_auc_low roc_auc_high"
-    style.require_columns(table, needed, "per_label", once="target method label")
     names = {"roc_auc": "value", "roc_auc_low": "low", "roc_auc_high": "high"}
     parts = dict(list(table.rename(columns=names).groupby("target", sort=False)))
     looks = style.dot_looks(table["method"].unique())
@@ -289,10 +278,8 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
         parameter, or one value of it, are horizontal lines.
     axis: the parameter, a column.
     """
-    needed = f"target {axis} value low high seeds"
-    style.require_columns(table, needed, "sweep_curves")
-    known = [*needed.split(), "chance", "metric", "tracks"]
-    others = [column for column in table if column not in known]
+    shown = ("target", axis, "value", "low", "high", "seeds", "chance", "metric", "tracks")
+    others = [column for column in table if column not in shown]
     series = [_configuration(row) for row in table[others].to_dict("records")]
     looks = style.series_looks(series)
     figure, panels = style.target_panels(table.assign(series=series), height=3.2, sharey=True)
@@ -327,8 +314,6 @@ def learning_curve(table: pd.DataFrame) -> Figure:
 
     table: from `evaluation.comparisons.learning_curve_outcomes`.
     """
-    needed = "target training_tracks value low high draws tracks"
-    style.require_columns(table, needed, "learning_curve")
     figure, [[panel]] = style.new_figure(height=3.2)
     style.dataset_bands(panel, table, "training_tracks", by="target")
     panel.axhline(0.5, **style.CHANCE)

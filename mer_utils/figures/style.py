@@ -29,7 +29,7 @@ from matplotlib.lines import Line2D
 from mer_utils import storage
 
 WIDTH = 7.2  # inches: two columns of a journal
-SMALL, NORMAL = 8, 9  # points
+SMALL = 8  # points
 INTERVAL = "95 % interval"
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -39,40 +39,14 @@ MARKERS = "osD^vPX"  # of ways or methods; those of datasets are their own
 SEQUENTIAL, DIVERGING = "cividis", "PuOr"  # both safe for colour-blind readers
 CHANCE = {"color": DARK_GREY, "linestyle": "--", "linewidth": 1, "label": "chance"}
 
-_STYLE = {
-    "figure.dpi": 110,
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.w_pad": 0.06,
-    "font.family": ["DejaVu Sans"],
-    "font.size": SMALL,
-    "axes.titlesize": NORMAL,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": NORMAL,
-    "axes.edgecolor": DARK_GREY,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
-    "legend.frameon": False,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.6,
-    "lines.linewidth": 1.4,
-    "savefig.bbox": "tight",
-    "savefig.pad_inches": 0.04,
-    "savefig.dpi": 200,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mer_utils",  # the same figure gives the same file
-}
+# a style sheet of matplotlib's, on top of seaborn's "ticks"
+_SHEET = mpl.rc_params_from_file(Path(__file__).with_name("house.mplstyle"), False, False)
 
 
 @contextmanager
 def set_style() -> Iterator[None]:
     """The house style, for a block or, as `@set_style()`, for a function."""
-    changed = {**seaborn.axes_style("ticks"), **_STYLE}
+    changed = {**seaborn.axes_style("ticks"), **_SHEET}
     # Not mpl.rc_context: it puts back everything, also what a notebook's backend sets for itself
     # when the first figure loads it inside the block; figures would then no longer show.
     before = {name: mpl.rcParams[name] for name in changed}
@@ -84,25 +58,9 @@ def set_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG (200 dpi), SVG or what else the ending of `path` says."""
-    ending = Path(path).suffix[1:]
-    metadata = {"Date": None} if ending == "svg" else None  # the same figure, the same file
+    """Write a figure as PNG (200 dpi) or what else the ending of `path` says."""
     with storage.replacing(path) as temporary, set_style():
-        figure.savefig(temporary, format=ending, metadata=metadata)
-
-
-def require_columns(table: pd.DataFrame, columns: str, figure: str, once: str = "") -> None:
-    """Raise ValueError, naming them, if a table lacks columns that a figure needs, or rows.
-
-    columns, once: names with spaces between; no two rows may be alike in all columns of `once`.
-    """
-    missing = [column for column in columns.split() if column not in table.columns]
-    if missing:
-        raise ValueError(f"{figure}: the table lacks {missing}; it has {list(table.columns)}")
-    if table.empty:
-        raise ValueError(f"{figure}: the table has no rows")
-    if once and table.duplicated(once.split()).any():
-        raise ValueError(f"{figure}: several rows for one {once}; average or choose first")
+        figure.savefig(temporary, format=Path(path).suffix[1:])
 
 
 # --- Looks and texts ------------------------------------------------------------------------------

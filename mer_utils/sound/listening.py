@@ -1,12 +1,10 @@
-"""What there is to listen to, as plain arrays: layers of tracks, single frames, bare spectra."""
+"""What there is to listen to, as plain arrays: layers of tracks, and single frames."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-from mer_utils.data.reading import refuse
 from mer_utils.data.types import Dataset, Features, pool_tracks
 from mer_utils.progress import progress_bar
 from mer_utils.sound import audio, cues, musicnn
@@ -49,16 +47,6 @@ def split_layers(values: np.ndarray, layers: Sequence[Hashable]) -> Layers:
     return parts | {"tags": musicnn.log_tags(parts["tags"])}
 
 
-def mean_spectra(dataset: Dataset) -> np.ndarray:
-    """What can be had without any network: the mean over time of each track's mel spectrogram.
-
-    Returns (tracks, 96) float32, `sound.musicnn.log_mel` of the whole track.
-    """
-    bands = musicnn.mel_bands()  # (mel bands, FFT bins)
-    waveforms = map(torch.from_numpy, _waveforms(dataset, musicnn.SAMPLE_RATE))
-    return np.stack([musicnn.log_mel(wave, bands).mean(0).numpy() for wave in waveforms])
-
-
 def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
     """Encode one segment of every track frame by frame, and sum its frames up in several ways.
 
@@ -67,18 +55,11 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
     Returns layers by pooling: "mean", "first frame" (what the paper's code keeps), "middle frame".
     """
     pooled = []
-    for waveform in _waveforms(dataset, encoder.sample_rate):
+    for path in progress_bar(dataset.tracks["audio"], desc=dataset.name, unit="track"):
+        waveform = audio.read(path, encoder.sample_rate)
         segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
         frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
         pooled.append((frames.mean(1), frames[:, 0], frames[:, frames.shape[1] // 2]))
     names = ("mean", "first frame", "middle frame")
     values = map(np.stack, zip(*pooled, strict=True))  # of each pooling (tracks, layers, dim)
     return {name: split_layers(v, encoder.layers) for name, v in zip(names, values, strict=True)}
-
-
-def _waveforms(dataset: Dataset, sample_rate: int) -> Iterator[np.ndarray]:
-    """Each track's waveform, (samples,)."""
-    paths = dataset.tracks["audio"]
-    refuse(dataset.name, "tracks have no audio file", paths.index[paths.isna()], len(dataset))
-    for path in progress_bar(paths, desc=dataset.name, unit="track"):
-        yield audio.read(path, sample_rate)

@@ -40,9 +40,15 @@ def write_mert_checkpoint(
     write_json(folder / CONFIG, config)
     preprocessor = {"do_normalize": do_normalize, "sampling_rate": SAMPLE_RATE}
     write_json(folder / PREPROCESSOR, preprocessor)
-    with torch.random.fork_rng(devices=()):
+    sizes = {key: config[key] for key in ARCHITECTURE}
+    sizes["initializer_range"] = config["hidden_size"] ** -0.5  # outputs of moderate size
+    with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(seed)
-        tensors = random_model(config).state_dict()
+        model = transformers.HubertModel(transformers.HubertConfig(**sizes))
+        for values in model.parameters():
+            if values.ndim == 1:  # biases and norms, which start as 0 and 1
+                values += 0.1 * torch.randn_like(values)
+    tensors = model.state_dict()
     for published, ours in (("weight_g", "original0"), ("weight_v", "original1")):
         position = "encoder.pos_conv_embed.conv."
         tensors[position + published] = tensors.pop(f"{position}parametrizations.weight.{ours}")
@@ -61,15 +67,3 @@ def mert_config(size: str = "small", **changes: object) -> dict:
     config = {key: getattr(hubert, key) for key in ARCHITECTURE}
     config |= {"model_type": "mert_model", "sample_rate": SAMPLE_RATE, "attention_relax": -1.0}
     return config | {"deepnorm": False, "feature_extractor_cqt": False, **changes}
-
-
-def random_model(config: dict) -> transformers.HubertModel:
-    """The network with random weights that keep every layer's output of moderate size."""
-    sizes = {key: config[key] for key in ARCHITECTURE}
-    spread = config["hidden_size"] ** -0.5
-    model = transformers.HubertModel(transformers.HubertConfig(**sizes, initializer_range=spread))
-    with torch.no_grad():
-        for values in model.parameters():
-            if values.ndim == 1:  # biases and norms, which start as 0 and 1
-                values += 0.1 * torch.randn_like(values)
-    return model
