@@ -211,7 +211,7 @@ def main() -> None:
         return
     text = options.out.read_text(encoding="utf-8")
     for mark, part in made.items():
-        before, after = report.around(text, f"text_models:{mark}")
+        before, after = report.around(text, f"text_models:{mark}", options.out)
         text = f"{before}\n{markdown(part)}\n{after}"
     storage.write_text(options.out, text)
     if ratings is not None:

@@ -225,14 +225,24 @@ def test_tags_and_words_of_one_stem_are_no_anchors_of_a_strict_method(parts):
         tagged = with_values(parts["one"], values, **encoder)
         anchors = projector.word_anchors("prompt", DEFAULT_MODEL)
         strict, (side,) = study.strictly(anchors, [tagged], target)
-        kept[strict.without] = side.dataset.labels
+        kept[strict.without_tags] = side.dataset.labels
         loose, _ = study.strictly(replace(anchors, strict=False), [tagged], target)
-        assert loose.without == ()
+        assert loose.without_tags == ()
         columns = fit(strict, side).projector.weight[: len(methods.heard_tags(encoder) or [1])]
         assert (columns != fit(loose, side).projector.weight[: len(columns)]).any()
     assert kept == {("sad",): ("happy", "calm", "angry"), ("joyous",): ("happy", "calm", "angry")}
-    assert study.stems_of("tense / nostalgic") == study.stems_of("Tension", "nostalgia")
+
+
+def test_words_of_one_stem_are_one_word():
+    """All families among the words of the shipped vocabularies and tags, looked at one by one."""
+    labels = [*DEFINITIONS, *(tag.lower() for tag in musicnn.TAGS)]
+    words = {word for label in labels for word in re.split("[ ,/]+", label)}
+    of_stem = pd.Series(sorted(words)).groupby(lambda i: study.stem_of(sorted(words)[i])).agg(list)
+    families = {" ".join(family) for family in of_stem if len(family) > 1}
+    assert families == {}
+    assert study.stems_of("Joyful activation") & study.stems_of("joyous")
     assert not study.stems_of("tender", "dreamy") & study.stems_of("tense", "dreary")
+    assert study.stems_of("ready to dance", "good-natured") == {"read", "danc", "good-natur"}
 
 
 def test_rare_words_are_learned_from_and_never_predicted(parts):

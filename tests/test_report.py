@@ -43,7 +43,7 @@ def run(tmp_path) -> runs.Run:
             {"target": "emotify", "model": [*"ab"], "style": "name", "value": [0.6, 0.7]}
         ).assign(low=0.5, high=0.8),
         "training_sets": pd.DataFrame(
-            {"target": "emotify", "trained_on": [*"ab"], "words": 9, "value": [0.6, 0.7]}
+            {"target": "emotify", "trained_on": [*"ab"], "words": 9, "training_tracks": 5, "value": [0.6, 0.7]}
         ).assign(low=0.5, high=0.8),
         "ears": pd.DataFrame(
             {
@@ -115,6 +115,7 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     assert "| bare names | 0.654 |" in text
     for row in ("| b, name |", "| b |", "| all |"):
         assert f"{row} 0.700 [" in text
+    assert "9 words of 5 tracks" in text
     assert text.endswith(other)
     report.update_readme("demo", readme, figures)
     assert readme.read_text() == text  # the same run gives the same README

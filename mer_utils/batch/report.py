@@ -119,7 +119,11 @@ def _texts(folder: Path) -> pd.DataFrame:
 
 def _training_sets(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(folder / "training_sets.csv")
-    return _intervals(table, "trained_on", "trained on")
+    text = [
+        f"{_with_interval(row)}, {row['words']} words of {row['training_tracks']} tracks"
+        for _, row in table.iterrows()
+    ]
+    return _wide(table, text, "trained_on", "trained on")
 
 
 def _ears(folder: Path) -> pd.DataFrame:
@@ -168,7 +172,7 @@ def update_readme(
     for name in re.findall(rf"<!-- begin {profile}:(\w+) -->", text):
         if name not in TABLES:
             raise ValueError(f"{readme.name}: no table {name!r}; there are {', '.join(TABLES)}")
-        before, after = around(text, f"{profile}:{name}")
+        before, after = around(text, f"{profile}:{name}", readme)
         made = TABLES[name](figures / profile)
         made = made if isinstance(made, str) else markdown(made)
         text = f"{before}\n{made}\n{after}"
@@ -177,14 +181,16 @@ def update_readme(
     return done
 
 
-def around(text: str, mark: str) -> tuple[str, str]:
+def around(text: str, mark: str, file: Path) -> tuple[str, str]:
     """What stands up to `<!-- begin mark -->` and from `<!-- end mark -->` on, with the two.
+
+    file: that the text is of.
 
     Raises ValueError unless each is there once, the end after the beginning.
     """
     begin, end = (f"<!-- {word} {mark} -->" for word in ("begin", "end"))
     if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):
-        raise ValueError(f"{begin} is wanted once, and one {end} after it")
+        raise ValueError(f"{file}: {begin} is wanted once, and one {end} after it")
     return text[: text.index(begin)] + begin, text[text.index(end) :]
 
 

@@ -178,7 +178,8 @@ class Labelled:
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of everything that training or scoring reads."""
-        table = self.dataset.tracks
+        table, encoder = self.dataset.tracks, self.features.encoder
+        read = ("name", "columns", "blocks", *(["tags"] if "tags" in encoder else []))
         segments = "\n".join(map(str, self.features.track)).encode()
         return settings_hash(
             {
@@ -190,7 +191,7 @@ class Labelled:
                 "values": hashlib.sha256(np.ascontiguousarray(self.features.values)).hexdigest(),
                 "segments": hashlib.sha256(segments).hexdigest(),
                 "shape": list(self.features.values.shape),
-                "encoder": {k: self.features.encoder.get(k) for k in ("name", "columns", "blocks")},
+                "encoder": {k: encoder.get(k) for k in read},
             }
         )
 

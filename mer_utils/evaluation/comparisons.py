@@ -5,6 +5,7 @@ These tables score on the target, because they report; nothing is chosen by them
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, combinations, pairwise, product
 from pathlib import Path
@@ -35,7 +36,6 @@ from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
 from mer_utils.projector.methods import (
-    COMPONENTS,
     Method,
     default_ridge,
     fit,
@@ -179,7 +179,10 @@ def datasets_table(
     rows = []
     for target, method in chosen.items():
         given = {part.name: [part] for part in others(data, target)} | dict(more or {})
-        kept = {name: strictly(method, parts, data[target])[1] for name, parts in given.items()}
+        kept = {}
+        for name, parts in given.items():
+            with suppress(ValueError):  # it has no words but the target's
+                kept[name] = strictly(method, parts, data[target])[1]
         for names in chain.from_iterable(combinations(kept, n + 1) for n in range(len(kept))):
             parts = [part for name in names for part in kept[name]]
             row = {"target": target, "trained_on": ", ".join(names), "choices": len(names)}
@@ -271,7 +274,7 @@ def ablation_path_outcomes(
     baseline = replace(expanded[0], name="without the alignment loss")
     fair = {"weighting": "tracks", "calibrated": True}
     centred = replace(baseline.space, centre=True)
-    directed = replace(centred, directions="text+antonyms", components=COMPONENTS)
+    directed = replace(centred, directions="text+antonyms")
     strict = {"strict": baseline.strict}
     ridge = default_ridge(style, model, file, **strict)
     anchors = word_anchors("description", best_model, **strict)

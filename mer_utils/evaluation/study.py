@@ -20,7 +20,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from mer_utils import code, metrics, storage
-from mer_utils.data.types import Dataset, Labelled, restricted, with_rare_labels
+from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.embeddings import clean_name
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.progress import progress_bar
@@ -29,6 +29,7 @@ from mer_utils.projector.methods import (
     Method,
     fit,
     heard_tags,
+    learned_from,
     method_settings,
     target_scores,
     with_chosen_clustering,
@@ -103,13 +104,13 @@ def strictly(
     method: Method, training: Sequence[Labelled], target: Labelled
 ) -> tuple[Method, list[Labelled]]:
     """A method and what it trains on; if it is strict, both without the words of the target."""
-    training = [with_rare_labels(part) if method.rare_labels else part for part in training]
+    training = learned_from(method, training)
     if not method.strict:
         return method, training
     if method.projector == "anchors":
         words = stems_of(*target.dataset.labels)
         tags = heard_tags(training[0].features.encoder)
-        method = replace(method, without=tuple(tag for tag in tags if stems_of(tag) & words))
+        method = replace(method, without_tags=tuple(tag for tag in tags if stems_of(tag) & words))
     return method, unseen_words(training, target)
 
 
@@ -117,8 +118,8 @@ def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelle
     """Training datasets without the words of the target; one that has no others is left out.
 
     A label goes if one of its words is one of the target's (`stems_of`): "calm / peaceful" if that
-    has "calmness". Tracks stay, also those that lose all their labels. Raises ValueError if nothing
-    is left.
+    has "calmness", "joyous" if it has "joyful activation". Tracks stay, also those that lose all
+    their labels. Raises ValueError if nothing is left.
     """
     words = stems_of(*target.dataset.labels)
     kept = []
@@ -132,16 +133,27 @@ def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelle
     return kept
 
 
-STEM = re.compile(
-    "(.{3,}?)(?:i?ness|ful|i?ous|ity|i?on|ement|izing|ing|ed|e|y|ly|e?tic|ic|ia|al|ual|ive|ant|ent|[ae]nce|s)?"
+ENDING = re.compile(
+    "(?:ness|ful|ous|ion|ement|ment|ing|ed|ly|oly|(?:et|ol)?ic|ical|al|iv|ant|ent|anc|enc|abl|at"
+    "|iet|it|i[sz]|[sz]|[aeiouy])$"
 )
+SMALL_WORDS = {"to", "the", "of", "and", "not"}
 
 
 def stems_of(*labels: str) -> set[str]:
-    """The words that labels are made of, without common endings: nostalgic, nostalgia → nostalg."""
-    words = [word for label in labels for word in clean_name(label).lower().split(",")]
-    found = (STEM.fullmatch(word.strip()) for word in words)
-    return {match[1] if match else word for match, word in zip(found, words, strict=True)}
+    """The words of labels without common endings: nostalgic and nostalgia are both nostalg.
+
+    What is cut too far only makes strict scores stricter: sensual and sensitive are one.
+    """
+    text = " ".join(clean_name(label).lower() for label in labels)
+    return {stem_of(word) for word in re.split("[ ,]+", text) if word and word not in SMALL_WORDS}
+
+
+def stem_of(word: str) -> str:
+    """A word without its endings, of three letters or more."""
+    while len(shorter := ENDING.sub("", word)) > 2 and shorter != word:
+        word = re.sub(r"([bdgmnpt])\1$", r"\1", shorter)  # funny is funn, then fun
+    return word
 
 
 # --- The study -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from mer_utils import metrics
-from mer_utils.data.types import Dataset, Features, Labelled, pool_tracks
+from mer_utils.data.types import Dataset, Features, Labelled, pool_tracks, with_rare_labels
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.chance import INVERSE_STRENGTH, stratified_folds, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
@@ -289,16 +289,15 @@ def per_label_table(
     """ROC-AUC and average precision of every label.
 
     Returns the columns of `scoring.per_label_scores`, and seen: whether a word of the label stands
-    in another dataset's vocabulary (strict methods do not learn from it).
+    in another dataset's vocabulary, rare words too (strict methods do not learn from it).
     """
 
     def scored(outcome: Outcome) -> pd.DataFrame:
         part = data[outcome.target]
         task = task_of(part) | {"track_index": part.features.track_index(part.dataset)}
         table = scoring.per_label_scores(outcome.scores, **task, resamples=resamples)
-        elsewhere = stems_of(
-            *(label for other in others(data, outcome.target) for label in other.dataset.labels)
-        )
+        known = map(with_rare_labels, others(data, outcome.target))
+        elsewhere = stems_of(*(label for other in known for label in other.dataset.labels))
         return table.assign(seen=[bool(stems_of(x) & elsewhere) for x in part.dataset.labels])
 
     return _below((outcome, scored(outcome)) for outcome in outcomes)

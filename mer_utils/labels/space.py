@@ -54,7 +54,7 @@ class LabelSpace:
     model: str = DEFAULT_MODEL
     centre: bool = False
     directions: str | None = None
-    components: int = 4
+    components: int = 3  # as many as people rate: valence, arousal, dominance
     antonyms: tuple[Antonym, ...] = ANTONYMS
     definitions: Mapping[str, str] | None = field(default=None, hash=False)
     file: str | None = None

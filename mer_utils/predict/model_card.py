@@ -17,7 +17,7 @@ import pandas as pd
 from huggingface_hub import ModelCard, ModelCardData
 
 from mer_utils import storage
-from mer_utils.data.types import Labelled, official_part, with_rare_labels
+from mer_utils.data.types import Labelled, official_part
 from mer_utils.evaluation.tables import markdown, readable
 from mer_utils.predict import zero_shot
 from mer_utils.predict.zero_shot import REFERENCE_FILES, Reference, track_means
@@ -63,8 +63,6 @@ def release(
     most (138 words for 1,045 real tracks).
     """
     folder, training = Path(folder), list(data.values())
-    if method.rare_labels:
-        training = [with_rare_labels(part) for part in training]
     model, _ = fit(method, training, seed)
     reference = reference_set(model, training, seed, most_tracks)
     if anonymous:

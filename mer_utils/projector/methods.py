@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mer_utils.data.types import Labelled, official_part, usable_tracks
+from mer_utils.data.types import Labelled, official_part, usable_tracks, with_rare_labels
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
@@ -38,7 +38,6 @@ from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters")
 CLOSED_FORMS = ("ridge", "anchors")
-COMPONENTS = 3  # antonym directions beside the text: valence, arousal and dominance are three
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ class Method:
         one of anger. None is without; anchors need one.
     tag_weight: how much a tag of the encoder (`heard_tags`) counts among the anchors, where a word
         of the training data counts 1; 0 is without tags, as are features that have none.
-    without: tags that are no anchors.
+    without_tags: tags, in small letters, that are no anchors.
     strict: words that stand in the target's vocabulary are no words of the training side, and no
-        tags (`evaluation.study.strictly`).
-    rare_labels: learn also from words on too few tracks to be scored (`types.with_rare_labels`).
+        tags: what `evaluation.study.strictly` sees to, as `fit` knows no target.
+    rare_labels: learn also from words on too few tracks to be scored (`learned_from`).
     weighting: "tracks": in training every track counts the same, however long, as it does in
         scoring; "segments": every segment counts the same, as in the paper.
     calibrated: bring every label of the target to mean 0 and deviation 1 over the *training*
@@ -78,7 +77,7 @@ class Method:
     penalty: float = 1.0
     label_penalty: float | None = None
     tag_weight: float = 0.0
-    without: tuple[str, ...] = ()
+    without_tags: tuple[str, ...] = ()
     strict: bool = True
     rare_labels: bool = False
     calibrated: bool = False
@@ -178,7 +177,7 @@ def default_ridge(
     directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
     changes: other fields of Method.
     """
-    space = LabelSpace(style, model, True, directions, COMPONENTS, file=file)
+    space = LabelSpace(style, model, True, directions, file=file)
     settings = {"penalty": penalty, "label_penalty": 5.0, "calibrated": True, **changes}
     return Method("ridge", "ridge", space, **settings)
 
@@ -370,6 +369,7 @@ def fit(
         were: what the same method reaches without knowing anything about the music.
     Returns the model and the training's history (empty for the closed forms).
     """
+    training = learned_from(method, training)
     data, mean, std = prepare(method, training, seed, shuffle_labels)
     encoder, settings = training[0].features.encoder, method.projector_settings
     history = pd.DataFrame()
@@ -399,6 +399,11 @@ def fit(
     return Model(projector, method.space, mean, std, encoder, about), history
 
 
+def learned_from(method: Method, training: Sequence[Labelled]) -> list[Labelled]:
+    """What a method learns from: the datasets, if it takes rare labels with these among theirs."""
+    return [with_rare_labels(part) if method.rare_labels else part for part in training]
+
+
 def heard_tags(encoder: Mapping[str, object]) -> list[str]:
     """The words that the first columns of an encoder's features stand for; none of most encoders.
 
@@ -417,7 +422,7 @@ def tag_vectors(
         music; None for their own names. Returns None if the method has no tags, or the encoder.
     """
     names = np.array(heard_tags(encoder))
-    kept = ~np.isin(names, method.without)  # (tags,)
+    kept = ~np.isin(names, method.without_tags)  # (tags,)
     if not method.tag_weight or kept.sum() < 2:  # one alone has no direction, once centred
         return None
     own = method.space.vectors(names[kept].tolist())  # (kept, d)

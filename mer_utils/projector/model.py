@@ -27,7 +27,7 @@ CONFIG = {"format", "projector", "label_space", "label_model_sha256", "encoder",
 CONFIG |= {"beside_sha256", "about"}
 
 # what has to be the same in the encoder of the training features and of new ones
-FITS = ("name", "layers", "columns", "weights_sha256", "segment_seconds", "pooling")
+FITS = ("name", "layers", "columns", "tags", "weights_sha256", "segment_seconds", "pooling")
 
 
 @dataclass(frozen=True)

@@ -142,16 +142,18 @@ def fit_anchors(
         # Its root lies between trusting all words alike and trusting those that are heard best.
         directions.append(found / spread.clamp(min=1e-12).sqrt())  # (features, labels)
         vectors.append(part.target_vectors)
-        trust.append(torch.ones(len(vectors[-1])))
+        # What no track has sounds like nothing that is known: it is no anchor.
+        trust.append(targets[part.track].any(0).float())
     if tags is not None:
         kept = tags.isfinite().all(1)  # (tags,)
         directions.append(torch.eye(x.shape[1], len(tags), dtype=torch.float64)[:, kept])
         vectors.append(tags[kept])
         trust.append(torch.full((len(vectors[-1]),), tag_weight))
     unit = [functional.normalize(each - each.mean(0), dim=1) for each in vectors]
-    e = torch.cat(unit).double()  # (anchors, d)
-    mixture = anchor_mixture(e, torch.cat(trust), label_penalty)  # (anchors, d)
-    made = torch.cat(directions, dim=1) @ mixture  # (features, d)
+    e, trusted = torch.cat(unit).double(), torch.cat(trust)  # (anchors, d), (anchors,)
+    kept = trusted > 0
+    mixture = anchor_mixture(e[kept], trusted[kept], label_penalty)  # (anchors, d)
+    made = torch.cat(directions, dim=1)[:, kept] @ mixture  # (features, d)
     length = (weight @ (x @ made).square().sum(1)).sqrt()
     projector = build_projector("ridge", *data[0].values.shape[1:], e.shape[1])
     projector.weight.copy_((made / length.clamp(min=1e-12)).float())
