@@ -102,3 +102,9 @@ def test_a_notebook_runs_on_what_is_the_users_own(csv, own, tmp_path):
     assert storage.read_json(record)["method"]["projector"] == f"{own}:straight"
     model = projector.load_model(record.parent / "model")
     assert model.space.vectors(["calm"]).shape == (1, 10)
+
+
+@pytest.mark.parametrize("name", ["mulan", "demo"])
+def test_synthetic_music_is_for_profiles_that_can_hear_it_and_have_none(name):
+    with pytest.raises(ValueError, match=name):
+        profiles.load_synthetic(profiles.get(name))

@@ -43,7 +43,13 @@ def run(tmp_path) -> runs.Run:
             {"target": "emotify", "model": [*"ab"], "style": "name", "value": [0.6, 0.7]}
         ).assign(low=0.5, high=0.8),
         "training_sets": pd.DataFrame(
-            {"target": "emotify", "trained_on": [*"ab"], "words": 9, "training_tracks": 5, "value": [0.6, 0.7]}
+            {
+                "target": "emotify",
+                "trained_on": [*"ab"],
+                "words": 9,
+                "training_tracks": 5,
+                "value": [0.6, 0.7],
+            }
         ).assign(low=0.5, high=0.8),
         "ears": pd.DataFrame(
             {

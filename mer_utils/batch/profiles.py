@@ -199,9 +199,15 @@ def load_labelled(
 
 
 def load_synthetic(profile: Profile, checkpoint: str | None = None) -> list[Labelled]:
-    """The built-in corpus of the profile "demo", heard by another profile's encoder."""
-    if profile.encoder is None:
-        raise ValueError(f"profile {profile.name!r} has no audio encoder to hear the corpus with")
+    """The built-in corpus of the profile "demo", heard by another profile's encoder.
+
+    Raises ValueError for a profile without an encoder, and for one that has the corpus already.
+    """
+    if profile.encoder is None or {*profile.datasets} & {*demo.DEMO_DATASETS}:
+        raise ValueError(
+            f"synthetic: profile {profile.name!r} has no audio encoder, or the built-in corpus "
+            "itself; take another profile, or synthetic=false"
+        )
     same = {"encoder": profile.encoder, "layers": profile.layers}
     return [*load_labelled(replace(get("demo"), **same), checkpoint).values()]
 
