@@ -369,9 +369,9 @@ def test_bad_vectors_of_somebody_else_are_named(tmp_path, change, message):
 )
 def test_coordinates(style, directions):
     """The first ones are those of fewer components, centring takes their mean, poles their unit."""
-    space = LabelSpace(style, directions=directions)
+    space = LabelSpace(style, directions=directions, components=4)
     found = space.vectors(EMOTIFY)
-    assert (found.shape, found.dtype) == ((9, 3), np.float32)
+    assert (found.shape, found.dtype) == ((9, 4), np.float32)
     two = replace(space, components=2).vectors(EMOTIFY)
     np.testing.assert_allclose(two, found[:, :2], atol=1e-5)
     centred = replace(space, centre=True).vectors(EMOTIFY)
