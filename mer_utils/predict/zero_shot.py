@@ -203,8 +203,8 @@ def sureness(
 
     Three real datasets, each predicted from the other two (benchmarks/prediction.py), with all
     their labels (9 to 121; of a few words it knows less): a label that
-    a song has is above one that it has not in .56 to .60 of the pairs where sureness is below 20,
-    in .74 to .78 from 80 on; below 20 the song ROC-AUC is .07 to .10 lower, beyond luck in all. It
+    a song has is above one that it has not in .58 to .61 of the pairs where sureness is below 20,
+    in .75 to .78 from 80 on; below 20 the song ROC-AUC is .07 to .10 lower, beyond luck in all. It
     was chosen there among some fifty signals. The built-in corpus, which chose nothing, agrees.
 
     labels: the words that are ranked; a single one has no order, and the training labels stand in.
