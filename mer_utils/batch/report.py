@@ -184,9 +184,7 @@ def update_readme(
 def around(text: str, mark: str, file: Path) -> tuple[str, str]:
     """What stands up to `<!-- begin mark -->` and from `<!-- end mark -->` on, with the two.
 
-    file: that the text is of.
-
-    Raises ValueError unless each is there once, the end after the beginning.
+    file: that the text is of, for the ValueError unless each is there once and in this order.
     """
     begin, end = (f"<!-- {word} {mark} -->" for word in ("begin", "end"))
     if text.count(end) != 1 or text.count(begin) != 1 or text.index(end) < text.index(begin):

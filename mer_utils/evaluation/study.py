@@ -105,13 +105,18 @@ def strictly(
 ) -> tuple[Method, list[Labelled]]:
     """A method and what it trains on; if it is strict, both without the words of the target."""
     training = learned_from(method, training)
-    if not method.strict:
-        return method, training
-    if method.projector == "anchors":
-        words = stems_of(*target.dataset.labels)
-        tags = heard_tags(training[0].features.encoder)
-        method = replace(method, without_tags=tuple(tag for tag in tags if stems_of(tag) & words))
-    return method, unseen_words(training, target)
+    if method.strict:
+        training = unseen_words(training, target)
+    return without_seen_tags(method, training, target), training
+
+
+def without_seen_tags(method: Method, training: Sequence[Labelled], target: Labelled) -> Method:
+    """The same method; strict anchors without those of the encoder's tags that the target has."""
+    if not method.strict or method.projector != "anchors":
+        return method
+    words = stems_of(*target.dataset.labels)
+    tags = heard_tags(training[0].features.encoder)
+    return replace(method, without_tags=tuple(tag for tag in tags if stems_of(tag) & words))
 
 
 def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
@@ -209,9 +214,16 @@ def run_study(
         twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if twice:
             raise ValueError(f"{target}: two methods have the name {twice[0]!r}; give each its own")
+        # One side for all methods of a rule: each is cut and hashed once.
+        rules = {(method.strict, method.rare_labels): method for method in compared}
+        sides = {
+            rule: strictly(method, others(data, target), data[target])[1]
+            for rule, method in rules.items()
+        }
         for method in compared:
             count = 1 if method.deterministic else seeds
-            method, training = strictly(method, others(data, target), data[target])
+            training = sides[method.strict, method.rare_labels]
+            method = without_seen_tags(method, training, data[target])
             method = with_chosen_clustering(method, training)
             drawn = [(seed, False) for seed in range(first_seed, first_seed + count)]
             drawn += [(seed, True) for seed in range(shuffles)]

@@ -170,9 +170,8 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     rows = table[table["metric"] == metric]
     cells = defaultdict(dict)  # of each row the texts by target
     for row in rows.itertuples():
-        cells[row.method][row.target] = with_interval(row.value, row.low, row.high) + _plus_minus(
-            row
-        )
+        text = with_interval(row.value, row.low, row.high)
+        cells[row.method][row.target] = text + _plus_minus(row)
     for target, part in rows.groupby("target", sort=False):
         first = part.iloc[0]
         chance = first[["chance", "chance_low", "chance_high"]]

@@ -378,7 +378,7 @@ def fit(
         projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
     elif method.projector == "anchors":
         penalties = method.penalty, method.label_penalty
-        tags = tag_vectors(method, encoder, seed if shuffle_labels else None)
+        tags = tag_anchors(method, encoder, seed if shuffle_labels else None)
         projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
@@ -413,24 +413,22 @@ def heard_tags(encoder: Mapping[str, object]) -> list[str]:
     return [tag.lower() for tag in encoder.get("tags", musicnns)]
 
 
-def tag_vectors(
+def tag_anchors(
     method: Method, encoder: Mapping[str, object], shuffled: int | None = None
-) -> Tensor | None:
-    """The encoder's tags as label vectors, (tags, d), NaN for those that are no anchors.
+) -> tuple[list[int], Tensor] | None:
+    """The encoder's tags that are anchors: their columns in the features, their vectors (tags, d).
 
     shuffled: seed that deals their names anew, else they alone would know something about the
         music; None for their own names. Returns None if the method has no tags, or the encoder.
     """
-    names = np.array(heard_tags(encoder))
-    kept = ~np.isin(names, method.without_tags)  # (tags,)
-    if not method.tag_weight or kept.sum() < 2:  # one alone has no direction, once centred
+    names = heard_tags(encoder)
+    columns = [i for i, name in enumerate(names) if name not in method.without_tags]
+    if not method.tag_weight or len(columns) < 2:  # one alone has no direction, once centred
         return None
-    own = method.space.vectors(names[kept].tolist())  # (kept, d)
+    vectors = torch.from_numpy(method.space.vectors([names[i] for i in columns]))
     if shuffled is not None:
-        own = np.random.default_rng(shuffled).permutation(own)
-    vectors = np.full((len(names), own.shape[1]), np.nan, np.float32)
-    vectors[kept] = own
-    return torch.from_numpy(vectors)
+        vectors = vectors[np.random.default_rng(shuffled).permutation(len(vectors))]
+    return columns, vectors
 
 
 def target_scores(

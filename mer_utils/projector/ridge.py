@@ -115,7 +115,7 @@ def fit_anchors(
     penalty: float,
     label_penalty: float,
     blocks: Sequence[int] | None = None,
-    tags: Tensor | None = None,
+    tags: tuple[Sequence[int], Tensor] | None = None,
     tag_weight: float = 0.1,
 ) -> RidgeProjector:
     """Closed-form map in which every training word is an anchor: a place in text, a way in sound.
@@ -127,8 +127,8 @@ def fit_anchors(
     training data, 1 / tag_weight for a tag. (Gaussian process regression from text to sound.)
 
     penalty: of the first ridge, as in `fit_ridge`; label_penalty: β of the second, above 0.
-    tags: (tags, d) vectors of a tagger's tags, which are the first columns of the features: anchors
-        whose direction is known without any label. Rows of NaN are no anchors. None is without.
+    tags: columns of the features that a tagger's tags are, and the tags' vectors (tags, d): anchors
+        whose direction is known without any label. None is without.
     Training segments are projected to a root mean square length of 1.
     """
     x = torch.cat([part.values.flatten(1) for part in data]).double()  # (segments, features)
@@ -145,10 +145,10 @@ def fit_anchors(
         # What no track has sounds like nothing that is known: it is no anchor.
         trust.append(targets[part.track].any(0).float())
     if tags is not None:
-        kept = tags.isfinite().all(1)  # (tags,)
-        directions.append(torch.eye(x.shape[1], len(tags), dtype=torch.float64)[:, kept])
-        vectors.append(tags[kept])
-        trust.append(torch.full((len(vectors[-1]),), tag_weight))
+        columns, tag_vectors = tags
+        directions.append(functional.one_hot(torch.tensor(columns), x.shape[1]).T.double())
+        vectors.append(tag_vectors)
+        trust.append(torch.full((len(columns),), tag_weight))
     unit = [functional.normalize(each - each.mean(0), dim=1) for each in vectors]
     e, trusted = torch.cat(unit).double(), torch.cat(trust)  # (anchors, d), (anchors,)
     kept = trusted > 0
