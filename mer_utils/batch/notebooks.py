@@ -7,7 +7,8 @@ import ast
 import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from mer_utils.batch.runs import NotebookError
 from mer_utils.registry import places
 
 NOTEBOOKS = PROJECT / "notebooks"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def notebook_path(number: str) -> Path:
@@ -96,6 +98,16 @@ def _absolute(value: object) -> object:
     return f"{head}{path.resolve()}{tail}"
 
 
+@contextmanager
+def quiet_kernels(threads: int) -> Iterator[None]:
+    """An environment for the kernels that begin in it: so many threads each, no progress bars.
+
+    Bars that redraw themselves would fill the executed notebook.
+    """
+    with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads)), TQDM_DISABLE="1"):
+        yield
+
+
 def run_notebook(
     path: Path,
     executed: Path,
@@ -114,18 +126,16 @@ def run_notebook(
     silent = not (show and sys.stderr.isatty())
     left = f"The notebook as far as it came: {executed}"
     try:
-        # which the kernel inherits: bars that redraw themselves would fill the executed notebook
-        with patch.dict(os.environ, TQDM_DISABLE="1"):
-            papermill.execute_notebook(
-                path,
-                executed,
-                parameters={k: v for k, v in parameters.items() if k in declared},
-                kernel_name="python3",
-                cwd=path.parent,
-                extra_arguments=["--log-level=ERROR"],
-                execution_timeout=timeout,
-                progress_bar={"desc": path.stem, "leave": False, "disable": silent},
-            )
+        papermill.execute_notebook(
+            path,
+            executed,
+            parameters={k: v for k, v in parameters.items() if k in declared},
+            kernel_name="python3",
+            cwd=path.parent,
+            extra_arguments=["--log-level=ERROR"],
+            execution_timeout=timeout,
+            progress_bar={"desc": path.stem, "leave": False, "disable": silent},
+        )
     except PapermillExecutionError as error:
         source = "\n".join(error.source.splitlines()[:12])
         raise NotebookError(

@@ -23,7 +23,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,6 @@ METRIC = "song_roc_auc"  # of figures, comparisons and the page
 PACKAGE = Path(code.__file__).parent
 # change no cell's results
 DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/site", "batch/sweeps")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -251,7 +249,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads))):  # the kernel inherits
+        with notebooks.quiet_kernels(threads):
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)

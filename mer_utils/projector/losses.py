@@ -10,6 +10,7 @@ Conventions: a batch of b items; vectors are compared by cosine, so their length
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -101,9 +102,9 @@ def triplet_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: flo
     if anchor.ndim != 2 or not anchor.shape == positive.shape == negative.shape:  # no broadcasting
         shapes = [tuple(x.shape) for x in (anchor, positive, negative)]
         raise ValueError(f"triplet_loss compares three matrices of one shape (b, d), not {shapes}")
-    near = functional.cosine_similarity(anchor, positive)  # (b,)
-    far = functional.cosine_similarity(anchor, negative)  # (b,)
-    return functional.relu(far - near + margin).mean()
+    unit, near, far = (functional.normalize(x, dim=1) for x in (anchor, positive, negative))
+    further = (unit * (far - near)).sum(1)  # (b,) the cosine of the far less that of the near
+    return functional.relu(further + margin).mean()
 
 
 def alignment_loss(
@@ -139,9 +140,11 @@ def follow_loss(projected: Tensor, aims: Tensor, owners: Tensor, weight: float) 
     Returns λ·mean (cos(projected) − cos(aims))² over pairs of two datasets; over no pairs it is 0.
     """
     _check_items(projected, weight, aims=aims[..., 0], owners=owners)
-    across = owners[:, None] != owners[None, :]  # (b, b)
-    missed = (cosines(projected, projected) - cosines(aims, aims)).square() * across
-    return weight * missed.sum() / across.sum().clamp(min=1)
+    total, pairs = projected.new_zeros(()), 0
+    for one, other in combinations([owners == owner for owner in owners.unique()], 2):
+        missed = cosines(projected[one], projected[other]) - cosines(aims[one], aims[other])
+        total, pairs = total + missed.square().sum(), pairs + missed.numel()
+    return weight * total / max(1, pairs)
 
 
 def centre_loss(projected: Tensor, owners: Tensor, weight: float) -> Tensor:
@@ -172,12 +175,13 @@ def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor
     Returns s⁺ and s⁻, (b,) each; 0 where there is no such item.
     """
     unit = functional.normalize(projected, dim=1)
-    pairs = unit @ unit.T  # (b, b)
-    same = clusters[:, None] == clusters[None, :]  # (b, b)
-    different = (~same).to(pairs.dtype)
-    same = same.fill_diagonal_(False).to(pairs.dtype)
-    own = (pairs * same).sum(1) / same.sum(1).clamp(min=1)
-    other = (pairs * different).sum(1) / different.sum(1).clamp(min=1)
+    # A sum of cosines is the cosine with the sum, so no pair need be looked at.
+    _, number, size = clusters.unique(return_inverse=True, return_counts=True)
+    sums = unit.new_zeros(len(size), unit.shape[1]).index_add(0, number, unit)  # (clusters, d)
+    in_own = (unit * sums[number]).sum(1)  # (b,), with itself
+    others, strangers = size[number] - 1, len(unit) - size[number]  # (b,) how many
+    own = torch.where(others > 0, in_own - unit.square().sum(1), 0) / others.clamp(min=1)
+    other = torch.where(strangers > 0, unit @ unit.sum(0) - in_own, 0) / strangers.clamp(min=1)
     return own, other
 
 

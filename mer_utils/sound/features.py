@@ -23,7 +23,7 @@ import shutil
 import socket
 import uuid
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, code, storage
@@ -45,6 +46,8 @@ from mer_utils.progress import progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import ENCODERS, Encoder
+
+WORTH_WORKERS = 6  # shards: a process takes as long to begin as one or two take
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = ("batch_size", "tracks_per_shard", "versions.", "encoder.device", "encoder.torch")
@@ -112,6 +115,7 @@ def extract(
     tracks_per_shard: int = 8,
     batch_size: int = 8,
     decode_threads: int = 2,
+    jobs: int | None = None,
 ) -> Features:
     """Encode every segment of every track, going on where an earlier run stopped.
 
@@ -119,17 +123,20 @@ def extract(
     store: folder of the result, new or begun with the same dataset and settings. A second process
         that is asked for the same store waits until the first has made it.
     executor: any of `concurrent.futures`, or dask.distributed's `Client.get_executor()`; it takes
-        a shard at a time. None works in this process.
+        a shard at a time. None: processes of its own, as `jobs` says.
     on_error: if audio cannot be read, "raise" one AudioError at the end that lists all such files,
         or "skip" these tracks, with a warning and their reason in tracks.parquet.
     tracks_per_shard: what a crash can cost. batch_size: segments of equal length to encode at once.
     decode_threads: of each worker, while the encoder works. Memory grows with all three.
+    jobs: shards at a time, each by a process with one thread, where no executor is given. None: as
+        many as there are cores, but 1 with little to do or on a GPU; 1 works in this process.
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
-    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads)
+    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads, jobs or cpu_count())
     if on_error not in ("raise", "skip") or min(counts) < 1:
         given = f"{len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, {decode_threads=}"
+        given += f", {jobs=}"
         raise ValueError(f"{given}, each at least 1; {on_error=}, 'raise' or 'skip'")
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
@@ -157,7 +164,7 @@ def extract(
                     _Shard(store / "shards" / f"{number:05d}.safetensors", list(part), *job)
                     for number, part in groupby(tracks, itemgetter("shard"))
                 ]
-                _run(shards, executor, on_error, dataset.name)
+                _run(shards, executor, on_error, dataset.name, jobs)
                 _pack(shards, store, on_error, dataset)
     _claim(store, manifest)
     shutil.rmtree(store / "shards", ignore_errors=True)
@@ -232,7 +239,13 @@ def _file_size(path: str) -> int | None:
     return os.path.getsize(path) if os.path.isfile(path) else None
 
 
-def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, name: str) -> None:
+def _run(
+    shards: Sequence[_Shard],
+    executor: Executor | None,
+    on_error: str,
+    name: str,
+    jobs: int | None,
+) -> None:
     """Do the shards that are not there yet; one with bad audio gets another try unless skipping."""
     missing = []
     for shard in shards:
@@ -242,8 +255,15 @@ def _run(shards: Sequence[_Shard], executor: Executor | None, on_error: str, nam
             missing.append(shard)
     bar = partial(progress_bar, total=len(missing), desc=name, unit="shard")
     if executor is None:
-        for shard in bar(missing):
-            _do(shard)
+        on_cpu = shards[0].settings["encoder"].get("device") == "cpu"
+        jobs = jobs or (cpu_count() if on_cpu and len(missing) >= WORTH_WORKERS else 1)
+        if jobs == 1:
+            for shard in bar(missing):
+                _do(shard)
+            return
+        with parallel_config("loky", n_jobs=min(jobs, len(missing)), inner_max_num_threads=1):
+            done = Parallel(return_as="generator_unordered")(map(delayed(_work), missing))
+            deque(bar(done), maxlen=0)
         return
     futures = [executor.submit(_work, shard) for shard in missing]
     try:

@@ -76,6 +76,7 @@ class Musicnn(nn.Module, Network):
         self.register_buffer("mel", mel_bands())
         self.requires_grad_(False).eval()
         self._fill(torch.from_numpy(np.fromfile(find_weights(checkpoint), dtype="<f4")))
+        self._turn()
         self.to(device)
 
     def _fill(self, numbers: torch.Tensor) -> None:
@@ -98,6 +99,14 @@ class Musicnn(nn.Module, Network):
                 ours = values.permute(axes)
                 ours.copy_(numbers[at : at + values.numel()].reshape(ours.shape))
                 at += values.numel() * (1 if part.startswith("running") else 3)
+
+    def _turn(self) -> None:
+        """Turn the signs of the front's filters whose norm falls, so that `_front` finds their
+        smallest result as the largest.
+        """
+        for filters, norm in zip(self.front, self.norms[1:6], strict=True):
+            filters.weight *= norm.weight.sign()[:, None, None, None]
+            filters.bias *= norm.weight.sign()
 
     @property
     def device(self) -> torch.device:
@@ -138,11 +147,9 @@ class Musicnn(nn.Module, Network):
         # "same" in TensorFlow: of the length − 1 zeros of an even kernel, the odd one comes last.
         x = convolution(functional.pad(x, (0, 0, (length - 1) // 2, length // 2)))
         # A batch norm is one straight line a channel, so the largest of its results is the result
-        # of the largest, or of the smallest where the line falls. Taking that first leaves 1/30 to
-        # 1/96 of the numbers to normalise.
-        falls = norm.weight < 0
-        largest = x.amax(3)  # (windows, channels, frames)
-        largest[:, falls] = x[:, falls].amin(3)
+        # of the largest, or of the smallest where the line falls (`_turn`). Taking that first
+        # leaves 1/30 to 1/96 of the numbers to normalise.
+        largest = x.amax(3) * norm.weight.sign()[:, None]  # (windows, channels, frames)
         return norm(largest.relu())
 
     def _middle(self, number: int, x: torch.Tensor) -> torch.Tensor:
