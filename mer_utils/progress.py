@@ -1,10 +1,17 @@
-"""Progress bars: silent in batch runs, where they would fill the executed notebook."""
+"""Progress bars, and long work on all cores.
+
+Bars are silent in batch runs, where they would fill the executed notebook.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def progress_bar(*arguments: object, show: bool = True, **settings: object) -> tqdm:
@@ -14,6 +21,27 @@ def progress_bar(*arguments: object, show: bool = True, **settings: object) -> t
     """
     silent = not show or bool(os.environ.get("TQDM_DISABLE"))
     return tqdm(*arguments, disable=silent, **settings)
+
+
+def in_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    jobs: int | None = None,
+    show: bool = True,
+    least: int = 2,
+    **bar: object,
+) -> Iterator[Result]:
+    """What a function gives for each item, in turn, with a progress bar.
+
+    jobs: processes at a time, one thread each so that they do not fight for cores, and kept for
+        the next call. 1 works here. None: as many as there are cores, but 1 for fewer items than
+        `least`: a process takes seconds to begin.
+    """
+    jobs = min(jobs or (cpu_count() if len(items) >= least else 1), max(1, len(items)))
+    with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+        work = Parallel(return_as="generator")
+    done = map(function, items) if jobs == 1 else work(map(delayed(function), items))
+    yield from progress_bar(done, total=len(items), show=show, **bar)
 
 
 @contextmanager

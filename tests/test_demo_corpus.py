@@ -1,6 +1,7 @@
 """The built-in corpus: cues in score and sound, labels, oracle, files that follow from a seed."""
 
 import json
+from functools import partial
 from importlib import metadata
 from itertools import permutations
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from joblib import parallel_config
 from sklearn.metrics import roc_auc_score
 
 from mer_utils import data, storage
 from mer_utils.corpus import composer, demo, notation, synthesizer
 from mer_utils.corpus.styles import STYLES
+from mer_utils.progress import in_processes
 from mer_utils.sound import audio
 
 NAMES = tuple(demo.DEMO_DATASETS)
@@ -185,10 +186,10 @@ def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
     """Stopped in the third piece: two are there, whole; the next run does the other four."""
     write = Mock(wraps=soundfile.write, side_effect=[DEFAULT, DEFAULT, KeyboardInterrupt])
     monkeypatch.setattr(soundfile, "write", write)
+    monkeypatch.setattr(demo, "in_processes", partial(in_processes, jobs=1))
 
     def build():
-        with parallel_config("sequential"):
-            return demo.build("demo-cal500", 6, seed=0, folder=tmp_path).tracks
+        return demo.build("demo-cal500", 6, seed=0, folder=tmp_path).tracks
 
     with pytest.raises(KeyboardInterrupt):
         build()

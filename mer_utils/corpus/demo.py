@@ -25,7 +25,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, cpu_count, delayed
 from scipy.stats import qmc
 
 from mer_utils import code, storage
@@ -36,7 +35,7 @@ from mer_utils.corpus.styles import DATASETS, STYLES, Style
 from mer_utils.corpus.synthesizer import Production
 from mer_utils.data.types import Dataset, label_tuples, track_table
 from mer_utils.data.vocabulary import names
-from mer_utils.progress import progress_bar
+from mer_utils.progress import in_processes
 
 SPREAD = 0.45  # how far from the point labels are drawn: the standard deviation of a Gaussian
 GROUP_SIZE = 5
@@ -249,9 +248,9 @@ def _settings(spec: DemoDataset, pieces: Sequence[Piece], size: int, seed: int) 
 
 def _played(spec: DemoDataset, pieces: Sequence[Piece]) -> Iterable[tuple[bytes, dict]]:
     """Sound and facts of each piece in turn, played in parallel."""
-    if not pieces:
-        return ()
-    play = delayed(code.checked(synthesizer.play, MODULE))
-    tasks = (play(p.point, spec.style, p.artist, p.production, p.seed) for p in pieces)
-    played = Parallel(n_jobs=min(cpu_count(), len(pieces)), return_as="generator")(tasks)
-    return progress_bar(played, total=len(pieces), desc=spec.name, unit="piece")
+    play = code.checked(synthesizer.play, MODULE)
+
+    def one(p: Piece) -> tuple[bytes, dict]:
+        return play(p.point, spec.style, p.artist, p.production, p.seed)
+
+    return in_processes(one, pieces, show=bool(pieces), least=16, desc=spec.name, unit="piece")

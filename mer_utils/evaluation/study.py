@@ -10,6 +10,7 @@ target's audio before it predicts.
 
 import re
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -17,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count
 
 from mer_utils import code, metrics, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.embeddings import clean_name
 from mer_utils.labels.language_model import weights_hash
-from mer_utils.progress import progress_bar
+from mer_utils.progress import in_processes
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import (
     Method,
@@ -292,20 +293,11 @@ def _outcome(tasks: Sequence[Task]) -> Outcome:
 
 
 def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:
-    """Run tasks, several at a time, one thread each so that they do not fight for cores."""
-    jobs = min(jobs or cpu_count(), max(1, len(tasks)))
+    """Run tasks, several at a time."""
+    here = min(jobs or cpu_count(), len(tasks)) == 1
+    run = Task.run if here else partial(code.checked(run_quietly, MODULE), entries=own_entries())
     show = progress and bool(tasks)
-    with progress_bar(total=len(tasks), desc="training", show=show, leave=False) as bar:
-        if jobs == 1:
-            for task in tasks:
-                task.run()
-                bar.update()
-            return
-        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            run = delayed(code.checked(run_quietly, MODULE))
-            work = (run(task, own_entries()) for task in tasks)
-            for _ in Parallel(return_as="generator_unordered")(work):
-                bar.update()
+    deque(in_processes(run, tasks, jobs, show, desc="training", leave=False), maxlen=0)
 
 
 def run_quietly(task: Task, entries: Mapping[str, Mapping]) -> None:

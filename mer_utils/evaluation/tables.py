@@ -36,6 +36,7 @@ from mer_utils.evaluation.study import (
     stems_of,
     training_side,
 )
+from mer_utils.progress import in_processes
 from mer_utils.projector.losses import cluster_cosines
 from mer_utils.projector.methods import cluster_training_labels
 from mer_utils.projector.model import load_model
@@ -47,6 +48,7 @@ METRICS = {
     "song_roc_auc": "song ROC-AUC",
     "song_average_precision": "song average precision",
 }
+WORKERS = {"least": 24, "desc": "scoring", "leave": False}  # of `in_processes`
 MOST_SEGMENTS = 2000  # whose cosines are looked at, drawn at random from more
 
 
@@ -79,17 +81,28 @@ def results_table(
     method trained on shuffled labels (NaN where none were), as a trained model's labels are
     correlated.
     """
-    return _below(
-        (outcome, _scored(outcome, data[outcome.target], resamples)) for outcome in outcomes
-    )
+    tasks = _song_tasks(outcomes, data, resamples)
+    tables = in_processes(_scored, list(zip(outcomes, tasks, strict=True)), **WORKERS)
+    return _below(zip(outcomes, tables, strict=True))
 
 
-def _scored(outcome: Outcome, part: Labelled, resamples: int) -> pd.DataFrame:
+def _song_tasks(
+    outcomes: Sequence[Outcome], data: Mapping[str, Labelled], resamples: int
+) -> list[dict]:
+    """For each outcome the arguments of `evaluate` but the scores, without the features."""
+    tasks = {}
+    for target in {outcome.target for outcome in outcomes}:
+        part = data[target]
+        index = part.features.track_index(part.dataset)
+        tasks[target] = task_of(part) | {"k": k_of(part.dataset), "track_index": index}
+    return [tasks[outcome.target] | {"resamples": resamples} for outcome in outcomes]
+
+
+def _scored(asked: tuple[Outcome, dict]) -> pd.DataFrame:
     """The rows of one outcome, indexed by metric."""
-    index, k = part.features.track_index(part.dataset), k_of(part.dataset)
-    plain = (part.dataset.targets(), k, index)
-    settings = task_of(part) | {"k": k, "track_index": index, "resamples": resamples}
-    table = scoring.evaluate(outcome.scores, **settings)
+    outcome, task = asked
+    plain = (task["targets"], task["k"], task["track_index"])
+    table = scoring.evaluate(outcome.scores, **task)
     table["of_mean_scores"] = scoring.metric_values(np.mean(outcome.scores, axis=0), *plain)
     chance = [scoring.metric_values(scores, *plain) for scores in outcome.shuffled]
     chance = pd.DataFrame(chance, columns=table.index, dtype=float)  # empty without shuffles
@@ -267,19 +280,22 @@ def compare_all(
     `evaluation.compare` (difference is outcome minus reference) and p_holm: p corrected over all
     pairs of the metric. Raises ValueError if a pair has two targets.
     """
-    tables = []
     for outcome, reference in zip(outcomes, references, strict=True):
         if outcome.target != reference.target:
             raise ValueError(f"targets {outcome.target} and {reference.target} cannot be compared")
-        part = data[outcome.target]
-        index = part.features.track_index(part.dataset)
-        task = task_of(part) | {"k": k_of(part.dataset), "resamples": resamples}
-        task |= {"track_index_a": index, "track_index_b": index}
-        table = scoring.compare(outcome.scores, reference.scores, **task)
-        against = pd.concat({reference.method.name: table}, names=["against"])
-        tables.append((outcome, against))
-    table = _below(tables)
+    tasks = _song_tasks(outcomes, data, resamples)
+    asked = list(zip(outcomes, references, tasks, strict=True))
+    table = _below(zip(outcomes, in_processes(_compared, asked, **WORKERS), strict=True))
     return table.assign(p_holm=table.groupby("metric")["p"].transform(scoring.holm))
+
+
+def _compared(asked: tuple[Outcome, Outcome, dict]) -> pd.DataFrame:
+    """The rows of one pair, indexed by reference and metric."""
+    outcome, reference, task = asked
+    index = task.pop("track_index")
+    task |= {"track_index_a": index, "track_index_b": index}
+    table = scoring.compare(outcome.scores, reference.scores, **task)
+    return pd.concat({reference.method.name: table}, names=["against"])
 
 
 def per_label_table(

@@ -37,12 +37,12 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count
 from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, code, storage
 from mer_utils.data.types import Dataset, Features, Layer
-from mer_utils.progress import progress_bar
+from mer_utils.progress import in_processes, progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import ENCODERS, Encoder
@@ -253,21 +253,15 @@ def _run(
         if rows is None or (on_error == "raise" and any(row["error"] for row in rows)):
             shard.path.unlink(missing_ok=True)
             missing.append(shard)
-    bar = partial(progress_bar, total=len(missing), desc=name, unit="shard")
     if executor is None:
         on_cpu = shards[0].settings["encoder"].get("device") == "cpu"
-        jobs = jobs or (cpu_count() if on_cpu and len(missing) >= WORTH_WORKERS else 1)
-        if jobs == 1:
-            for shard in bar(missing):
-                _do(shard)
-            return
-        with parallel_config("loky", n_jobs=min(jobs, len(missing)), inner_max_num_threads=1):
-            done = Parallel(return_as="generator_unordered")(map(delayed(_work), missing))
-            deque(bar(done), maxlen=0)
+        own = {"jobs": jobs if on_cpu or jobs else 1, "least": WORTH_WORKERS}
+        deque(in_processes(_work, missing, **own, desc=name, unit="shard"), maxlen=0)
         return
     futures = [executor.submit(_work, shard) for shard in missing]
     try:
-        for future in bar(as_completed(futures)):
+        done = as_completed(futures)
+        for future in progress_bar(done, total=len(futures), desc=name, unit="shard"):
             future.result()
     finally:  # also on Ctrl-C: do not begin what nobody waits for
         for future in futures:

@@ -2,11 +2,12 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from mer_utils.data.types import Dataset, Features, pool_tracks
-from mer_utils.progress import progress_bar
+from mer_utils.progress import in_processes
 from mer_utils.sound import audio, cues, musicnn
 from mer_utils.sound.encoders import Encoder
 
@@ -54,12 +55,19 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
     lacks. musicnn's frames are windows of 3 s.
     Returns layers by pooling: "mean", "first frame" (what the paper's code keeps), "middle frame".
     """
-    pooled = []
-    for path in progress_bar(dataset.tracks["audio"], desc=dataset.name, unit="track"):
-        waveform = audio.read(path, encoder.sample_rate)
-        segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
-        frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
-        pooled.append((frames.mean(1), frames[:, 0], frames[:, frames.shape[1] // 2]))
+    paths = dataset.tracks["audio"].tolist()
+    jobs = None if encoder.network.device.type == "cpu" else 1
+    pooled = in_processes(
+        partial(_middle_segment, encoder), paths, jobs, desc=dataset.name, unit="track"
+    )
     names = ("mean", "first frame", "middle frame")
     values = map(np.stack, zip(*pooled, strict=True))  # of each pooling (tracks, layers, dim)
     return {name: split_layers(v, encoder.layers) for name, v in zip(names, values, strict=True)}
+
+
+def _middle_segment(encoder: Encoder, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a track's middle segment: mean, first and middle frame, (layers, dim) each."""
+    waveform = audio.read(path, encoder.sample_rate)
+    segments = audio.segments(waveform, encoder.sample_rate, encoder.segment_seconds)
+    frames = encoder.frames(segments[len(segments) // 2])  # (layers, frames, dim)
+    return frames.mean(1), frames[:, 0], frames[:, frames.shape[1] // 2]
