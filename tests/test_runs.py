@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -117,6 +118,23 @@ def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
     assert (tmp_path / "executed.html").is_file()
 
 
+def test_interrupted_it_stops_the_kernels(tiny, tmp_path, monkeypatch):
+    write_notebook(tiny / "00_first.ipynb", "import time; time.sleep(60)")
+
+    def interrupted(running, return_when):
+        while not psutil.Process().children():
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "wait", interrupted)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        batch.run("tiny", tmp_path / "run")
+    assert time.monotonic() - start < 50
+    kernels = [c for c in psutil.Process().children() if "ipykernel_launcher" in c.cmdline()]
+    assert not kernels
+
+
 # --- the command line
 
 
@@ -181,6 +199,6 @@ def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
         running.remove(number)
         order.append(number)
 
-    pipeline._in_order([Path(n) for n in ("00", "01", "02", "03", "04")], run_one)
+    pipeline._in_order([Path(f"0{n}") for n in range(5)], run_one, stop=pytest.fail)
     assert sorted(order) == ["00", "01", "02", "03", "04"]
     assert max(together) == pipeline.AT_A_TIME

@@ -8,13 +8,14 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
 import nbformat
 import numpy as np
 import papermill
+import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
@@ -106,6 +107,17 @@ def quiet_kernels(threads: int) -> Iterator[None]:
     """
     with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads)), TQDM_DISABLE="1"):
         yield
+
+
+def stop_kernels() -> None:
+    """End the kernels that this process began, with their workers; they run in sessions of their
+    own, where Ctrl-C does not reach them.
+    """
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if "ipykernel_launcher" in child.cmdline():
+                for process in [*child.children(recursive=True), child]:
+                    process.kill()
 
 
 def run_notebook(

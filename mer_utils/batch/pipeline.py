@@ -46,30 +46,43 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     def run_one(path: Path) -> None:
         start = time.perf_counter()
         tqdm.write(f"{path.stem} …")
-        notebooks.run_notebook(path, opened.path("notebooks", path.name), given)
+        try:
+            notebooks.run_notebook(path, opened.path("notebooks", path.name), given)
+        except runs.NotebookError:
+            tqdm.write(f"{path.stem} failed")
+            raise
         seconds[path.stem] = round(time.perf_counter() - start, 1)
         tqdm.write(f"{path.stem} done in {seconds[path.stem]:.0f} s")
 
     with notebooks.quiet_kernels(max(1, cpu_count() // AT_A_TIME)):
-        _in_order(paths, run_one)
+        _in_order(paths, run_one, stop=notebooks.stop_kernels)
     runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
     print(f"Executed notebooks, tables and figures: {opened.folder}")
     return opened.folder
 
 
-def _in_order(paths: Sequence[Path], run_one: Callable[[Path], None]) -> None:
-    """Run notebooks, `AT_A_TIME`, each when those that it goes on from are done."""
+def _in_order(
+    paths: Sequence[Path], run_one: Callable[[Path], None], stop: Callable[[], None]
+) -> None:
+    """Run notebooks, `AT_A_TIME`, each when those that it goes on from are done.
+
+    After an error the other that runs comes to its end; stop: ends both, after Ctrl-C.
+    """
     waiting, running = list(paths), {}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        while waiting or running:
-            unfinished = {path.stem[:2] for path in [*waiting, *running.values()]}
-            ready = [p for p in waiting if not GOES_ON_FROM.get(p.stem[:2], set()) & unfinished]
-            for path in ready[: AT_A_TIME - len(running)]:
-                running[pool.submit(run_one, path)] = path
-                waiting.remove(path)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                del running[future]
-                future.result()
+        try:
+            while waiting or running:
+                unfinished = {path.stem[:2] for path in [*waiting, *running.values()]}
+                ready = [p for p in waiting if not GOES_ON_FROM.get(p.stem[:2], set()) & unfinished]
+                for path in ready[: AT_A_TIME - len(running)]:
+                    running[pool.submit(run_one, path)] = path
+                    waiting.remove(path)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    future.result()
+        except KeyboardInterrupt:
+            stop()
+            raise
 
 
 def sweep(
