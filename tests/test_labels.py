@@ -121,14 +121,14 @@ def test_vectors_of_the_default_model_are_kept_on_disk_if_possible(tmp_path, mon
     monkeypatch.setattr(storage, "CACHE", tmp_path)
     remembered = language_model._remembered
     remembered.cache_clear()
-    first = embed_labels(["calm", "furious"], "prompt").vectors
+    first = embed_labels(["furious"], "prompt").vectors
     (file,) = (tmp_path / "label_vectors").glob("*.npy")
     remembered.cache_clear()
-    storage.write_array(file, first[::-1])
-    np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors, first[::-1])
+    storage.write_array(file, -first)
+    np.testing.assert_array_equal(embed_labels(["furious", "calm"], "prompt").vectors[:1], -first)
     monkeypatch.setattr(storage, "CACHE", file)  # where no folder can be made
     remembered.cache_clear()
-    np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors, first)
+    np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors[1:], first)
     remembered.cache_clear()
 
 
@@ -431,3 +431,14 @@ def test_a_few_words_are_centred_on_another_vocabulary():
     space = LabelSpace(centre=True, directions="text+antonyms")
     few, whole = space.vectors(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY)
     np.testing.assert_allclose(few, whole[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("directions", [None, "text+antonyms"])
+def test_a_space_that_remembers_needs_no_language_model(directions, tmp_path, monkeypatch):
+    space = LabelSpace("definition", centre=True, directions=directions)
+    whole, few = space.remembering(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY[:2], EMOTIFY)
+    monkeypatch.setattr(storage, "CACHE", tmp_path)
+    monkeypatch.setattr(language_model, "_remembered", pytest.fail)
+    np.testing.assert_allclose(whole.vectors(EMOTIFY[:2], EMOTIFY), few, atol=1e-6)
+    with pytest.raises(pytest.fail.Exception):
+        whole.vectors(EMOTIFY[:3], EMOTIFY)

@@ -19,7 +19,6 @@ from mer_utils import storage
 from mer_utils.batch import pipeline, profiles, runs
 from mer_utils.batch.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.data.types import Features
-from mer_utils.data.vocabulary import names
 from mer_utils.predict import zero_shot
 from mer_utils.predict.songs import encoder_of, find_songs, song_features
 from mer_utils.progress import progress_bar
@@ -221,7 +220,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _words(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
     """The labels that are asked for, and the sentences given for some of them."""
-    asked = names("emotify") if options.labels is None else options.labels.split(",")
+    asked = zero_shot.FIRST_WORDS if options.labels is None else options.labels.split(",")
     labels, definitions = zero_shot.check_words(asked), dict(options.define)
     for label in definitions:
         if label not in labels:

@@ -84,6 +84,7 @@ def embed_labels(
     model: str = DEFAULT_MODEL,
     datasets: Sequence[str] | None = None,
     definitions: Mapping[str, str] | None = None,
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> LabelEmbeddings:
     """Embed labels with a sentence-embedding model.
 
@@ -95,20 +96,21 @@ def embed_labels(
     model: a sentence-transformers model, by name if it is on this machine, or by folder.
     definitions: whole texts for the styles "definition" and "description"; they go before the
         built-in ones.
+    known: unit vectors of texts that need not be embedded.
     Raises ValueError for a label or style that is none, FileNotFoundError for a missing model.
     """
     if isinstance(labels, str) or len(labels) == 0:
         raise ValueError(f"labels are a list of names, at least one, not {labels!r}")
     datasets = None if datasets is None else tuple(datasets)
     texts = tuple(label_texts(label, style, definitions) for label in labels)
-    known = {**SENTENCES, **(definitions or {})}
-    undefined = [label for label in labels if label not in known]
+    written = {**SENTENCES, **(definitions or {})}
+    undefined = [label for label in labels if label not in written]
     if style in WRITTEN and undefined:
         warnings.warn(
             f"labels without a definition are put as 'Music that is …': {', '.join(undefined)}",
             stacklevel=2,
         )
-    vectors = embed_texts(texts, model, style)
+    vectors = embed_texts(texts, model, style, known)
     return LabelEmbeddings(tuple(labels), texts, vectors, model, style, datasets)
 
 

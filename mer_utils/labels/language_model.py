@@ -14,9 +14,9 @@ import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -173,9 +173,9 @@ def weights_hash(model: str = DEFAULT_MODEL) -> str:
 
 @lru_cache(maxsize=8)
 def _weights_hash(model: str) -> str:
-    folder = language_model_folder(model)
     if _short(model) in PACKAGED:
-        return PACKAGED[_short(model)].sha256  # language_model_folder has just checked it
+        return PACKAGED[_short(model)].sha256  # language_model_folder checks it before it is used
+    folder = language_model_folder(model)
     found = sorted(folder.rglob("model*.safetensors")) or sorted(folder.rglob("pytorch_model*.bin"))
     if not found:
         raise FileNotFoundError(f"{folder} holds neither {WEIGHTS} nor pytorch_model.bin")
@@ -215,25 +215,34 @@ def mpnet(texts: tuple[str, ...]) -> np.ndarray:
     return _encode_anew(texts, BEST_MODEL)[0]
 
 
-def embed_texts(texts: Sequence[tuple[str, ...]], model: str, style: str) -> np.ndarray:
+def embed_texts(
+    texts: Sequence[tuple[str, ...]],
+    model: str,
+    style: str,
+    known: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
     """One unit vector for each tuple of texts, (len(texts), d) float32.
 
-    The mean of theirs; in style "contrast" the first minus the second.
+    The mean of theirs; in style "contrast" the first minus the second. A tuple is embedded by
+    itself: its vector does not depend, not by rounding either, on what else is asked for.
+
+    known: unit vectors of texts that need not be embedded.
     """
-    unique = tuple(dict.fromkeys(text for group in texts for text in group))
-    row = {text: i for i, text in enumerate(unique)}
     made_by = code.modules_hash("labels.language_model")
     if _own(model) is not None:
         made_by += weights_hash(model)  # a notebook's cell may have changed
-    vectors = _remembered(unique, model, made_by)  # (unique texts, d)
     signs = np.array([1, -1], dtype=np.float32) if style == "contrast" else np.ones(1, np.float32)
-    means = np.stack(
-        [(signs[:, None] * vectors[[row[text] for text in group]]).mean(axis=0) for group in texts]
-    )
-    return unit_rows(means, [group[0] for group in texts])  # (len(texts), d)
+    known, means = known or {}, []
+    for group in texts:
+        if all(text in known for text in group):
+            vectors = np.stack([known[text] for text in group])
+        else:
+            vectors = _remembered(tuple(group), model, made_by)  # (texts of the tuple, d)
+        means.append((signs[:, None] * vectors).mean(axis=0))
+    return unit_rows(np.stack(means), [group[0] for group in texts])  # (len(texts), d)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarray:
     """Unit vectors of texts, (texts, d) float32, read-only.
 
@@ -242,10 +251,8 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
     """
     kept = None
     if _short(model) in PACKAGED:
-        packages = ("sentence-transformers", "torch", "transformers")
-        versions = {package: importlib.metadata.version(package) for package in packages}
-        made_by = {"model": weights_hash(model), "texts": list(texts), "versions": versions}
-        made_by["code"] = code_hash
+        made_by = {"model": weights_hash(model), "texts": list(texts), "code": code_hash}
+        made_by["versions"] = _versions()
         kept = storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
     if kept is not None and kept.is_file():
         vectors = storage.read_array(kept)  # (texts, d)
@@ -256,6 +263,12 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
                 storage.write_array(kept, vectors)
     vectors.flags.writeable = False
     return vectors
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("sentence-transformers", "torch", "transformers")
+    return {package: importlib.metadata.version(package) for package in packages}
 
 
 def _encode_anew(texts: tuple[str, ...], model: str) -> tuple[np.ndarray, bool]:

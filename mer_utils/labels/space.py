@@ -18,7 +18,6 @@ from mer_utils.data.vocabulary import ANTONYMS, AXES, Antonym
 from mer_utils.labels.embeddings import (
     STYLES,
     LabelEmbeddings,
-    centre,
     clean_name,
     embed_labels,
     label_texts,
@@ -48,6 +47,8 @@ class LabelSpace:
     components: number of coordinates; without meaning if `directions` is None.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
+    known: unit vectors of texts, and reference_mean: the mean text vector of a reference
+        vocabulary, so that a released model answers without its language model (`remembering`).
     """
 
     style: str = "name"
@@ -58,6 +59,8 @@ class LabelSpace:
     antonyms: tuple[Antonym, ...] = ANTONYMS
     definitions: Mapping[str, str] | None = field(default=None, hash=False)
     file: str | None = None
+    known: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
+    reference_mean: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together."""
@@ -81,7 +84,8 @@ class LabelSpace:
 
         Warns of labels that the `file` lacks.
         """
-        embeddings = embed_labels(labels, self.style, self.model, datasets, self.definitions)
+        written = (self.style, self.model, datasets, self.definitions, self.known)
+        embeddings = embed_labels(labels, *written)
         if self.file is None:
             return embeddings
         published = {
@@ -109,31 +113,49 @@ class LabelSpace:
         labels: label names; with `centre`, one whole vocabulary.
         reference: another vocabulary whose mean `centre` subtracts, for a few words of one's own.
         """
-        embeddings = others = self.text_embeddings(labels)
-        if reference is not None and self.centre:
-            others = self.text_embeddings(reference)
+        embeddings = self.text_embeddings(labels)
         text = embeddings.vectors  # (labels, d)
+        mean = self._mean(text, reference)  # (d,)
         if self.centre and self.directions in (None, "text+antonyms"):
-            text = centre(embeddings, others).vectors
+            text = unit_rows(embeddings.vectors - mean, embeddings.labels)
         if self.directions is None:
             return text
         poles, directions = antonym_directions(self)  # (poles, d), (components, d)
         origin = poles.mean(axis=0)  # (d,)
         units = np.sqrt((((poles - origin) @ directions.T) ** 2).mean(axis=0))  # (components,)
-        coordinates, all_coordinates = (
-            ((part.vectors - origin) @ directions.T / units).astype(np.float32)
-            for part in (embeddings, others)
-        )  # (labels, components)
-        if self.centre:
-            coordinates = coordinates - all_coordinates.mean(axis=0)
+        middle = mean if self.centre else origin
+        coordinates = ((embeddings.vectors - middle) @ directions.T / units).astype(np.float32)
         if self.directions != "text+antonyms":
             return coordinates
         both = [text, unit_rows(coordinates, embeddings.labels)]
         return np.concatenate(both, axis=1) / np.sqrt(np.float32(2))
 
+    def _mean(self, text: np.ndarray, reference: Sequence[str] | None) -> np.ndarray:
+        """What `centre` subtracts: the mean vector of a reference, or of the labels' own `text`."""
+        if reference is None or not self.centre:
+            return text.mean(axis=0)
+        if self.reference_mean is not None:
+            return self.reference_mean
+        return self.text_embeddings(reference).vectors.mean(axis=0)
+
+    def remembering(self, labels: Sequence[str], reference: Sequence[str]) -> LabelSpace:
+        """The same space with what it takes to place these labels, centred on the reference, and
+        no others, without the language model; itself if a label is put in several texts.
+        """
+        embeddings = self.text_embeddings(labels)
+        if any(len(texts) > 1 for texts in embeddings.texts):
+            return self
+        known = {t: v for (t, *_), v in zip(embeddings.texts, embeddings.vectors, strict=True)}
+        if self.directions is not None:
+            poles = zip(_pole_texts(self), antonym_directions(self)[0], strict=True)
+            known |= {text: vector for (text,), vector in poles}
+        mean = self.text_embeddings(reference).vectors.mean(axis=0)
+        return replace(self, known=known, reference_mean=mean)
+
     def describe(self) -> dict:
         """The settings as JSON-able values, for a checkpoint; `from_description` reads them."""
         settings = dict(vars(self))
+        del settings["known"], settings["reference_mean"]  # arrays; they decide nothing
         settings["antonyms"] = [list(astuple(pair)) for pair in self.antonyms]
         if self.directions is None:
             settings["components"] = settings["antonyms"] = None
@@ -162,9 +184,8 @@ def antonym_directions(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     Opposite poles must differ in their text.
     """
     pairs = space.antonyms
-    poles = [word for pair in pairs for word in (pair.positive, pair.negative)]
-    texts = tuple(label_texts(word, space.style, space.definitions) for word in poles)
-    vectors = embed_texts(texts, space.model, space.style)  # (2 · pairs, d)
+    vectors = embed_texts(_pole_texts(space), space.model, space.style, space.known)
+    # (2 · pairs, d)
     names = [f"{pair.positive} – {pair.negative}" for pair in pairs]
     differences = unit_rows(vectors[::2] - vectors[1::2], names)  # (pairs, d)
     if space.directions == "axes":
@@ -177,6 +198,12 @@ def antonym_directions(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
         strongest = np.abs(leaning).argmax(axis=0)  # (components,)
         directions *= np.sign(leaning[strongest, np.arange(space.components)])[:, None]
     return vectors, directions
+
+
+def _pole_texts(space: LabelSpace) -> tuple[tuple[str, ...], ...]:
+    """The texts of the antonyms, the positive pole of each pair before the negative one."""
+    poles = [word for pair in space.antonyms for word in (pair.positive, pair.negative)]
+    return tuple(label_texts(word, space.style, space.definitions) for word in poles)
 
 
 def _axes(antonyms: Sequence[Antonym]) -> tuple[str, ...]:

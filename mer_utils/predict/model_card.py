@@ -20,7 +20,7 @@ from mer_utils import storage
 from mer_utils.data.types import Labelled, official_part
 from mer_utils.evaluation.tables import markdown, readable
 from mer_utils.predict import zero_shot
-from mer_utils.predict.zero_shot import REFERENCE_FILES, Reference, track_means
+from mer_utils.predict.zero_shot import FIRST_WORDS, REFERENCE_FILES, Reference, track_means
 from mer_utils.projector.methods import Method, fit
 from mer_utils.projector.model import Model
 
@@ -65,6 +65,7 @@ def release(
     folder, training = Path(folder), list(data.values())
     model, _ = fit(method, training, seed)
     reference = reference_set(model, training, seed, most_tracks)
+    model = replace(model, space=model.space.remembering(FIRST_WORDS, model.vocabulary))
     if anonymous:
         model, reference = without_names(model, reference)
     linear = model.projector.config["kind"] == "ridge"

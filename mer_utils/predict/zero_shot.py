@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from mer_utils import storage
 from mer_utils.data.types import Features
+from mer_utils.data.vocabulary import names
 from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
 from mer_utils.projector.model import Model, load_model
 from mer_utils.projector.training import project
@@ -32,6 +33,7 @@ TIE = 1e-5  # scores that are nearer to one another are the same
 UNSURE = 20  # sureness below which a song's ranks are warned of
 BLOCKS = "▁▂▃▄▅▆▇█"
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
+FIRST_WORDS = names("emotify")  # that are ranked if none are asked for
 FEWEST = 8  # songs that can be ranked among one another
 
 
@@ -295,9 +297,12 @@ def label_warnings(
     Far: less similar to the nearest one than 95 % of the training labels are to theirs of *another*
     training dataset (of the same, if there is one only).
     """
-    labels = check_words(labels)
+    labels, definitions = check_words(labels), definitions or {}
+    if {*labels} <= {*model.vocabulary} - {*definitions}:
+        return {}
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
     settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
+    settings["known"] = space.known
     by_dataset = model.about["labels"]
     owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
     names = [label for labels_of in by_dataset.values() for label in labels_of]

@@ -2,11 +2,12 @@
 
 A model is one folder: `projector.safetensors` (weights and the features' statistics) and
 `config.json` (projector, label space, language model, encoder, how it was trained, versions).
-`predict.release` adds a reference set and a model card.
+`predict.release` adds a reference set, a model card and the vectors of a few words, for which the
+language model need not be loaded.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,10 @@ class Model:
         folder, weights = Path(folder), self.projector.state_dict()
         tensors = {f"projector.{k}": v.half() if half else v for k, v in weights.items()}
         tensors |= {"features.mean": self.mean, "features.std": self.std}
+        known = self.space.known or {}
+        if known:
+            tensors["labels.known"] = torch.from_numpy(np.stack(list(known.values())))
+            tensors["labels.mean"] = torch.from_numpy(self.space.reference_mean)
         storage.write_tensors(folder / WEIGHTS, tensors)
         config = {
             "format": FORMAT,
@@ -100,6 +105,7 @@ class Model:
             "encoder": self.encoder,
             "weights_sha256": storage.file_hash(folder / WEIGHTS),
             "beside_sha256": {name: storage.file_hash(folder / name) for name in beside},
+            "known_texts": list(known),
             "about": self.about,
         }
         storage.write_json(folder / "config.json", config)
@@ -132,9 +138,13 @@ def load_model(folder: str | Path) -> Model:
     projector = build_projector(**config["projector"])
     weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
     projector.load_state_dict(weights)
+    space = LabelSpace.from_description(config["label_space"])
+    if texts := config.get("known_texts"):
+        known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
+        space = replace(space, known=known, reference_mean=tensors["labels.mean"].numpy())
     return Model(
         projector.eval(),
-        LabelSpace.from_description(config["label_space"]),
+        space,
         tensors["features.mean"],
         tensors["features.std"],
         config["encoder"],
