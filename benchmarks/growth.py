@@ -1,7 +1,7 @@
 """How time and memory grow with tracks, labels and seeds, and where that stops being linear.
 
     python benchmarks/growth.py --markdown FILE --figure FILE.png          (Linux)
-    python benchmarks/growth.py --largest 10000                            a minute or two
+    python benchmarks/growth.py --largest 10000                            without larger sizes
 
 Random features of 257 columns, two segments a track, three labels each. Parts: word anchors' fit
 (no seeds), ten steps of the paper's network, `evaluate` with 100 resamples; text vectors are

@@ -1,6 +1,6 @@
 """What a training of the paper's network costs, and whether fewer epochs cost scores.
 
-    python benchmarks/training.py                   steps, ours and a plain version: a few minutes
+    python benchmarks/training.py                   steps of ours and of a plain version
     python benchmarks/training.py --schedule        scores of fewer epochs on the built-in corpus,
                                                     whose features are extracted if not there yet
 
@@ -30,8 +30,8 @@ from mer_utils.evaluation.tables import markdown
 from mer_utils.projector import losses, training
 from mer_utils.projector.training import TrainingData, TrainingSettings
 
-SEGMENTS, COLUMNS, LABELS, DIMENSIONS, SEEDS = 340, 257, 30, 384, 3
-STEPS_AN_EPOCH = -(-SEGMENTS // TrainingSettings().batch_size)
+COLUMNS, DIMENSIONS, SEEDS = 257, 384, 3
+STEPS_AN_EPOCH = 2  # of 340 segments in batches of 256
 ALIGNMENTS = {"none": {}}
 ALIGNMENTS |= {
     f"{name} 2.5": {"alignment_weight": 2.5, "alignment_variant": name}
@@ -41,17 +41,19 @@ SCHEDULES = {"75 epochs at 1e-4": TrainingSettings()}
 SCHEDULES |= {f"within({epochs})": TrainingSettings.within(epochs) for epochs in (30, 20)}
 
 
-def synthetic(seed: int) -> TrainingData:
-    """Random features and label vectors; two segments and three labels a track."""
-    rng, track = np.random.default_rng(seed), torch.arange(SEGMENTS) // 2
-    values = torch.from_numpy(rng.normal(size=(SEGMENTS, 1, COLUMNS))).float()
-    vectors = torch.from_numpy(rng.normal(size=(LABELS, DIMENSIONS))).float()
-    targets = torch.from_numpy(rng.random((SEGMENTS // 2, LABELS)).argsort(1) < 3)
-    clusters, nobody = torch.from_numpy(rng.integers(0, 20, LABELS)), torch.zeros(len(targets)) > 0
-    weight = training.segment_weights(track, "segments")
-    return TrainingData(
-        f"{seed}", values, track, targets, vectors, vectors, clusters, nobody, weight
-    )
+def synthetic(
+    seed: int, segments: int = 340, tracks: int = 170, labels: int = 30, dimensions: int = 384
+) -> TrainingData:
+    """Random features (segments, 1, columns), vectors (labels, d), one to four labels a track."""
+    rng, track = np.random.default_rng(seed), torch.arange(segments) * tracks // segments
+    values = torch.from_numpy(rng.normal(size=(segments, 1, COLUMNS))).float()
+    vectors = torch.from_numpy(rng.normal(size=(labels, dimensions))).float()
+    count = rng.integers(1, 5, (tracks, 1))
+    targets = torch.from_numpy(rng.random((tracks, labels)).argsort(1) < count)
+    clusters = torch.from_numpy(rng.integers(0, 2 * labels // 3, labels))
+    nobody, weight = torch.zeros(tracks) > 0, training.segment_weights(track, "segments")
+    of_labels = targets, vectors, vectors, clusters
+    return TrainingData(f"synthetic {seed}", values, track, *of_labels, nobody, weight)
 
 
 def plain_network(width: int) -> nn.Module:
