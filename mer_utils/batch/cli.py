@@ -56,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     profile.add_argument("--profile", default="demo", choices=PROFILES, help="default: demo")
     finished.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
     one = workers.add_mutually_exclusive_group()
-    one.add_argument("--jobs", type=int, default=1, help="processes at a time; default: 1")
+    at_a_time = "processes at a time; default: sweep 1, extract as many as there are cores"
+    one.add_argument("--jobs", type=int, help=at_a_time)
     one.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler, tcp://host:port")
 
     run = commands.add_parser(
@@ -141,28 +142,28 @@ def _site(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _executor(options: argparse.Namespace) -> Iterator[Executor | None]:
-    """What --jobs or --scheduler ask for; None for one job."""
-    if options.scheduler:
+def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
+    """What --scheduler or --jobs ask for; None for one job."""
+    if scheduler:
         from distributed import Client
 
-        with Client(options.scheduler) as client:
+        with Client(scheduler) as client:
             yield client.get_executor(pure=False)  # a cell may be tried twice
-    elif options.jobs < 1:
-        raise ValueError(f"--jobs is {options.jobs}; it must be 1 or more")
-    elif options.jobs == 1:
+    elif jobs < 1:
+        raise ValueError(f"--jobs is {jobs}; it must be 1 or more")
+    elif jobs == 1:
         yield None
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.jobs, mp_context=spawn) as executor:
+        with ProcessPoolExecutor(jobs, mp_context=spawn) as executor:
             yield executor
 
 
 def _extract(options: argparse.Namespace) -> None:
     profile = profiles.choose(options.profile, options.encoder, options.csv)
     profiles.check_inputs(profile, options.checkpoint)
-    with _executor(options) as executor:
-        data = profiles.load_labelled(profile, options.checkpoint, executor)
+    with _executor(options.scheduler, jobs=1) as executor:
+        data = profiles.load_labelled(profile, options.checkpoint, executor, options.jobs)
     for name, part in data.items():
         segments, layers, dim = part.features.values.shape
         print(f"{name}: {segments:,} segments of {len(part.dataset):,} tracks, {layers} × {dim}")
@@ -177,7 +178,7 @@ def _sweep(options: argparse.Namespace) -> None:
         print(sweeps.plan_text(cells))
         return
     try:
-        with _executor(options) as executor:
+        with _executor(options.scheduler, 1 if options.jobs is None else options.jobs) as executor:
             sweeps.run_cells(options.grid, out, executor, options.threads, options.timeout)
     except KeyboardInterrupt:
         done = sum(cell.status == "done" for cell in cells)

@@ -179,12 +179,15 @@ def _folder_of(dataset: str) -> str:
 
 
 def load_labelled(
-    profile: Profile, checkpoint: str | None = None, executor: Executor | None = None
+    profile: Profile,
+    checkpoint: str | None = None,
+    executor: Executor | None = None,
+    jobs: int | None = None,
 ) -> dict[str, Labelled]:
     """The profile's datasets with their features, extracted if they are not there yet.
 
     checkpoint: folder with the encoder's weights, for an encoder that needs one.
-    executor: for the extraction, as in `sound.extract`.
+    executor, jobs: for the extraction, as in `sound.extract`.
     """
     if profile.name == "mulan":
         folder = data_folder("mulan")
@@ -193,7 +196,7 @@ def load_labelled(
     labelled = {}
     for name, dataset in load_datasets(profile).items():
         store = feature_store(profile, dataset, encoder)
-        extracted = features.extract(dataset, encoder, store, executor)
+        extracted = features.extract(dataset, encoder, store, executor, jobs=jobs)
         labelled[name] = Labelled(dataset, projector_input(extracted))
     return labelled
 

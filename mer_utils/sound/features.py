@@ -37,7 +37,6 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from joblib import cpu_count
 from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, code, storage
@@ -133,7 +132,8 @@ def extract(
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
-    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads, jobs or cpu_count())
+    jobs_given = 1 if jobs is None else jobs
+    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads, jobs_given)
     if on_error not in ("raise", "skip") or min(counts) < 1:
         given = f"{len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, {decode_threads=}"
         given += f", {jobs=}"
