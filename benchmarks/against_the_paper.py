@@ -3,8 +3,9 @@
     python benchmarks/against_the_paper.py --markdown FILE
 
 Batches of an epoch, cosines and song votes of the same synthetic data; both must find the same.
-CPU milliseconds of one thread, medians of repeats that take turns. The loop is written anew after what the code of Liu, Roy, Herremans
-(arXiv 2410.11522) does, as fast as a loop can be: NumPy's arrays, sums and sorts for each item.
+CPU milliseconds of one thread, medians of repeats that take turns. The loop is written anew after
+what the code of Liu, Roy, Herremans (arXiv 2410.11522) does, as fast as a loop can be: NumPy's
+arrays, sums and sorts for each item.
 """
 
 import argparse

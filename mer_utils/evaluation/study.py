@@ -294,8 +294,9 @@ def _outcome(tasks: Sequence[Task]) -> Outcome:
 
 def _run_tasks(tasks: Sequence[Task], jobs: int | None, progress: bool) -> None:
     """Run tasks, several at a time."""
+    checked, entries = code.checked(run_quietly, MODULE), own_entries()
     here = min(jobs or cpu_count(), len(tasks)) == 1
-    run = Task.run if here else partial(code.checked(run_quietly, MODULE), entries=own_entries())
+    run = Task.run if here else lambda task: checked(task, entries)
     show = progress and bool(tasks)
     deque(in_processes(run, tasks, jobs, show, desc="training", leave=False), maxlen=0)
 
