@@ -41,11 +41,11 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 def _k_highest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of a row's values (rows, labels) are no lower than its k-th highest, and rows (rows,)
-    with more than k such. Most rows need no sorting.
+    that have not k such, for ties or NaN. Most rows need no sorting.
     """
     highest = np.partition(values, -k, axis=1)[:, -k:]  # (rows, k), the k-th first
     chosen = values >= highest[:, :1]
-    return chosen, chosen.sum(axis=1) > k
+    return chosen, chosen.sum(axis=1) != k
 
 
 def _first(ranked: np.ndarray, k: int) -> np.ndarray:

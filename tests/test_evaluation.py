@@ -545,3 +545,20 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
     paired = evaluation.compare(seeds, seeds, track_index_a=index, track_index_b=index, **task)
     assert (paired["difference"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "chosen"),
+    [
+        ([0.3, 0.1, 0.2], [0, 2]),
+        ([0.1, 0.2, 0.2], [1, 2]),
+        ([0.2, 0.2, 0.2], [0, 1]),  # of equal ones the earlier
+        ([np.nan, 0.1, 0.2], [1, 2]),  # a label without a score comes last
+        ([np.nan, np.nan, 0.2], [0, 2]),
+        ([-np.inf, np.inf, -np.inf], [0, 1]),
+    ],
+)
+def test_exactly_k_labels_are_the_highest(row, chosen):
+    found = metrics.top_k(np.array([row, [3.0, 2.0, 1.0]]), 2)
+    assert found[0].nonzero()[0].tolist() == chosen
+    assert found[1].tolist() == [True, True, False]

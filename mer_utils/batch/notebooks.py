@@ -100,12 +100,12 @@ def _absolute(value: object) -> object:
 
 
 @contextmanager
-def quiet_kernels(threads: int) -> Iterator[None]:
-    """An environment for the kernels that begin in it: so many threads each, no progress bars.
-
-    Bars that redraw themselves would fill the executed notebook.
+def quiet_kernels(threads: int, processes: int) -> Iterator[None]:
+    """An environment for the kernels that begin in it: so many threads each, and processes for
+    their long work; no progress bars, which would fill the executed notebook.
     """
-    with patch.dict(os.environ, dict.fromkeys(THREADS, str(threads)), TQDM_DISABLE="1"):
+    limits = dict.fromkeys(THREADS, str(threads)) | {"LOKY_MAX_CPU_COUNT": str(processes)}
+    with patch.dict(os.environ, limits, TQDM_DISABLE="1"):
         yield
 
 
@@ -116,8 +116,11 @@ def stop_kernels() -> None:
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             if "ipykernel_launcher" in child.cmdline():
-                for process in [*child.children(recursive=True), child]:
-                    process.kill()
+                workers = child.children(recursive=True)
+                child.kill()
+                for worker in workers:
+                    with suppress(psutil.NoSuchProcess):
+                        worker.kill()
 
 
 def run_notebook(

@@ -1,8 +1,9 @@
-"""The notebooks as a batch job: all of a profile in order, or a grid of experiments.
+"""The notebooks as a batch job: all of a profile, or a grid of experiments.
 
 Papermill and nbconvert take seconds to import: they are imported when something runs.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
@@ -54,7 +55,9 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
         seconds[path.stem] = round(time.perf_counter() - start, 1)
         tqdm.write(f"{path.stem} done in {seconds[path.stem]:.0f} s")
 
-    with notebooks.quiet_kernels(max(1, cpu_count() // AT_A_TIME)):
+    share = max(1, cpu_count() // AT_A_TIME)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or share)
+    with notebooks.quiet_kernels(threads, processes=min(cpu_count(), max(2, share))):
         _in_order(paths, run_one, stop=notebooks.stop_kernels)
     runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
     print(f"Executed notebooks, tables and figures: {opened.folder}")
@@ -66,23 +69,30 @@ def _in_order(
 ) -> None:
     """Run notebooks, `AT_A_TIME`, each when those that it goes on from are done.
 
-    After an error the other that runs comes to its end; stop: ends both, after Ctrl-C.
+    After an error none begins any more. stop: ends those that run, after Ctrl-C.
+    Raises NotebookError with what all say that failed.
     """
-    waiting, running = list(paths), {}
+    waiting, running, failed = list(paths), {}, []
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
-            while waiting or running:
+            while running or (waiting and not failed):
                 unfinished = {path.stem[:2] for path in [*waiting, *running.values()]}
                 ready = [p for p in waiting if not GOES_ON_FROM.get(p.stem[:2], set()) & unfinished]
-                for path in ready[: AT_A_TIME - len(running)]:
+                for path in [] if failed else ready[: AT_A_TIME - len(running)]:
                     running[pool.submit(run_one, path)] = path
                     waiting.remove(path)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     del running[future]
-                    future.result()
+                    failed += [future.exception()] if future.exception() else []
         except KeyboardInterrupt:
-            stop()
+            while not all(future.done() for future in running):
+                stop()  # again and again: a kernel may just be beginning
+                time.sleep(0.1)
             raise
+    if len(failed) > 1:
+        raise runs.NotebookError("\n\n".join(map(str, failed)))
+    if failed:
+        raise failed[0]
 
 
 def sweep(

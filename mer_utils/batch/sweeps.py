@@ -249,7 +249,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        with notebooks.quiet_kernels(threads):
+        with notebooks.quiet_kernels(threads, processes=threads):
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)

@@ -273,6 +273,11 @@ class Task:
 
     def run(self) -> None:
         """Train, score and write everything; the scores last, as they say that it is done."""
+        with storage.locked(self.folder):  # two notebooks may ask for it at the same time
+            if not (self.folder / "scores.npy").is_file():
+                self._run()
+
+    def _run(self) -> None:
         model, history = fit(self.method, self.training, self.seed, self.shuffled, progress=False)
         model.save(self.folder / "model")
         storage.write_table(self.folder / "history.parquet", history)

@@ -55,7 +55,11 @@ PACKAGED = {
 """By name, with or without "sentence-transformers/" before it."""
 
 TEXT_MODELS = Registry("text model")
-"""Functions from a tuple of texts to their vectors, (texts, d); of any length but zero."""
+"""Functions from a tuple of texts to their vectors, (texts, d); of any length but zero.
+
+Called for one label at a time, so that a label's vector depends on that label alone; what takes
+long to load is to be kept.
+"""
 
 
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
@@ -239,6 +243,8 @@ def embed_texts(
         else:
             vectors = _remembered(tuple(group), model, made_by)  # (texts of the tuple, d)
         means.append((signs[:, None] * vectors).mean(axis=0))
+    if len(widths := {len(mean) for mean in means}) > 1:
+        raise ValueError(f"text model {model!r} gives vectors of {sorted(widths)} numbers, not one")
     return unit_rows(np.stack(means), [group[0] for group in texts])  # (len(texts), d)
 
 

@@ -47,8 +47,8 @@ class LabelSpace:
     components: number of coordinates; without meaning if `directions` is None.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
-    known: unit vectors of texts, and reference_mean: the mean text vector of a reference
-        vocabulary, so that a released model answers without its language model (`remembering`).
+    known: unit vectors of texts, and means: the mean text vectors of whole vocabularies, so that a
+        released model answers without its language model (`remembering`).
     """
 
     style: str = "name"
@@ -59,8 +59,10 @@ class LabelSpace:
     antonyms: tuple[Antonym, ...] = ANTONYMS
     definitions: Mapping[str, str] | None = field(default=None, hash=False)
     file: str | None = None
-    known: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
-    reference_mean: np.ndarray | None = field(default=None, compare=False, repr=False)
+    known: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    means: Mapping[tuple[str, ...], np.ndarray] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together."""
@@ -134,8 +136,8 @@ class LabelSpace:
         """What `centre` subtracts: the mean vector of a reference, or of the labels' own `text`."""
         if reference is None or not self.centre:
             return text.mean(axis=0)
-        if self.reference_mean is not None:
-            return self.reference_mean
+        if tuple(reference) in self.means:
+            return self.means[tuple(reference)]
         return self.text_embeddings(reference).vectors.mean(axis=0)
 
     def remembering(self, labels: Sequence[str], reference: Sequence[str]) -> LabelSpace:
@@ -150,12 +152,12 @@ class LabelSpace:
             poles = zip(_pole_texts(self), antonym_directions(self)[0], strict=True)
             known |= {text: vector for (text,), vector in poles}
         mean = self.text_embeddings(reference).vectors.mean(axis=0)
-        return replace(self, known=known, reference_mean=mean)
+        return replace(self, known=known, means={tuple(reference): mean})
 
     def describe(self) -> dict:
         """The settings as JSON-able values, for a checkpoint; `from_description` reads them."""
         settings = dict(vars(self))
-        del settings["known"], settings["reference_mean"]  # arrays; they decide nothing
+        del settings["known"], settings["means"]  # arrays; they decide nothing
         settings["antonyms"] = [list(astuple(pair)) for pair in self.antonyms]
         if self.directions is None:
             settings["components"] = settings["antonyms"] = None

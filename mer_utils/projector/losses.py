@@ -176,8 +176,8 @@ def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor
     """
     unit = functional.normalize(projected, dim=1)
     # A sum of cosines is the cosine with the sum, so no pair need be looked at.
-    _, number, size = clusters.unique(return_inverse=True, return_counts=True)
-    sums = unit.new_zeros(len(size), unit.shape[1]).index_add(0, number, unit)  # (clusters, d)
+    each, number, size = clusters.unique(return_inverse=True, return_counts=True)
+    sums = (each[:, None] == clusters).to(unit.dtype) @ unit  # (clusters, d)
     in_own = (unit * sums[number]).sum(1)  # (b,), with itself
     others, strangers = size[number] - 1, len(unit) - size[number]  # (b,) how many
     own = torch.where(others > 0, in_own - unit.square().sum(1), 0) / others.clamp(min=1)

@@ -92,10 +92,10 @@ class Model:
         folder, weights = Path(folder), self.projector.state_dict()
         tensors = {f"projector.{k}": v.half() if half else v for k, v in weights.items()}
         tensors |= {"features.mean": self.mean, "features.std": self.std}
-        known = self.space.known or {}
+        known = self.space.known
         if known:
             tensors["labels.known"] = torch.from_numpy(np.stack(list(known.values())))
-            tensors["labels.mean"] = torch.from_numpy(self.space.reference_mean)
+            tensors["labels.mean"] = torch.from_numpy(self.space.means[self.vocabulary])
         storage.write_tensors(folder / WEIGHTS, tensors)
         config = {
             "format": FORMAT,
@@ -138,18 +138,19 @@ def load_model(folder: str | Path) -> Model:
     projector = build_projector(**config["projector"])
     weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
     projector.load_state_dict(weights)
-    space = LabelSpace.from_description(config["label_space"])
-    if texts := config.get("known_texts"):
-        known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
-        space = replace(space, known=known, reference_mean=tensors["labels.mean"].numpy())
-    return Model(
+    model = Model(
         projector.eval(),
-        space,
+        LabelSpace.from_description(config["label_space"]),
         tensors["features.mean"],
         tensors["features.std"],
         config["encoder"],
         config["about"],
     )
+    if texts := config.get("known_texts"):
+        known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
+        means = {model.vocabulary: tensors["labels.mean"].numpy()}
+        model = replace(model, space=replace(model.space, known=known, means=means))
+    return model
 
 
 def _valid_config(folder: Path) -> dict:

@@ -27,7 +27,10 @@ from mer_utils.projector.losses import cosines
 from mer_utils.registry import Registry
 
 PROJECTORS = Registry("projector")
-"""Classes of `Projector`, made with (layers, dim, dimensions, and settings of their own)."""
+"""Classes of `Projector`, made with (layers, dim, dimensions, and settings of their own).
+
+In training a batch holds items of all datasets.
+"""
 
 BLOCKS, HEADS, DROPOUT = 2, 8, 0.1  # of the paper's network, and of the others
 

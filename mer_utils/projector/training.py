@@ -77,7 +77,7 @@ class TrainingSettings:
     @classmethod
     def within(cls, epochs: int) -> "TrainingSettings":
         """The paper's schedule in so many epochs: in fewer than its 75, the learning rate rises and
-        the patience falls by as much.
+        the patience falls by as much. (How long it waits to lower the rate stays.)
 
         benchmarks/training.py holds the scores of 30 epochs against those of 75.
         """

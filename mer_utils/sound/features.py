@@ -104,6 +104,16 @@ def code_hash(encoder: Encoder, module: str = "sound.features") -> str:
     return storage.settings_hash({"package": package, "own": own})
 
 
+def workers(encoder: Encoder) -> int | None:
+    """How many processes may encode at a time (`progress.in_processes`): one on a GPU, or with an
+    encoder of the user's own, whose source only this process may have (a notebook's cell).
+    """
+    network = getattr(encoder, "network", encoder)
+    makers = (type(network), ENCODERS.get(encoder.name, encoder))
+    ours = all(getattr(x, "__module__", "").startswith("mer_utils.") for x in makers)
+    return None if ours and network.device.type == "cpu" else 1
+
+
 def extract(
     dataset: Dataset,
     encoder: Encoder,
@@ -254,9 +264,9 @@ def _run(
             shard.path.unlink(missing_ok=True)
             missing.append(shard)
     if executor is None:
-        on_cpu = shards[0].settings["encoder"].get("device") == "cpu"
-        own = {"jobs": jobs if on_cpu or jobs else 1, "least": WORTH_WORKERS}
-        deque(in_processes(_work, missing, **own, desc=name, unit="shard"), maxlen=0)
+        jobs = jobs or workers(shards[0].encoder)
+        done = in_processes(_work, missing, jobs, least=WORTH_WORKERS, desc=name, unit="shard")
+        deque(done, maxlen=0)
         return
     futures = [executor.submit(_work, shard) for shard in missing]
     try:

@@ -10,6 +10,7 @@ from mer_utils.data.types import Dataset, Features, pool_tracks
 from mer_utils.progress import in_processes
 from mer_utils.sound import audio, cues, musicnn
 from mer_utils.sound.encoders import Encoder
+from mer_utils.sound.features import workers
 
 Layers = dict[Hashable, np.ndarray]
 """{layer: (tracks, dim) float32}"""
@@ -56,10 +57,8 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
     Returns layers by pooling: "mean", "first frame" (what the paper's code keeps), "middle frame".
     """
     paths = dataset.tracks["audio"].tolist()
-    jobs = None if encoder.network.device.type == "cpu" else 1
-    pooled = in_processes(
-        partial(_middle_segment, encoder), paths, jobs, desc=dataset.name, unit="track"
-    )
+    settings = {"jobs": workers(encoder), "desc": dataset.name, "unit": "track"}
+    pooled = in_processes(partial(_middle_segment, encoder), paths, **settings)
     names = ("mean", "first frame", "middle frame")
     values = map(np.stack, zip(*pooled, strict=True))  # of each pooling (tracks, layers, dim)
     return {name: split_layers(v, encoder.layers) for name, v in zip(names, values, strict=True)}
