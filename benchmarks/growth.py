@@ -151,10 +151,11 @@ def with_slopes(table: pd.DataFrame) -> pd.DataFrame:
 
 @figures.set_style()
 def growth_figure(table: pd.DataFrame) -> Figure:
-    """Seconds and MB against the number of tracks, a line a part."""
+    """CPU seconds, and MB from 1 on, against the number of tracks, a line a part."""
     figure, axes = style.new_figure(2.6, columns=2)
     looks = style.dot_looks(list(PARTS))
-    for panel, unit in zip(axes[0], ("seconds", "MB"), strict=True):
+    table = table.assign(MB=table["MB"].where(table["MB"] >= 1))
+    for panel, unit in zip(axes[0], UNITS[1:], strict=True):
         for name, part in table[table["along"] == "tracks"].groupby("part", sort=False):
             panel.plot(part["size"], part[unit], label=name, markersize=4.5, **looks[name])
         panel.set(xscale="log", yscale="log", xlabel="tracks", ylabel=unit)
