@@ -147,7 +147,7 @@ def run_notebook(
             parameters={k: v for k, v in parameters.items() if k in declared},
             kernel_name="python3",
             cwd=path.parent,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],
             execution_timeout=timeout,
             progress_bar={"desc": path.stem, "leave": False, "disable": silent},
         )

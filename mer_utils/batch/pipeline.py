@@ -57,7 +57,8 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
 
     share = max(1, cpu_count() // AT_A_TIME)
     threads = int(os.environ.get("OMP_NUM_THREADS") or share)
-    with notebooks.quiet_kernels(threads, processes=min(cpu_count(), max(2, share))):
+    processes = chosen.processes or min(cpu_count(), max(2, share))
+    with notebooks.quiet_kernels(threads, processes):
         _in_order(paths, run_one, stop=notebooks.stop_kernels)
     runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
     print(f"Executed notebooks, tables and figures: {opened.folder}")

@@ -36,6 +36,7 @@ class Profile:
     layers: which of its layers are stored; None for the encoder's default.
     size: pieces in each dataset of the built-in corpus; None where it is not used.
     parameters: notebook parameters that differ from the notebooks' own defaults.
+    processes: of each notebook's long work; None for all cores (`pipeline.run`).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Profile:
     layers: tuple[int, ...] | None = None
     size: int | None = None
     parameters: dict = field(default_factory=dict)
+    processes: int | None = None
 
 
 _ENTRIES = yaml.safe_load(Path(__file__).with_name("profiles.yml").read_text(encoding="utf-8"))

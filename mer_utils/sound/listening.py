@@ -57,7 +57,7 @@ def pool_frames(encoder: Encoder, dataset: Dataset) -> dict[str, Layers]:
     Returns layers by pooling: "mean", "first frame" (what the paper's code keeps), "middle frame".
     """
     paths = dataset.tracks["audio"].tolist()
-    settings = {"jobs": workers(encoder), "desc": dataset.name, "unit": "track"}
+    settings = {"jobs": workers(encoder), "least": 24, "desc": dataset.name, "unit": "track"}
     pooled = in_processes(partial(_middle_segment, encoder), paths, **settings)
     names = ("mean", "first frame", "middle frame")
     values = map(np.stack, zip(*pooled, strict=True))  # of each pooling (tracks, layers, dim)
