@@ -18,7 +18,7 @@ from mer_utils.batch import notebooks, profiles
 def real_labels(mulan_root, tmp_path_factory) -> dict[str, object]:
     """Parameters of the shortest run of profile `mulan`, in one folder for all its notebooks."""
     shortest = {"seeds": 1, "epochs": 1, "shuffles": 1, "resamples": 2, "weights": [1.0]}
-    shortest |= {"width": 8, "profile": "mulan"}
+    shortest |= {"width": 8, "profile": "mulan", "best_model": "all-MiniLM-L6-v2"}
     out = str(tmp_path_factory.mktemp("mulan") / "run")
     return {**profiles.get("mulan").parameters, **shortest, "out": out}
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from mer_utils.batch import cli, profiles, report
 from mer_utils.data import Features, Labelled
 from mer_utils.data.types import official_part
 from mer_utils.data.vocabulary import SENTENCES, SOUNDS, names
+from mer_utils.labels import language_model
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Method, Model, TrainingSettings, default_ridge, fit
@@ -424,3 +426,16 @@ def test_the_released_model_answers(released, features):
     found = predict.predict_song(*predict.load_released(), features, LABELS)
     assert found.table["rank"].between(0, 100).all()
     assert sorted(found.table["label"]) == sorted(LABELS)
+
+
+def test_the_released_model_ranks_its_first_words_without_the_language_model(
+    released, features, monkeypatch
+):
+    monkeypatch.setattr(language_model, "_remembered", Mock(side_effect=RuntimeError))
+    model, reference = predict.load_released()
+    words = zero_shot.FIRST_WORDS
+    assert not predict.label_warnings(model, words)
+    found = predict.predict_song(model, reference, features, words)
+    assert sorted(found.table["label"]) == sorted(words)
+    with pytest.raises(RuntimeError):
+        predict.predict_song(model, reference, features, ["like a rainy Sunday"])
