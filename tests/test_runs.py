@@ -232,3 +232,9 @@ def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
     pipeline._in_order([Path(f"0{n}") for n in range(5)], run_one, stop=pytest.fail)
     assert sorted(order) == ["00", "01", "02", "03", "04"]
     assert max(together) == pipeline.AT_A_TIME
+
+
+def test_ctrl_c_is_told_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "run", Mock(side_effect=KeyboardInterrupt))
+    assert cli.main(["run", "--profile", "smoke"]) == 130
+    assert capsys.readouterr().err.count("\n") == 1

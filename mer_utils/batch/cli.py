@@ -251,4 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, AudioError, runs.NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; what is kept will not be made again", file=sys.stderr)
+        return 130  # as shells have it
     return 0
