@@ -17,7 +17,6 @@ from mer_utils.batch.profiles import Profile
 
 PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a # b"]'
 NOTE = """
-import time
 from pathlib import Path
 Path(out, "first.txt").write_text(repr((profile, epochs, rate, fast, names)))
 """

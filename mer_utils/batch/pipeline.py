@@ -76,15 +76,17 @@ def _in_order(
     waiting, running, failed = list(paths), {}, []
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         try:
-            while running or (waiting and not failed):
+            while waiting or running:
                 unfinished = {path.stem[:2] for path in [*waiting, *running.values()]}
                 ready = [p for p in waiting if not GOES_ON_FROM.get(p.stem[:2], set()) & unfinished]
-                for path in [] if failed else ready[: AT_A_TIME - len(running)]:
+                for path in ready[: AT_A_TIME - len(running)]:
                     running[pool.submit(run_one, path)] = path
                     waiting.remove(path)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     del running[future]
-                    failed += [future.exception()] if future.exception() else []
+                    if error := future.exception():
+                        failed.append(error)
+                        waiting.clear()
         except KeyboardInterrupt:
             while not all(future.done() for future in running):
                 stop()  # again and again: a kernel may just be beginning

@@ -117,7 +117,7 @@ class LabelSpace:
         """
         embeddings = self.text_embeddings(labels)
         text = embeddings.vectors  # (labels, d)
-        mean = self._mean(text, reference)  # (d,)
+        mean = self._mean(text, reference) if self.centre else None  # (d,)
         if self.centre and self.directions in (None, "text+antonyms"):
             text = unit_rows(embeddings.vectors - mean, embeddings.labels)
         if self.directions is None:
@@ -134,7 +134,7 @@ class LabelSpace:
 
     def _mean(self, text: np.ndarray, reference: Sequence[str] | None) -> np.ndarray:
         """What `centre` subtracts: the mean vector of a reference, or of the labels' own `text`."""
-        if reference is None or not self.centre:
+        if reference is None:
             return text.mean(axis=0)
         if tuple(reference) in self.means:
             return self.means[tuple(reference)]
@@ -186,8 +186,8 @@ def antonym_directions(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     Opposite poles must differ in their text.
     """
     pairs = space.antonyms
-    vectors = embed_texts(_pole_texts(space), space.model, space.style, space.known)
-    # (2 · pairs, d)
+    texts = _pole_texts(space)
+    vectors = embed_texts(texts, space.model, space.style, space.known)  # (2 · pairs, d)
     names = [f"{pair.positive} – {pair.negative}" for pair in pairs]
     differences = unit_rows(vectors[::2] - vectors[1::2], names)  # (pairs, d)
     if space.directions == "axes":
