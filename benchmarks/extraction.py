@@ -29,6 +29,7 @@ from mer_utils.data import Dataset
 from mer_utils.evaluation.tables import markdown
 from mer_utils.sound import Encoder, audio, load_encoder, random_mert
 
+ENCODERS = ("musicnn", "mert")
 PARTS = ("decode", "encoders", "throughput", "memory")
 Row = tuple[str, float, str]  # what, value, unit
 
@@ -60,6 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch-size", type=int, help="default: 8, on a GPU 32")
     parser.add_argument("--decode-threads", type=int, help="default: 2, with a GPU one a core")
+    parser.add_argument("--encoders", nargs="+", choices=ENCODERS, default=ENCODERS)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
@@ -97,6 +99,8 @@ class Bench:
         for precision in ("float32", "bfloat16"):
             chosen += [(self.mert, precision, last) for last in self.depths]
         for name, precision, last in chosen:
+            if name.split("-")[0] not in self.arguments.encoders:
+                continue
             settings = {"precision": precision} if name == self.mert else {}
             encoder = self.load(name, layers=(last,), **settings)
             samples = round(encoder.segment_seconds * encoder.sample_rate)
@@ -112,6 +116,8 @@ class Bench:
         dataset, last = as_dataset(self.files), self.depths[1]
         mert = {"layers": (last,), "precision": "bfloat16"}
         for name, settings in (("musicnn", {}), (self.mert, mert)):
+            if name.split("-")[0] not in self.arguments.encoders:
+                continue
             encoder = self.load(name, **settings)
             batches, seconds = all_batches(self.files, encoder, self.arguments.batch_size)
             encoder(batches[0])  # warm
@@ -132,6 +138,17 @@ class Bench:
                 share = 100 * np.median(bare_cpu / whole_cpu)
                 yield f"{kind}: bare / extraction, CPU time", share, "%"
             else:
+                store = self.folder / f"throughput-{name}-two"
+                with ThreadPoolExecutor(2) as pool:  # as docs/extraction.md advises for one GPU
+                    two = self.options | {"executor": pool, "tracks_per_shard": 32}
+                    took, _ = timed(
+                        lambda e=encoder, s=store, o=two: sound.extract(dataset, e, s, **o)
+                    )
+                yield (
+                    f"{kind}: extraction, two shards of 32 at a time",
+                    seconds / took,
+                    "s of audio per s",
+                )
                 yield self.decode_limit(encoder)
 
     def decode_limit(self, encoder: Encoder) -> Row:

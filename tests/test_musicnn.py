@@ -63,6 +63,17 @@ def test_parity_with_the_original(encoder):
     assert windows.shape == (1, 3, 1756)
 
 
+@pytest.mark.parametrize("name", ["musicnn", "musicnn+cues"])
+def test_together_as_alone(name):
+    """A GPU hears the segments of a batch together, a CPU one by one."""
+    encoder, waves = sound.load_encoder(name, device="cpu"), np.stack([tones(), tones()[::-1] / 2])
+    together = encoder.network.heard(torch.from_numpy(waves)).mean(1, keepdim=True).numpy()
+    np.testing.assert_allclose(together, encoder(waves), rtol=1e-4, atol=1e-3)
+    if torch.cuda.is_available():
+        on_gpu = sound.load_encoder(name, device="cuda")
+        np.testing.assert_allclose(on_gpu(waves), encoder(waves), rtol=1e-3, atol=5e-3)
+
+
 def test_parity_of_the_spectrogram_with_the_original(encoder):
     spectrogram = musicnn.log_mel(torch.from_numpy(tones()), encoder.network.mel)
     assert spectrogram.shape == (563, 96)

@@ -39,11 +39,12 @@ class MusicnnWithCues(Musicnn):
         """What decides the numbers (JSON-able)."""
         return {**super().settings(), "cues": {**NEUTRAL, "loudness": QUIETEST}}
 
-    def frames(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(samples,) to (1, windows, dim); the cues are those of the segment in every window."""
-        heard = super().frames(waveform)  # (1, windows, 1756)
-        measured = torch.from_numpy(cue_values(waveform.cpu().numpy())).to(heard)  # (cues,)
-        return torch.cat([heard, measured.expand(1, heard.shape[1], -1)], dim=2)
+    def heard(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) to (batch, windows, dim); a segment's cues are in all its windows."""
+        heard = super().heard(waveforms)  # (batch, windows, 1756)
+        measured = np.stack([cue_values(waveform) for waveform in waveforms.cpu().numpy()])
+        measured = torch.from_numpy(measured).to(heard)[:, None]  # (batch, 1, cues)
+        return torch.cat([heard, measured.expand(-1, heard.shape[1], -1)], dim=2)
 
 
 def cue_values(waveform: np.ndarray) -> np.ndarray:
