@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ import soundfile
 from mer_utils import code, projector, storage
 from mer_utils.batch import cli, notebooks, profiles
 from mer_utils.registry import Registry
-from mer_utils.sound import mert
+from mer_utils.sound import mert, random_mert
 
 OWN = """
 import torch
@@ -124,3 +125,19 @@ def test_yes_to_a_licence_is_passed_on_before_any_work(said, monkeypatch, tmp_pa
         assert f"mert-v1-95m, accepted: {said}" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     profiles.check_inputs(profiles.get("demo"), accept_licence=said)  # which needs no weights
+
+
+def test_notebook_03_shows_the_mert_of_a_checkpoint(tmp_path, capsys):
+    """Its cells about MERT, in this process: they compare by hand and by library."""
+    checkpoint = random_mert.write_mert_checkpoint(tmp_path / "mert", num_hidden_layers=12)
+    given = {"profile": "smoke", "out": str(tmp_path / "run"), "checkpoint": str(checkpoint)}
+    notebook = nbformat.read(notebooks.notebook_path("03"), as_version=4)
+    defaults, *cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    names: dict = {}
+    exec(defaults, names)
+    names |= given | {"encoder": "mert-v1-95m"}
+    for cell in cells[: cells.index(next(c for c in cells if "sound.extract" in c))]:
+        exec(cell, names)
+    assert "RANDOM" not in capsys.readouterr().out
+    assert names["frames"].shape == (13, 749, 32)
+    assert (tmp_path / "run" / "figures" / "hidden_states.png").is_file()
