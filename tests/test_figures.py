@@ -174,6 +174,8 @@ CASES = [
      "MTG-Jamendo (4 tracks)|demo-mtg (2 tracks)|film|share of the tracks (%)"),
     ("waveform_and_spectrogram", [TONE, 16000, "a tone"],
      "a tone|1.0 s at 16,000 Hz|frequency (Hz)|level (dB below peak)"),
+    ("self_similarity", [{"state 0": np.eye(40, 8), "state 4": np.ones((40, 8)) * ANGLES[2]}, 10.0],
+     "state 0|state 4|time (s)|cosine of two moments"),
     ("emotion_curve", [RANKS, 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
     ("layer_probe", [PROBE], "CAL500 (120 tracks)|best layer|95 % interval|chance"),
     ("pooling_comparison", [POOLING], "first frame, 95 % interval|Emotify\n120 tracks|chance"),

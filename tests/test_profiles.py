@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
 from mer_utils import code, projector, storage
-from mer_utils.batch import notebooks, profiles
+from mer_utils.batch import cli, notebooks, profiles
 from mer_utils.registry import Registry
+from mer_utils.sound import mert, random_mert
 
 OWN = """
 import torch
@@ -108,3 +110,34 @@ def test_a_notebook_runs_on_what_is_the_users_own(csv, own, tmp_path):
 def test_synthetic_music_is_for_profiles_that_can_hear_it_and_have_none(name):
     with pytest.raises(ValueError, match=name):
         profiles.load_synthetic(profiles.get(name))
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_yes_to_a_licence_is_passed_on_before_any_work(said, monkeypatch, tmp_path, capsys):
+    def refuse(name, checkpoint, accept_licence):
+        raise FileNotFoundError(f"{name}, accepted: {accept_licence}")
+
+    monkeypatch.setattr(mert, "find_checkpoint", refuse)
+    extract = ["extract", "--profile", "mert", *(["--accept-licence"] if said else [])]
+    run = ["run", "--profile", "paper", "--out", str(tmp_path / "run")]
+    for command in (extract, [*run, "-p", f"accept_licence={str(said).lower()}"]):
+        assert cli.main(command) == 1
+        assert f"mert-v1-95m, accepted: {said}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    profiles.check_inputs(profiles.get("demo"), accept_licence=said)  # which needs no weights
+
+
+def test_notebook_03_shows_the_mert_of_a_checkpoint(tmp_path, capsys):
+    """Its cells about MERT, in this process: they compare by hand and by library."""
+    checkpoint = random_mert.write_mert_checkpoint(tmp_path / "mert", num_hidden_layers=12)
+    given = {"profile": "smoke", "out": str(tmp_path / "run"), "checkpoint": str(checkpoint)}
+    notebook = nbformat.read(notebooks.notebook_path("03"), as_version=4)
+    defaults, *cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    names: dict = {}
+    exec(defaults, names)
+    names |= given | {"encoder": "mert-v1-95m"}
+    for cell in cells[: cells.index(next(c for c in cells if "sound.extract" in c))]:
+        exec(cell, names)
+    assert "RANDOM" not in capsys.readouterr().out
+    assert names["frames"].shape == (13, 749, 32)
+    assert (tmp_path / "run" / "figures" / "hidden_states.png").is_file()

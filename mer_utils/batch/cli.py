@@ -88,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     extract.add_argument("--encoder", default="", help="another encoder than the profile's")
     extract.add_argument("--csv", default="", help="a dataset of your own that joins")
     extract.add_argument("--checkpoint", default="", help="folder with the encoder's weights")
+    agreed = "agree to CC-BY-NC-4.0, MERT's licence: its weights may be downloaded"
+    extract.add_argument("--accept-licence", action="store_true", help=agreed)
     extract.set_defaults(call=_extract)
 
     grid = "run a grid of experiments (docs/sweeps.md)"
@@ -161,7 +163,7 @@ def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
 
 def _extract(options: argparse.Namespace) -> None:
     profile = profiles.choose(options.profile, options.encoder, options.csv)
-    profiles.check_inputs(profile, options.checkpoint)
+    profiles.check_inputs(profile, options.checkpoint, options.accept_licence)
     with _executor(options.scheduler, jobs=1) as executor:
         data = profiles.load_labelled(profile, options.checkpoint, executor, options.jobs)
     for name, part in data.items():

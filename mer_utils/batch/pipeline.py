@@ -21,10 +21,16 @@ GOES_ON_FROM = {"02": {"01"}, "04": {"03"}, "05": {"03"}, "06": {"05"}, "07": {"
 """Which notebooks a notebook takes files of, or features that it would else make itself."""
 
 
-def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Path:
+def run(
+    profile: str = "demo",
+    out: str | Path = "",
+    accept_licence: bool = False,
+    **parameters: object,
+) -> Path:
     """Run a profile's notebooks, two at a time where none waits for the other; returns the folder.
 
     out: the run folder, runs/<profile> if empty.
+    accept_licence: of MERT's weights, where they have to be downloaded.
     parameters: notebook parameters, over the profile's own; plain JSON values.
     Raises, before anything runs, ValueError for an unknown parameter and FileNotFoundError for
     missing data or weights; NotebookError if a notebook fails, keeping what was done until then.
@@ -36,7 +42,7 @@ def run(profile: str = "demo", out: str | Path = "", **parameters: object) -> Pa
     parameters = notebooks.check_parameters(paths, parameters)
     own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
     checkpoint = str(parameters.get("checkpoint") or "")
-    profiles.check_inputs(profiles.choose(profile, **own), checkpoint)
+    profiles.check_inputs(profiles.choose(profile, **own), checkpoint, accept_licence)
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)

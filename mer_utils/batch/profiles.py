@@ -123,11 +123,14 @@ def data_folders(datasets: Sequence[str]) -> list[Path]:
     return [data_folder(_folder_of(name)) for name in datasets if name in LOADERS]
 
 
-def check_inputs(profile: Profile, checkpoint: str = "") -> None:
+def check_inputs(profile: Profile, checkpoint: str = "", accept_licence: bool = False) -> None:
     """Stop before any work if the encoder's weights or a real dataset's folder are not there.
 
+    accept_licence: of MERT's weights, which are then downloaded (`sound.mert.find_checkpoint`).
     Raises FileNotFoundError that says where they are to be had.
     """
+    if profile.encoder in mert.PUBLISHED:
+        mert.find_checkpoint(profile.encoder, checkpoint or None, accept_licence)
     for name in profile.datasets:
         if name.endswith(".csv"):
             if not Path(name).is_file():
@@ -136,8 +139,6 @@ def check_inputs(profile: Profile, checkpoint: str = "") -> None:
             LOADERS[name]  # an unknown one is an error
     if profile.encoder and not profile.encoder.startswith(HUB):
         ENCODERS[profile.encoder]
-    if profile.encoder in mert.PUBLISHED:
-        mert.find_checkpoint(profile.encoder, checkpoint or None)
     data_folders(profile.datasets)
 
 

@@ -9,6 +9,7 @@ from mer_utils.figures.of_data import (
     label_frequencies,
     layer_probe,
     pooling_comparison,
+    self_similarity,
     waveform_and_spectrogram,
 )
 from mer_utils.figures.of_labels import (

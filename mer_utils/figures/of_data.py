@@ -76,6 +76,32 @@ def waveform_and_spectrogram(waveform: np.ndarray, sample_rate: int, title: str)
 
 
 @style.set_style()
+def self_similarity(states: Mapping[str, np.ndarray], seconds: float) -> Figure:
+    """Which moments of a segment an encoder's hidden states find alike; a square a state.
+
+    states: (frames, dim) by name; seconds: how long the frames last together. Frames are averaged
+        to moments of a tenth of a second and what all have in common, their mean, is taken out.
+    """
+    alike = {}  # by name (moments, moments), cosines
+    for name, frames in states.items():
+        parts = np.array_split(frames, min(len(frames), round(10 * seconds)))
+        moments = np.stack([part.mean(0) for part in parts])  # (moments, dim)
+        moments = moments - moments.mean(0)
+        moments /= np.linalg.norm(moments, axis=1, keepdims=True) + 1e-12
+        alike[name] = moments @ moments.T
+    figure, [axes] = style.new_figure(height=2.4, columns=len(alike), sharey=True)
+    others = np.abs([square[np.tril_indices(len(square), -1)] for square in alike.values()])
+    limit = np.quantile(others, 0.99)  # the diagonal is 1 by itself
+    look = {"cmap": style.DIVERGING, "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    for panel, (name, square) in zip(axes, alike.items(), strict=True):
+        image = panel.imshow(square, extent=(0, seconds, seconds, 0), **look)
+        panel.set(title=name, xlabel="time (s)")
+    axes[0].set_ylabel("time (s)")
+    figure.colorbar(image, ax=list(axes), aspect=15, pad=0.01, label="cosine of two moments")
+    return figure
+
+
+@style.set_style()
 def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -> Figure:
     """How a song's ranks move along its time, a line a label.
 

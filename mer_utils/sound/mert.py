@@ -40,10 +40,15 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is read
 
 PUBLISHED = {
-    "mert-v1-95m": ("m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", 12),
-    "mert-v1-330m": ("m-a-p/MERT-v1-330M", "0e06c986db0527c0fd1b47181c40f006805e3de0", 24),
+    "mert-v1-95m": ("m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", 12, "380 MB"),
+    "mert-v1-330m": (
+        "m-a-p/MERT-v1-330M",
+        "0e06c986db0527c0fd1b47181c40f006805e3de0",
+        24,
+        "1.3 GB",
+    ),
 }
-"""Repository and commit on the Hugging Face Hub, and the number of transformer layers."""
+"""Repository and commit on the Hugging Face Hub, number of transformer layers, size to download."""
 
 # fmt: off
 ARCHITECTURE = (
@@ -164,31 +169,46 @@ def load(
     config, normalize = read_config(name, folder)
     layers = pick_layers(name, layers, range(config.num_hidden_layers + 1))
     weights = next(folder / file for file in WEIGHTS if (folder / file).is_file())
+    # the Hub's cache names a large file by its SHA-256, and links to it
+    digest, file = file_hash(weights), weights.resolve()
+    if len(file.name) == len(digest) and file.name != digest:
+        raise ValueError(f"{weights}: not what the Hub announced; delete {file}, download it again")
     model = build_model(config, weights)
     del model.encoder.layers[max(layers) :]
-    return Mert(model.to(device), layers, normalize, precision, file_hash(weights))
+    return Mert(model.to(device), layers, normalize, precision, digest)
 
 
-def find_checkpoint(name: str, checkpoint: str | Path | None = None) -> Path:
-    """The folder of a checkpoint; None for the published one, downloaded where it is not there.
+def find_checkpoint(
+    name: str, checkpoint: str | Path | None = None, accept_licence: bool = False
+) -> Path:
+    """The folder of a checkpoint; None for the published one, out of the Hub's cache here.
 
-    Raises FileNotFoundError that says where the weights are and under which licence.
+    accept_licence: True downloads what the cache lacks: you agree to the licence of the weights,
+        CC-BY-NC-4.0. Nothing else ever downloads them.
+    Raises FileNotFoundError that shows licence, size and page, and what to do.
     """
-    repository, revision, _ = PUBLISHED[name]
+    repository, revision, _, size = PUBLISHED[name]
     wanted = [CONFIG, PREPROCESSOR, *WEIGHTS]
-    where = (
-        f"The weights are in {repository} on the Hugging Face Hub (commit {revision}, CC-BY-NC-4.0)"
-        f"; pass checkpoint= a folder with {CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}"
+    mend = (
+        f"The weights are at https://huggingface.co/{repository} ({size}, commit {revision}), under"
+        " CC-BY-NC-4.0: not for commercial use. Either accept that licence, and they are downloaded"
+        " once: accept_licence = True in notebook 03, -p accept_licence=true for `run`, "
+        "--accept-licence for `extract`. Or give a folder as checkpoint=, with "
+        f"{CONFIG}, {PREPROCESSOR} and {' or '.join(WEIGHTS)}"
     )
     if checkpoint is None:
+        accepted = accept_licence is True  # no text, such as "no", is a yes
         try:
-            checkpoint = snapshot_download(repository, revision=revision, allow_patterns=wanted)
-        except (OSError, HTTPError) as error:
-            raise FileNotFoundError(f"{name}: none from the Hub ({error}). {where}") from error
+            checkpoint = snapshot_download(
+                repository, revision=revision, allow_patterns=wanted, local_files_only=not accepted
+            )
+        except (OSError, HTTPError, ValueError) as error:  # ValueError: an answer that is no JSON
+            reason = f"the download failed ({error})" if accepted else "no weights on this machine"
+            raise FileNotFoundError(f"{name}: {reason}. {mend}") from error
     folder = Path(checkpoint)
     found = {path.name for path in folder.glob("*")}
     if not {CONFIG, PREPROCESSOR} <= found or not found & set(WEIGHTS):
-        raise FileNotFoundError(f"{name}: {folder} holds {sorted(found)}. {where}")
+        raise FileNotFoundError(f"{name}: {folder} holds {sorted(found)}. {mend}")
     return folder
 
 
@@ -203,7 +223,7 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
             raise ValueError(f"{folder}: {other}; take a MERT such as MERT-v1-95M")
     if type(found["do_normalize"]) is not bool:
         raise ValueError(f"{folder}: do_normalize is {found['do_normalize']!r}, neither yes nor no")
-    for other, (_, _, count) in PUBLISHED.items():
+    for other, (_, _, count, _) in PUBLISHED.items():
         if other != name and found.get("num_hidden_layers") == count:
             raise ValueError(f"{folder}: has the {count} layers of {other!r}; load it as that")
     hubert = transformers.HubertConfig(
