@@ -1,11 +1,13 @@
 """A user's own music: a CSV with paths and labels."""
 
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.checks import no_duplicates, refuse_lines
+from mer_utils.data.checks import no_duplicates, refuse, refuse_lines
 from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 
@@ -62,7 +64,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise ValueError(
             f"{path}: fields are separated by {found!r}, expected ','; to mend it: python -c "
             f'"import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, '
-            f'delimiter={found!r}))" < {path.name} > mended.csv'
+            f'delimiter={found!r}))" < "{path.name}" > mended.csv'
         )
     rows = reading.read_csv(path, ())
     _check_columns(path, list(rows))
@@ -79,36 +81,28 @@ def _read_table(path: Path) -> pd.DataFrame:
 def _check_columns(path: Path, there: list[str]) -> None:
     """Refuse columns of other names, saying which to rename, to delete or to add."""
     unknown = [column for column in there if column not in _COLUMNS]
-    missing = [column for column in _COLUMNS[:2] if column not in there]
-    if not unknown and not missing:
-        return
     mends, names = [], set(there)
     for column in unknown:
         meant = _MEANT.get(column.lower())
-        known = meant is not None and meant not in names
-        mends.append(f"rename {column!r} to {meant!r}" if known else f"delete {column!r}")
+        rename = meant and meant not in names
+        mends.append(f"rename {column!r} to {meant!r}" if rename else f"delete {column!r}")
         names.add(meant)
-    mends += [f"add {column!r}" for column in missing if column not in names]
+    mends += [f"add {column!r}" for column in _COLUMNS[:2] if column not in names]
     if not names & {*_COLUMNS}:
         mends = [f"put a line that names the columns above {','.join(there)!r}"]
-    raise ValueError(
-        f"{path}: found the columns {', '.join(map(repr, there))}, expected 'path', 'labels' and, "
-        "if you have them, 'split', 'group' (the artist, say: tracks of one group stay on one side "
-        f"of a split); to mend it, {', '.join(mends)}"
-    )
+    if mends:
+        raise ValueError(
+            f"{path}: found the columns {', '.join(map(repr, there))}, expected 'path', 'labels' "
+            "and, if you have them, 'split', 'group' (the artist, say: tracks of one group stay on "
+            f"one side of a split); to mend it, {', '.join(mends)}"
+        )
 
 
 def _refuse_joined(path: Path, separator: str, vocabulary: tuple[str, ...]) -> None:
     """Refuse labels that another sign seems to join: a part of one is part of a second, too."""
     for sign in "|," if separator else "/+&":
-        labels_with: dict[str, list[str]] = {}  # each part
-        for label in vocabulary:
-            for part in {part.strip() for part in label.split(sign)} - {""}:
-                labels_with.setdefault(part, []).append(label)
-        for part, (one, *others) in labels_with.items():
-            if others:
-                raise ValueError(
-                    f"{path}: found labels separated by {sign!r} ({part!r} stands in {one!r} and "
-                    f"{others[0]!r}), expected ';'; replace {sign!r} by ';', or, where it is part "
-                    "of a label, by a word"
-                )
+        parts = [{part.strip() for part in label.split(sign)} - {""} for label in vocabulary]
+        often = {part for part, count in Counter(chain(*parts)).items() if count > 1}
+        joined = [label for label, own in zip(vocabulary, parts, strict=True) if own & often]
+        mend = f"replace {sign!r} by ';', or within a single label by a word"
+        refuse(path, f"labels seem joined by {sign!r}, expected ';' ({mend})", joined)

@@ -130,9 +130,7 @@ def find_audio(
             f"first: {', '.join(missing[:3])}"
         )
         if audio == "require":
-            raise FileNotFoundError(
-                f"{problem}; correct the paths or leave these tracks out (in Python, audio='skip' "
-                "goes on with their labels only)"
-            )
+            mend = "correct the paths or leave these tracks out"
+            raise FileNotFoundError(f"{problem}; {mend} (audio='skip' in Python keeps the labels)")
         warnings.warn(f"{problem}; these tracks have labels only", stacklevel=3)
     return found
