@@ -47,9 +47,8 @@ def latex_table(
     )
     ruled = {*rows["method"][~methods][:1], "chance: random scores"}
     names = [("\\midrule\n" if name in ruled else "") + escaped(name) for name in text.index]
-    text = (
-        text.set_axis(names).iloc[:-1].rename(columns=escaped).rename_axis("method").reset_index()
-    )
+    text = text.set_axis(names).rename(columns=escaped).iloc[:-1]  # the last: tracks, labels
+    text = text.rename_axis("method").reset_index()
     form = {"column_format": "l" * text.shape[1], "caption": escaped(caption), "label": label}
     table = text.style.hide(axis="index").to_latex(**form, **LAYOUT)
     return table.replace("\\centering", "\\centering\n\\footnotesize", 1)
