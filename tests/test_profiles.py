@@ -84,6 +84,9 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
     assert profiles.load_dataset(by_loader.datasets[-1]).name == "twice-mine"
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         profiles.check_inputs(profiles.choose("smoke", csv="none.csv"))
+    table = csv.rename(csv.with_suffix(".tsv"))
+    with pytest.raises(ValueError, match=r"songs\.tsv.*\.csv"):
+        profiles.choose("smoke", csv=str(table))
 
 
 @pytest.mark.slow

@@ -81,6 +81,8 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         )
     if encoder and encoder != profile.encoder:
         profile = replace(profile, encoder=encoder, layers=None)
+    if csv and not csv.endswith(".csv") and (PROJECT / csv).is_file():
+        raise ValueError(f"csv={csv!r}: save it with commas, under a name that ends in .csv")
     if csv:
         own = str(PROJECT / csv) if csv.endswith(".csv") else csv
         if name_of(own) in profile.datasets:

@@ -21,8 +21,7 @@ _MEANT |= {column: column for column in _COLUMNS}  # in upper case
 def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "require") -> Dataset:
     """Read any dataset from a CSV; its vocabulary is all labels that occur, sorted.
 
-    csv: the CSV file: UTF-8, comma-separated, with a header line. (Latin-1, a byte-order mark and
-        any line ends are read too.) Its columns:
+    csv: the CSV file: UTF-8 or Latin-1, comma-separated, with a header line. Its columns:
         path: the audio file, absolute or relative to the CSV's folder; it is also the track's id.
         labels: none, one or more, separated by the first of ; | , that occurs anywhere in the
             column, so beside ; or | a label may contain a comma (quote a field with a comma).
@@ -30,8 +29,7 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
     name: the dataset's name; by default the CSV's name without its ending.
-    Raises ValueError for a file of another form, with the change that mends it; missing audio as
-        `audio` says.
+    Raises ValueError for a file of another form, with its mend; missing audio as `audio` says.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name
