@@ -107,8 +107,8 @@ def test_exercises_have_solutions_that_run_folded(path):
     solutions = [i for i, cell in enumerate(cells) if "solution" in cell.metadata.get("tags", [])]
     assert solutions
     assert not [cell for cell in cells if "<details>" in cell.source]
-    asked = [cells[i - 1].source.split(maxsplit=1)[0] for i in solutions]
-    assert asked == ["**A.**", "**B.**", "**C.**", "**D.**"][: len(solutions)]
+    asked = [re.findall(r"(?m)^\*\*([A-Z])\.\*\*", cells[i - 1].source) for i in solutions]
+    assert asked == [["A"], ["B"], ["C"], ["D"]][: len(solutions)]
     for cell in (cells[i] for i in solutions):
         assert cell.cell_type == "code"
         assert ast.parse(cell.source).body
