@@ -128,12 +128,11 @@ def data_folders(datasets: Sequence[str]) -> list[Path]:
 def check_inputs(profile: Profile, checkpoint: str = "") -> None:
     """Stop before any work if the encoder's weights or a real dataset's folder are not there.
 
-    Raises FileNotFoundError that says where they are to be had.
+    Raises FileNotFoundError that says where they are to be had, and all errors of `load_folder`.
     """
     for name in profile.datasets:
         if name.endswith(".csv"):
-            if not Path(name).is_file():
-                raise FileNotFoundError(f"{name}: no such file; csv= is a table of path and labels")
+            load_folder(name)
         elif name not in demo.DEMO_DATASETS and profile.encoder:
             LOADERS[name]  # an unknown one is an error
     if profile.encoder and not profile.encoder.startswith(HUB):
