@@ -59,3 +59,8 @@ def many(executor: Executor) -> pd.DataFrame:
     """Notebook 07."""
     folder: Path = batch.run("smoke", "runs/mine", epochs=3)
     return batch.sweep(folder / "grid.yml", "runs/sweep", executor)
+
+
+def printed(results: pd.DataFrame, paired: pd.DataFrame) -> str:
+    """Notebook 08."""
+    return evaluation.latex_table(results, paired, metric="song_macro_f1", against="ridge")

@@ -1,6 +1,10 @@
 """Loaders: tiny samples in the datasets' own layouts, everything that can be wrong, real files."""
 
+import codecs
 import json
+import re
+import subprocess
+import sys
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -304,18 +308,76 @@ def test_a_bad_file_is_named(sample, file, old, new, said, request):
 
 @without_audio
 @pytest.mark.parametrize(
+    "written",
+    [
+        codecs.BOM_UTF8 + "path,labels\nCafé.wav,happy;calm\n".encode(),
+        "path,labels\nCafé.wav,happy;calm\n".encode("latin-1"),
+        "path,labels\nCafé.wav,happy;calm\n".encode("utf-16"),
+        "path,labels\r\nCafé.wav,happy;calm\r\n\r\n".encode(),
+        "path,labels\rCafé.wav,happy;calm\r".encode(),
+    ],
+    ids=["byte-order mark", "latin-1", "utf-16", "windows", "old mac"],
+)
+def test_a_csv_of_any_program_is_read(tmp_path, written):
+    (tmp_path / "mine.csv").write_bytes(written)
+    dataset = data.load_folder(tmp_path / "mine.csv", audio="skip")
+    assert labels_of(dataset) == {"Café.wav": ("calm", "happy")}
+
+
+@without_audio
+@pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,labels\na.wav,sad\n", "'path'"),
-        ("path,labels,mood\na.wav,sad,1\n", "'mood'"),
+        ("path;labels\na.wav;sad, calm\n", "';', expected ','.*python -c"),
+        ("path\tlabels\na.wav\tsad\n", r"'\\t', expected ','.*python -c"),
+        ("file,labels\na.wav,sad\n", "'path'.*rename 'file' to 'path'"),
+        ("Filename,label\na.wav,sad\n", "rename 'Filename' to 'path', rename 'label' to 'labels'"),
+        ("path,Tags\na.wav,sad\n", "rename 'Tags' to 'labels'"),
+        ("path,labels,artist\na.wav,sad,Air\n", "rename 'artist' to 'group'"),
+        ("path,labels,group,artist\na.wav,sad,x,Air\n", "delete 'artist'"),
+        ("path,labels,mood\na.wav,sad,1\n", "delete 'mood'"),
+        ("path,artist\na.wav,Air\n", "rename 'artist' to 'group', add 'labels'"),
+        ("a.wav,sad\nb.wav,calm\n", "put a line .* above 'a.wav,sad'"),
         ("path,labels\na.wav,sad\nb.wav,sad\na.wav,fun\n", "'a.wav'"),
+        ("path,labels\na.wav,sad,calm\n", "line 2: 3"),
         ("path,labels,split\na.wav,sad,valid\n", "line 2: valid"),
         ("path,labels\na.wav,\n", "no track has a label"),
+        ("path,labels\na.wav,sad/calm\nb.wav,calm\n", "'/', expected ';'.*'calm', 'sad/calm'"),
+        ("path,labels\na.wav,sad + calm\nb.wav,calm+gay\n", r"'\+', expected ';'.*'calm\+gay'"),
+        ('path,labels\na.wav,sad;fun\nb.wav,"calm, sad"\n', "',', expected ';'.*'calm, sad'"),
+        ("path,labels\na.wav,\"['sad', 'calm']\"\n", "brackets; write happy;calm.*line 2"),
     ],
 )
-def test_a_bad_csv_is_named(tmp_path, text, said):
-    with pytest.raises(ValueError, match=rf"mine\.csv: .*{said}"):
+def test_a_bad_csv_is_named_with_its_mend(tmp_path, text, said):
+    with pytest.raises(ValueError, match=rf"(?s)mine\.csv: .*{said}"):
         data.load_folder(write(tmp_path / "mine.csv", text), audio="skip")
+
+
+@without_audio
+def test_labels_may_hold_signs_that_separate_nothing(tmp_path):
+    text = "path,labels\na.wav,calming / soothing\nb.wav,R&R\n"
+    found = data.load_folder(write(tmp_path / "mine.csv", text), audio="skip")
+    assert found.labels == ("calming / soothing", "r&r")
+
+
+@without_audio
+def test_the_mend_of_a_semicolon_csv_mends_it(tmp_path):
+    """The command in the message, as it stands there."""
+    path = write(tmp_path / "mine.csv", 'path;labels\na.wav;"happy;calm"\nb.wav;deep, dark\n')
+    with pytest.raises(ValueError, match="mended") as error:
+        data.load_folder(path)
+    command = re.search(r"python -c .*", str(error.value)).group()
+    run = {"shell": True, "cwd": tmp_path, "check": True}
+    subprocess.run(command.replace("python", sys.executable, 1), **run)
+    mended = data.load_folder(tmp_path / "mended.csv", audio="skip")
+    assert labels_of(mended) == {"a.wav": ("calm", "happy"), "b.wav": ("deep, dark",)}
+
+
+def test_missing_audio_of_a_csv_is_one_error(tmp_path):
+    path = write(tmp_path / "mine.csv", "path,labels\na.wav,sad\nb.wav,fun\n")
+    write(tmp_path / "b.wav")
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 .*a\.wav.*audio='skip'"):
+        data.load_folder(path)
 
 
 @pytest.mark.parametrize(

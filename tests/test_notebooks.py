@@ -19,6 +19,7 @@ PATHS = sorted(notebooks.NOTEBOOKS.glob("*.ipynb"))
 LINES = 20  # of a code cell, at most, beside imports and empty lines
 # what notebooks write only under a condition, which profile smoke need not meet
 SOMETIMES = {"bad_audio", "layer_probe_elsewhere"}
+PROSE = {"00", "04"}
 
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -98,12 +99,21 @@ def test_cells_are_short_and_use_public_names_only(path):
 
 
 @each
-def test_solutions_of_exercises_are_python(path):
-    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-    blocks = re.findall(r"```python\n(.*?)```", prose, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        ast.parse(block)
+def test_exercises_have_solutions_that_run_folded(path):
+    """Each a question in Markdown and the cell after it, which every run of the notebook runs."""
+    cells = read(path).cells
+    if path.stem[:2] in PROSE:
+        pytest.skip("its solutions are prose yet")
+    solutions = [i for i, cell in enumerate(cells) if "solution" in cell.metadata.get("tags", [])]
+    assert solutions
+    assert not [cell for cell in cells if "<details>" in cell.source]
+    asked = [re.findall(r"(?m)^\*\*([A-Z])\.\*\*", cells[i - 1].source) for i in solutions]
+    assert asked == [["A"], ["B"], ["C"], ["D"]][: len(solutions)]
+    for cell in (cells[i] for i in solutions):
+        assert cell.cell_type == "code"
+        assert ast.parse(cell.source).body
+        assert "hide-cell" in cell.metadata["tags"]  # in the site; the others in JupyterLab
+        assert cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 
 def test_no_two_cells_write_the_same_file():

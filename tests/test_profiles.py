@@ -76,7 +76,7 @@ def csv(tmp_path) -> Path:
     return folder / "songs.csv"
 
 
-def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
+def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch, tmp_path):
     monkeypatch.setenv("MER_DATA", str(csv.parents[1]))
     chosen = profiles.choose("demo", csv=str(csv))
     loaded = profiles.load_dataset(chosen.datasets[-1])
@@ -86,6 +86,12 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch):
     assert profiles.load_dataset(by_loader.datasets[-1]).name == "twice-mine"
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         profiles.check_inputs(profiles.choose("smoke", csv="none.csv"))
+    (tmp_path / "excel.csv").write_text("path;labels\na.wav;calm\n")
+    with pytest.raises(ValueError, match=r"excel\.csv: .*';'"):
+        profiles.check_inputs(profiles.choose("smoke", csv=str(tmp_path / "excel.csv")))
+    table = csv.rename(csv.with_suffix(".tsv"))
+    with pytest.raises(ValueError, match=r"songs\.tsv.*\.csv"):
+        profiles.choose("smoke", csv=str(table))
 
 
 @pytest.mark.slow

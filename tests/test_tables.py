@@ -1,8 +1,12 @@
 """Tables of outcomes whose scores are made by hand: seeds, groups, many comparisons."""
 
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from moods import mood_dataset
@@ -117,3 +121,77 @@ def test_datasets_told_apart_by_hand(monkeypatch):
     assert table["tracks"].eq(120).all()
     del data["two"]  # one dataset trains alone
     assert tables.dataset_accuracy(outcomes, data)["balanced_accuracy"].isna().all()
+
+
+# ------------------------------------------------------------------------- LaTeX, for a paper
+
+
+def result(target: str, method: str, value: float, seed_sd: float = np.nan, **more) -> dict:
+    row = {"target": target, "method": method, "metric": "song_roc_auc", "value": value}
+    row |= {"low": value - 0.1, "high": value + 0.1, "seed_sd": seed_sd, "tracks": 40, "labels": 9}
+    row |= {"chance": 0.5, "chance_low": 0.45, "chance_high": 0.55, "shuffled": np.nan}
+    return row | more
+
+
+RESULTS = pd.DataFrame(
+    [
+        result("a_b", "λ=1 & 50 %", 0.6, 0.01),
+        result("a_b", "ridge", 0.7),
+        result("a_b", "ridge, the target's words stay", 0.9),
+        result("c", "λ=1 & 50 %", 0.65),
+        result("c", "ridge", 0.55),
+        result("a_b", "supervised reference", 0.8, reference=True),
+        result("c", "ridge", 0.99, metric="song_macro_f1"),
+    ]
+)
+PAIRED = pd.DataFrame(
+    [("a_b", 0.2, 0.0004), ("c", -0.1, 0.03), ("c", 0.3, 0.9)],
+    columns=["target", "difference", "p_holm"],
+).assign(method="ridge", against=["λ=1 & 50 %", "λ=1 & 50 %", "other"], metric="song_roc_auc")
+
+
+def test_a_latex_table_by_hand():
+    lines = evaluation.latex_table(RESULTS, PAIRED, against="λ=1 & 50 %").splitlines()
+    start, end = lines.index(r"\toprule"), lines.index(r"\bottomrule")
+    assert lines[start + 1 : end] == [
+        r"method & a\_b & c \\",
+        r"\midrule",
+        r"$\lambda$=1 \& 50 \% & 0.600 [0.500, 0.700] $\pm$0.010 "
+        r"& \textbf{0.650} [0.550, 0.750] \\",
+        r"ridge & \textbf{0.700} [0.600, 0.800]$^{***}$ & 0.550 [0.450, 0.650]$_{*}$ \\",
+        r"ridge, the target's words stay & 0.900 [0.800, 1.000] &  \\",
+        r"\midrule",
+        r"supervised reference & 0.800 [0.700, 0.900] &  \\",
+        r"\midrule",
+        r"chance: random scores & 0.500 [0.450, 0.550] & 0.500 [0.450, 0.550] \\",
+    ]
+    (caption,) = [line for line in lines if line.startswith(r"\caption")]
+    for said in ("song ROC-AUC", r"a\_b 40, 9; c 40, 9", r"$\lambda$=1 \& 50 \%", "Holm for 3"):
+        assert said in caption
+
+
+def test_a_latex_table_without_comparisons_has_no_stars():
+    table = evaluation.latex_table(RESULTS[RESULTS["target"] == "c"], label="tab:mine")
+    assert "*" not in table.replace("table*", "")
+    assert r"\label{tab:mine}" in table
+    with pytest.raises(ValueError, match="'anchors'"):
+        evaluation.latex_table(RESULTS, PAIRED, against="anchors")
+
+
+def test_a_latex_table_compiles_or_is_balanced(tmp_path):
+    table = evaluation.latex_table(RESULTS, PAIRED)
+    packages = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "paper.tex").write_text(f"{packages}\n{table}\n\\end{{document}}\n", "utf-8")
+    engine = shutil.which("pdflatex") or shutil.which("tectonic")
+    if engine:
+        quiet = ["-interaction=nonstopmode"] if engine.endswith("pdflatex") else []
+        subprocess.run([engine, *quiet, "paper.tex"], cwd=tmp_path, check=True)
+        assert (tmp_path / "paper.pdf").is_file()
+    begun, ended = (re.findall(rf"\\{x}{{(.*?)}}", table) for x in ("begin", "end"))
+    assert begun == ended[::-1] == ["table*", "tabular"]
+    bare = re.sub(r"\\[{}$]", "", table)
+    assert bare.count("{") == bare.count("}")
+    assert bare.count("$") % 2 == 0
+    rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {2}
+    assert table.isascii()

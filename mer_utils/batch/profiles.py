@@ -81,6 +81,8 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         )
     if encoder and encoder != profile.encoder:
         profile = replace(profile, encoder=encoder, layers=None)
+    if csv and not csv.endswith(".csv") and (PROJECT / csv).is_file():
+        raise ValueError(f"csv={csv!r}: save it with commas, under a name that ends in .csv")
     if csv:
         own = str(PROJECT / csv) if csv.endswith(".csv") else csv
         if name_of(own) in profile.datasets:
@@ -127,14 +129,13 @@ def check_inputs(profile: Profile, checkpoint: str = "", accept_licence: bool = 
     """Stop before any work if the encoder's weights or a real dataset's folder are not there.
 
     accept_licence: of MERT's weights, which are then downloaded (`sound.mert.find_checkpoint`).
-    Raises FileNotFoundError that says where they are to be had.
+    Raises FileNotFoundError that says where they are to be had, and all errors of `load_folder`.
     """
     if profile.encoder in mert.PUBLISHED:
         mert.find_checkpoint(profile.encoder, checkpoint or None, accept_licence)
     for name in profile.datasets:
         if name.endswith(".csv"):
-            if not Path(name).is_file():
-                raise FileNotFoundError(f"{name}: no such file; csv= is a table of path and labels")
+            load_folder(name)
         elif name not in demo.DEMO_DATASETS and profile.encoder:
             LOADERS[name]  # an unknown one is an error
     if profile.encoder and not profile.encoder.startswith(HUB):

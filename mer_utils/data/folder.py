@@ -1,5 +1,7 @@
 """A user's own music: a CSV with paths and labels."""
 
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +12,16 @@ from mer_utils.data.reading import AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 
 _COLUMNS = ("path", "labels", "split", "group")
+_MEANT = dict.fromkeys(("file", "filename", "file_name", "filepath", "audio"), "path")
+_MEANT |= dict.fromkeys(("label", "tag", "tags", "mood", "moods", "emotion", "emotions"), "labels")
+_MEANT |= dict.fromkeys(("artist", "album", "singer", "composer", "band"), "group")
+_MEANT |= {column: column for column in _COLUMNS}  # in upper case
 
 
 def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "require") -> Dataset:
     """Read any dataset from a CSV; its vocabulary is all labels that occur, sorted.
 
-    csv: the CSV file: UTF-8, comma-separated, with a header line. Its columns:
+    csv: the CSV file: UTF-8 or Latin-1, comma-separated, with a header line. Its columns:
         path: the audio file, absolute or relative to the CSV's folder; it is also the track's id.
         labels: none, one or more, separated by the first of ; | , that occurs anywhere in the
             column, so beside ; or | a label may contain a comma (quote a field with a comma).
@@ -23,6 +29,7 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
         split: train, validation, test or empty.
         group: what must not be split (artist, album); empty or no such column: every track alone.
     name: the dataset's name; by default the CSV's name without its ending.
+    Raises ValueError for a file of another form, with its mend; missing audio as `audio` says.
     """
     path = Path(csv).absolute()
     name = path.stem if name is None else name
@@ -34,6 +41,7 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
     vocabulary = tuple(sorted(set().union(*labels)))
     if not vocabulary:
         raise ValueError(f"{path}: no track has a label; fill the column")
+    _refuse_joined(path, separator, vocabulary)
     tracks = track_table(
         rows["path"],
         labels,
@@ -48,12 +56,51 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The CSV with all four columns, empty where not given."""
-    rows = reading.read_csv(path, _COLUMNS[:2])
-    unknown = [column for column in rows if column not in _COLUMNS]
-    refuse(path, f"columns other than {', '.join(_COLUMNS)}", unknown)
+    first = reading.read_text(path).strip().partition("\n")[0]
+    found = next((sign for sign in ";\t" if sign in first and "," not in first), None)
+    if found is not None:
+        raise ValueError(
+            f"{path}: fields are separated by {found!r}, expected ','; to mend it: python -c "
+            f'"import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, '
+            f'delimiter={found!r}))" < "{path.name}" > mended.csv'
+        )
+    rows = reading.read_csv(path, ())
+    _check_columns(path, list(rows))
     rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
     refuse_lines(path, "rows without a path", rows["path"], rows["path"] == "")
     no_duplicates(path, "paths", rows["path"])
     strange = ~rows["split"].isin([*SPLITS, ""])
     refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
+    listed = rows["labels"].str.match(r"[\[({]")
+    refuse_lines(path, "labels in brackets; write happy;calm", rows["labels"], listed)
     return rows
+
+
+def _check_columns(path: Path, there: list[str]) -> None:
+    """Refuse columns of other names, saying which to rename, to delete or to add."""
+    unknown = [column for column in there if column not in _COLUMNS]
+    mends, names = [], set(there)
+    for column in unknown:
+        meant = _MEANT.get(column.lower())
+        rename = meant and meant not in names
+        mends.append(f"rename {column!r} to {meant!r}" if rename else f"delete {column!r}")
+        names.add(meant)
+    mends += [f"add {column!r}" for column in _COLUMNS[:2] if column not in names]
+    if not names & {*_COLUMNS}:
+        mends = [f"put a line that names the columns above {','.join(there)!r}"]
+    if mends:
+        raise ValueError(
+            f"{path}: found the columns {', '.join(map(repr, there))}, expected 'path', 'labels' "
+            "and, if you have them, 'split', 'group' (the artist, say: tracks of one group stay on "
+            f"one side of a split); to mend it, {', '.join(mends)}"
+        )
+
+
+def _refuse_joined(path: Path, separator: str, vocabulary: tuple[str, ...]) -> None:
+    """Refuse labels that another sign seems to join: a part of one is part of a second, too."""
+    for sign in "|," if separator else "/+&":
+        parts = [{part.strip() for part in label.split(sign)} - {""} for label in vocabulary]
+        often = {part for part, count in Counter(chain(*parts)).items() if count > 1}
+        joined = [label for label, own in zip(vocabulary, parts, strict=True) if own & often]
+        mend = f"replace {sign!r} by ';', or within a single label by a word"
+        refuse(path, f"labels seem joined by {sign!r}, expected ';' ({mend})", joined)

@@ -51,7 +51,7 @@ def numbers(path: Path, text: str) -> np.ndarray:
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A CSV that has at least these columns, as `table_of` gives it."""
-    reader = csv.reader(io.StringIO(read_text(path)), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=None), strict=True)
     try:
         return table_of(path, [(reader.line_num, row) for row in reader if row], columns)
     except csv.Error as error:
@@ -71,7 +71,7 @@ def table_of(
     need(path, "columns", columns, header)
     no_duplicates(path, "columns", header)
     sizes = pd.Series([len(row) for row in fields], index=lines[1:])
-    what = f"rows with another number of fields than {len(header)}"
+    what = f"rows with another number of fields than {len(header)} (one with a comma needs quotes)"
     refuse_lines(path, what, sizes, sizes != len(header))
     return pd.DataFrame(fields, index=lines[1:], columns=header, dtype=object)
 
@@ -130,6 +130,7 @@ def find_audio(
             f"first: {', '.join(missing[:3])}"
         )
         if audio == "require":
-            raise FileNotFoundError(f"{problem}; pass audio='skip' to go on with the labels only")
+            mend = "correct the paths or leave these tracks out"
+            raise FileNotFoundError(f"{problem}; {mend} (audio='skip' in Python keeps the labels)")
         warnings.warn(f"{problem}; these tracks have labels only", stacklevel=3)
     return found

@@ -9,6 +9,7 @@ mean of a song's segments).
 """
 
 from mer_utils.evaluation.chance import supervised_reference
+from mer_utils.evaluation.latex import latex_table
 from mer_utils.evaluation.scoring import compare, evaluate, reference_rows
 from mer_utils.evaluation.study import Outcome, k_of, run_study
 from mer_utils.metrics import vote
