@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
@@ -16,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from mer_utils import figures
+from mer_utils import figures, projector
 from mer_utils.data import Dataset, names
-from mer_utils.figures import style
+from mer_utils.figures import of_method, style
 from mer_utils.labels import LabelClusters, LabelEmbeddings
 
 mpl.use("Agg")
@@ -172,6 +173,10 @@ CASES = [
      "120 tracks|tenderness (12)|* sadness (18)|cannot be scored|ridge, 95 % interval|chance"),
     ("label_frequencies", [DATASETS],
      "MTG-Jamendo (4 tracks)|demo-mtg (2 tracks)|film|share of the tracks (%)"),
+    ("method_drawing", ["04"], "you are here: notebook 4|projector (learns)|a cluster"),
+    ("method_drawing", [], "numbers: the notebook of each step|label vectors"),
+    ("triplet_drawing", [], "40°|75°|here: relu(0.26 - 0.77 + 1) = 0.49"),
+    ("alignment_drawing", [], "calm music, cosine across datasets: 0.74 → 0.91|push|pull"),
     ("waveform_and_spectrogram", [TONE, 16000, "a tone"],
      "a tone|1.0 s at 16,000 Hz|frequency (Hz)|level (dB below peak)"),
     ("emotion_curve", [RANKS, 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
@@ -209,7 +214,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def test_every_function_has_a_case():
     functions = {name for name, value in vars(figures).items() if inspect.isfunction(value)}
-    assert {name for name, *_ in CASES} == functions - {"save", "set_style"}
+    assert {name for name, *_ in CASES} == functions - {"save", "set_style", "draw_method"}
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)
@@ -257,11 +262,23 @@ def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatc
         ("label_graph", [EMBEDDINGS, replace(CLUSTERS, labels=LABELS[::-1])], "order"),
         ("cluster_cosine_bars", [COSINES.assign(target=[*"aab"])], "one target"),
         ("projection_map", [PROJECTIONS, OWNED[:39]], "39"),
+        ("method_drawing", ["4"], "04"),
     ],
 )
 def test_what_would_be_a_wrong_picture_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(figures, name)(*arguments)
+
+
+def test_drawings_of_the_losses_are_what_the_losses_do():
+    f, p, n = (torch.tensor([[np.cos(a), np.sin(a)]]) for a in np.deg2rad([0, 40, -75]))
+    assert f"{projector.triplet_loss(f, p, n).item():.2f}" == "0.49"
+    clusters = torch.from_numpy(of_method.CLUSTERS)
+    losses = [
+        projector.alignment_loss(torch.from_numpy(of_method.aligned(steps)), clusters, 1.0).item()
+        for steps in (0, 5, 14)
+    ]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def row_names(axes) -> list[str]:

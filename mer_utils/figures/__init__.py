@@ -19,6 +19,12 @@ from mer_utils.figures.of_labels import (
     similarity_heatmap,
     text_models,
 )
+from mer_utils.figures.of_method import (
+    alignment_drawing,
+    draw_method,
+    method_drawing,
+    triplet_drawing,
+)
 from mer_utils.figures.of_results import (
     ablation_path,
     cluster_cosine_bars,

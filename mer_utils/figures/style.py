@@ -58,9 +58,11 @@ def set_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG (200 dpi) or what else the ending of `path` says."""
+    """Write a figure as PNG (200 dpi) or what else the ending of `path` says, without a date."""
+    kind = Path(path).suffix[1:]
+    undated = {"metadata": {"Date": None}} if kind == "svg" else {}
     with storage.replacing(path) as temporary, set_style():
-        figure.savefig(temporary, format=Path(path).suffix[1:])
+        figure.savefig(temporary, format=kind, **undated)
 
 
 # --- Looks and texts ------------------------------------------------------------------------------
