@@ -311,6 +311,18 @@ def test_heatmap_puts_similar_labels_together_and_outlines_antonyms():
     assert cosines[calm, energetic] == pytest.approx(np.cos(np.deg2rad(100)), abs=1e-6)
 
 
+def test_heatmap_of_many_labels_keeps_antonyms_and_what_is_near_another_dataset():
+    labels = ("happy", "sad", "near", "close", *(f"far {i}" for i in range(40)))
+    owners = ("one", "one", "one", "two", *["two"] * 40)
+    vectors = np.eye(len(labels))
+    vectors[3] = (
+        0.8 * vectors[2] + 0.6 * vectors[3]
+    )  # "close" of the one is near "near" of the other
+    shown = row_names(figures.similarity_heatmap(embed(labels, owners, vectors), PAIRS).axes[0])
+    assert len(shown) == 32
+    assert {"happy", "sad", "near", "close"} <= set(shown)
+
+
 def joins(axes, colour: str) -> list[float]:
     """Where the joins of a dendrogram that have a colour are, in order."""
     lines = [c for c in axes.collections if isinstance(c, LineCollection)]

@@ -281,8 +281,9 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
     others = [column for column in table if column not in shown]
     series = [_configuration(row) for row in table[others].to_dict("records")]
     looks = style.series_looks(series)
-    figure, panels = style.target_panels(table.assign(series=series), height=3.2, sharey=True)
-    for panel, target, part in panels:
+    parts = table.assign(series=series).groupby("target", sort=False)
+    figure, axes = style.new_figure(height=3.2, columns=len(parts), sharey=True)
+    for panel, (target, part) in zip(axes[0], parts, strict=True):
         for name, points in part.groupby("series", sort=False):
             if points[axis].nunique() < 2:
                 level = points.sort_values(axis)["value"].iloc[0]
@@ -293,7 +294,7 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
         seeds = " to ".join(map(str, sorted({part["seeds"].min(), part["seeds"].max()})))
         style.titled(panel, style.dataset_title(target), f"mean over {seeds} seeds")
         panel.set_xlabel("λ" if axis == "weight" else axis.replace("_", " "))
-    panels[0][0].set_ylabel("song ROC-AUC")
+    axes[0, 0].set_ylabel("song ROC-AUC")
     return style.legend_below(figure)
 
 

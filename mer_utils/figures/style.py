@@ -226,15 +226,6 @@ def new_figure(
     return figure, axes
 
 
-def target_panels(
-    table: pd.DataFrame, height: float, **settings: object
-) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """A panel for each target of a table: the panel, the target, its part of the table."""
-    parts = table.groupby("target", sort=False)
-    figure, axes = new_figure(height, columns=len(parts), **settings)
-    return figure, [(panel, *part) for panel, part in zip(axes[0], parts, strict=True)]
-
-
 def row_panels(
     rows: Mapping[str, Sequence[str]], step: float, columns: int = 2
 ) -> tuple[Figure, dict[str, Axes]]:
