@@ -124,10 +124,6 @@ TEXTS = table(
     tracks=120,
     labels=9,
 )
-MODELS = table(
-    "model style probe value",
-    ("small", "prompt", 0.5, 0.62), ("large", "description", 0.8, 0.65),
-).assign(words=4682)  # fmt: skip
 RANKS = table("start eerie hopeful", (0.0, 90.0, 10.0), (3.0, 80.0, 45.0), (6.0, 95.0, 5.0))
 TONE = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
 BEFORE, AFTER = np.random.default_rng(0).normal(size=(2, 40, 5))
@@ -153,8 +149,6 @@ CASES = [
      "direction 1 (1 = as far out as an antonym's pole)|gloomy|CAL500 (3 labels)"),
     ("variants", [TEXTS, "style", "model"],
      "Emotify|120 tracks, 9 labels|large, 95 % interval|definition|chance"),
-    ("text_models", [MODELS],
-     "small (prompt)|large (description)|scores on 120 tracks, ratings of 4,682 words"),
     ("clustering_sweep", [SWEEP, {"bandwidth": 0.4}],
      "mean shift of 10 labels; chosen: bandwidth = 0.4 (7 clusters)|chosen"),
     ("training_curves", [{"baseline 1": history(), "alignment": history(2.0)}],

@@ -17,7 +17,6 @@ from mer_utils.figures.of_labels import (
     label_graph,
     label_map,
     similarity_heatmap,
-    text_models,
 )
 from mer_utils.figures.of_method import (
     alignment_drawing,

@@ -230,29 +230,6 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     return style.legend_below(figure, keys)
 
 
-@style.set_style()
-def text_models(table: pd.DataFrame) -> Figure:
-    """What a language model knows of affect, and how far it carries music to words.
-
-    table: from `benchmarks/text_models.py`, a row a model: style (of the labels' texts), probe (how
-        well a linear map from its vectors of words predicts people's ratings of them), value (mean
-        zero-shot ROC-AUC), low, high, tracks, words (how many were measured).
-    """
-    looks = style.dot_looks(table["model"])
-    figure, [[axes]] = style.new_figure(height=2.8, width=4.6)
-    for row in table.itertuples():
-        look, ends = looks[row.model], [[row.value - row.low], [row.high - row.value]]
-        label = f"{row.model} ({row.style})"
-        axes.errorbar(row.probe, row.value, ends, linestyle="none", label=label, **look)
-    tracks = style.count(int(table["tracks"].iloc[0]), "track")
-    words = style.count(int(table["words"].iloc[0]), "word")
-    style.titled(axes, "Text models", f"scores on {tracks}, ratings of {words}")
-    axes.set(xlabel="r of ratings of words, mean of valence and arousal")
-    axes.set_ylabel(f"zero-shot ROC-AUC, songs\n({style.INTERVAL}; chance .5)")
-    axes.margins(0.1)
-    return style.legend_below(figure)
-
-
 # --- Choosing clusters ----------------------------------------------------------------------------
 
 _SETTING_NAMES = {
