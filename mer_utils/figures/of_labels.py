@@ -198,7 +198,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     def line_colour(node: int) -> str:
         return style.LIGHT_GREY if between[node - number] else colours[nodes[node]]
 
-    figure, [[axes]] = style.new_figure(height=0.8 + 0.155 * number)
+    figure, [[axes]] = style.new_figure(height=0.8 + 0.155 * number, width=style.NARROW)
     look = {"orientation": "right", "no_labels": True, "link_color_func": line_colour}
     hierarchy.dendrogram(tree, ax=axes, **look)
     places = 10 * np.arange(number) + 5  # where a dendrogram has its leaves
@@ -213,7 +213,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
         joined = tree[(np.array(nodes[number:]) == cluster) & ~between, 2].max()
         place = joined, places[assignment[order] == cluster].mean()
         look = {"color": style.ink(colour), "weight": "bold", "va": "center"}
-        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0, "alpha": 0.7}
         axes.annotate(clusters.names[cluster], place, (4, 0), textcoords="offset points", **look)
     datasets = [_datasets(embeddings)[i] for i in order]
     _mark_datasets(axes, places, datasets, own)
