@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ideas import Direction, directions
+from matplotlib.figure import Figure
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -27,6 +28,7 @@ from mer_utils.data import Labelled
 from mer_utils.evaluation import study
 from mer_utils.evaluation.resampling import group_numbers, resampled
 from mer_utils.evaluation.tables import markdown
+from mer_utils.figures import style as house
 from mer_utils.labels import BEST_MODEL, DEFAULT_MODEL, embed_labels
 
 OURS = "benchmarks/own_text_models.py"
@@ -177,7 +179,7 @@ def tables(table: pd.DataFrame, draws: dict, probes: pd.DataFrame, spoken: pd.Da
 
 
 def figure_table(means: pd.Series, draws: dict, probes: pd.DataFrame) -> pd.DataFrame:
-    """What `figures.text_models` draws: each model by its best style."""
+    """What `draw` draws: each model by its best style."""
     rows = []
     for model, key in best_styles(means).items():
         low, high = np.percentile(draws[key], [2.5, 97.5])
@@ -185,6 +187,27 @@ def figure_table(means: pd.Series, draws: dict, probes: pd.DataFrame) -> pd.Data
         row = {"model": model, "style": key[1], "probe": probe, "value": means[key]}
         rows.append(row | {"low": low, "high": high})
     return pd.DataFrame(rows)
+
+
+@house.set_style()
+def draw(table: pd.DataFrame) -> Figure:
+    """What a language model knows of affect, and how far it carries music to words.
+
+    table: of `figure_table`, with tracks and words (how many were measured).
+    """
+    looks = house.dot_looks(table["model"])
+    figure, [[axes]] = house.new_figure(height=2.8, width=4.6)
+    for row in table.itertuples():
+        look, ends = looks[row.model], [[row.value - row.low], [row.high - row.value]]
+        label = f"{row.model} ({row.style})"
+        axes.errorbar(row.probe, row.value, ends, linestyle="none", label=label, **look)
+    tracks = house.count(int(table["tracks"].iloc[0]), "track")
+    words = house.count(int(table["words"].iloc[0]), "word")
+    house.titled(axes, "Text models", f"scores on {tracks}, ratings of {words}")
+    axes.set(xlabel="r of ratings of words, mean of valence and arousal")
+    axes.set_ylabel(f"zero-shot ROC-AUC, songs\n({house.INTERVAL}; chance .5)")
+    axes.margins(0.1)
+    return house.legend_below(figure)
 
 
 def main() -> None:
@@ -218,8 +241,7 @@ def main() -> None:
         points = figure_table(table.mean(axis=1), draws, probes)
         tracks = {target.name: len(target.dataset) for _, _, target in paths}
         measured = {"words": len(ratings), "tracks": sum(tracks.values())}
-        figure = figures.text_models(points.assign(**measured))
-        figures.save(figure, options.out.with_suffix(".png"))
+        figures.save(draw(points.assign(**measured)), options.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

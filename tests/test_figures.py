@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
@@ -16,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from mer_utils import figures
+from mer_utils import figures, projector
 from mer_utils.data import Dataset, names
-from mer_utils.figures import style
+from mer_utils.figures import of_method, style
 from mer_utils.labels import LabelClusters, LabelEmbeddings
 
 mpl.use("Agg")
@@ -123,10 +124,6 @@ TEXTS = table(
     tracks=120,
     labels=9,
 )
-MODELS = table(
-    "model style probe value",
-    ("small", "prompt", 0.5, 0.62), ("large", "description", 0.8, 0.65),
-).assign(words=4682)  # fmt: skip
 RANKS = table("start eerie hopeful", (0.0, 90.0, 10.0), (3.0, 80.0, 45.0), (6.0, 95.0, 5.0))
 TONE = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
 BEFORE, AFTER = np.random.default_rng(0).normal(size=(2, 40, 5))
@@ -144,7 +141,7 @@ CASES = [
     ("label_map", [EMBEDDINGS], "7 labels of 3 datasets|gloomy|MTG-Jamendo (1 label)"),
     ("label_map", [embed(LABELS[:6], None, CIRCLE[:6])], "6 labels|energetic"),
     ("similarity_heatmap", [EMBEDDINGS, PAIRS],
-     "antonyms: 3 pairs, mean cosine -0.06 (all pairs -0.01)|cosine of label vectors"),
+     "antonyms: 3 pairs, mean cosine -0.06 (all labels -0.01)|cosine of label vectors"),
     ("similarity_heatmap", [embed(mean=np.zeros(2))], "cosine of label vectors (centred)"),
     ("label_graph", [EMBEDDINGS, CLUSTERS],
      "7 labels in 4 clusters|alone in its cluster (2)|Emotify (3 labels)"),
@@ -152,8 +149,6 @@ CASES = [
      "direction 1 (1 = as far out as an antonym's pole)|gloomy|CAL500 (3 labels)"),
     ("variants", [TEXTS, "style", "model"],
      "Emotify|120 tracks, 9 labels|large, 95 % interval|definition|chance"),
-    ("text_models", [MODELS],
-     "small (prompt)|large (description)|scores on 120 tracks, ratings of 4,682 words"),
     ("clustering_sweep", [SWEEP, {"bandwidth": 0.4}],
      "mean shift of 10 labels; chosen: bandwidth = 0.4 (7 clusters)|chosen"),
     ("training_curves", [{"baseline 1": history(), "alignment": history(2.0)}],
@@ -167,11 +162,15 @@ CASES = [
     ("results", [RESULTS],
      "CAL500|120 tracks, 9 labels, k = 4|0.720|supervised reference (0.585)|its 95 % band"),
     ("results", [RESULTS[:-1].drop(columns=["reference", "shuffled"]), "song_macro_f1"],
-     "0.720|120 tracks, 9 labels, k = 4|macro-F1\nof songs"),
+     "0.720|120 tracks, 9 labels, k = 4|macro-F1 of songs"),
     ("per_label", [PER_LABEL],
      "120 tracks|tenderness (12)|* sadness (18)|cannot be scored|ridge, 95 % interval|chance"),
     ("label_frequencies", [DATASETS],
      "MTG-Jamendo (4 tracks)|demo-mtg (2 tracks)|film|share of the tracks (%)"),
+    ("method_drawing", ["04"], "you are here: notebook 4|projector (learns)|a cluster"),
+    ("method_drawing", [], "numbers: the notebook of each step|label vectors"),
+    ("triplet_drawing", [], "40°|75°|here: relu(0.26 - 0.77 + 1) = 0.49"),
+    ("alignment_drawing", [], "calm music, cosine across datasets: 0.74 → 0.91|push|pull"),
     ("waveform_and_spectrogram", [TONE, 16000, "a tone"],
      "a tone|1.0 s at 16,000 Hz|frequency (Hz)|level (dB below peak)"),
     ("self_similarity", [{"state 0": np.eye(40, 8), "state 4": np.ones((40, 8)) * ANGLES[2]}, 10.0],
@@ -211,7 +210,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def test_every_function_has_a_case():
     functions = {name for name, value in vars(figures).items() if inspect.isfunction(value)}
-    assert {name for name, *_ in CASES} == functions - {"save", "set_style"}
+    assert {name for name, *_ in CASES} == functions - {"save", "set_style", "draw_method"}
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)
@@ -259,11 +258,23 @@ def test_style_holds_for_a_block_only_and_leaves_other_settings_alone(monkeypatc
         ("label_graph", [EMBEDDINGS, replace(CLUSTERS, labels=LABELS[::-1])], "order"),
         ("cluster_cosine_bars", [COSINES.assign(target=[*"aab"])], "one target"),
         ("projection_map", [PROJECTIONS, OWNED[:39]], "39"),
+        ("method_drawing", ["4"], "04"),
     ],
 )
 def test_what_would_be_a_wrong_picture_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(figures, name)(*arguments)
+
+
+def test_drawings_of_the_losses_are_what_the_losses_do():
+    f, p, n = (torch.tensor([[np.cos(a), np.sin(a)]]) for a in np.deg2rad([0, 40, -75]))
+    assert f"{projector.triplet_loss(f, p, n).item():.2f}" == "0.49"
+    clusters = torch.from_numpy(of_method.CLUSTERS)
+    losses = [
+        projector.alignment_loss(torch.from_numpy(of_method.aligned(steps)), clusters, 1.0).item()
+        for steps in (0, 5, 14)
+    ]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def row_names(axes) -> list[str]:
@@ -296,6 +307,18 @@ def test_heatmap_puts_similar_labels_together_and_outlines_antonyms():
     assert cosines[calm, energetic] == pytest.approx(np.cos(np.deg2rad(100)), abs=1e-6)
 
 
+def test_heatmap_of_many_labels_keeps_antonyms_and_what_is_near_another_dataset():
+    labels = ("happy", "sad", "near", "close", *(f"far {i}" for i in range(40)))
+    owners = ("one", "one", "one", "two", *["two"] * 40)
+    vectors = np.eye(len(labels))
+    vectors[3] = (
+        0.8 * vectors[2] + 0.6 * vectors[3]
+    )  # "close" of the one is near "near" of the other
+    shown = row_names(figures.similarity_heatmap(embed(labels, owners, vectors), PAIRS).axes[0])
+    assert len(shown) == 32
+    assert {"happy", "sad", "near", "close"} <= set(shown)
+
+
 def joins(axes, colour: str) -> list[float]:
     """Where the joins of a dendrogram that have a colour are, in order."""
     lines = [c for c in axes.collections if isinstance(c, LineCollection)]
@@ -306,8 +329,7 @@ def joins(axes, colour: str) -> list[float]:
 def test_tree_joins_labels_of_a_cluster_at_their_mean_distance():
     axes = figures.label_graph(EMBEDDINGS, CLUSTERS).axes[0]
     assert sorted(row_names(axes)) == sorted(LABELS)
-    bold = {t.get_text() for t in axes.get_yticklabels() if t.get_fontweight() == "bold"}
-    assert bold == {"happy", "sad"}  # medoids; those alone are plain
+    assert {text.get_text() for text in axes.texts} == {"happy", "sad"}  # medoids
     ten_degrees = 1 - np.cos(np.deg2rad(10))
     both = joins(axes, style.COLOURS[0]) + joins(axes, style.COLOURS[1])
     assert sorted(both) == pytest.approx([0, ten_degrees, ten_degrees], abs=1e-6)

@@ -13,6 +13,7 @@ import pandas as pd
 from joblib import cpu_count
 from tqdm import tqdm
 
+from mer_utils import storage
 from mer_utils.batch import profiles, runs
 from mer_utils.sound.hugging_face import find_model
 
@@ -46,6 +47,8 @@ def run(
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)
+    for drawing in profiles.PROJECT.glob("figures/method/*.svg"):  # the notebooks show them
+        storage.copy_file(drawing, opened.path("figures", "method", drawing.name))
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     runs.note(opened, parameters=given, **runs.provenance())
     seconds: dict[str, float] = {}

@@ -18,7 +18,12 @@ from mer_utils.figures.of_labels import (
     label_graph,
     label_map,
     similarity_heatmap,
-    text_models,
+)
+from mer_utils.figures.of_method import (
+    alignment_drawing,
+    draw_method,
+    method_drawing,
+    triplet_drawing,
 )
 from mer_utils.figures.of_results import (
     ablation_path,

@@ -128,7 +128,7 @@ def layer_probe(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Figure:
     table: layer (0 is the input of the first), dataset, value, low, high, chance, tracks.
     metric: what value is, for the axis. A ring marks a dataset's best layer.
     """
-    figure, [[panel]] = style.new_figure(height=2.7, width=5.2)
+    figure, [[panel]] = style.new_figure(height=2.7, width=style.NARROW)
     ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none"}
     style.dataset_bands(panel, table, "layer")
     looks = style.dataset_looks(table["dataset"])
@@ -154,7 +154,7 @@ def pooling_comparison(table: pd.DataFrame, metric: str = "macro ROC-AUC") -> Fi
     tracks = table.groupby("dataset", sort=False)["tracks"].first()
     looks = style.dot_looks(table["pooling"].unique())
     height = 0.7 + (0.15 + 0.17 * len(looks)) * len(tracks)
-    figure, [[panel]] = style.new_figure(height, width=5.2)
+    figure, [[panel]] = style.new_figure(height, width=style.NARROW)
     rows = tracks.index.get_indexer(table["dataset"])
     for i, (way, look) in enumerate(looks.items()):
         here = table["pooling"] == way

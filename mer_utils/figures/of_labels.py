@@ -22,6 +22,7 @@ from sklearn.manifold import TSNE
 
 from mer_utils.figures import style
 
+READABLE = 32  # labels that a heatmap can show on a phone
 if TYPE_CHECKING:
     from mer_utils.labels.clustering import LabelClusters
     from mer_utils.labels.embeddings import LabelEmbeddings
@@ -45,14 +46,16 @@ def _datasets(embeddings: "LabelEmbeddings") -> Sequence[str]:
 
 @style.set_style()
 def label_map(embeddings: "LabelEmbeddings") -> Figure:
-    """A map of 3 labels or more by t-SNE (van der Maaten & Hinton 2008): near is similar."""
+    """A map of 3 labels or more by t-SNE (van der Maaten & Hinton 2008): near is similar.
+
+    t-SNE has no unit, so both dimensions are stretched to fill the page.
+    """
     distances = _cosine_distances(embeddings)
     settings = {"metric": "precomputed", "init": "random", "method": "exact", "random_state": 0}
     model = TSNE(perplexity=min(12, (len(distances) - 1) / 3), **settings)
     # a map may be turned at will: its longer extent lies across
     positions = PCA(2).fit_transform(model.fit_transform(distances))
-    figure, [[axes]] = style.new_figure(height=2.4 + 0.038 * len(distances))
-    axes.set_aspect("equal", adjustable="datalim")
+    figure, [[axes]] = style.new_figure(height=2.4 + 0.045 * len(distances))
     xlabel, ylabel = (f"t-SNE dimension {number} (no unit)" for number in (1, 2))
     axes.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel)
     _draw_map(axes, positions, embeddings.labels, _datasets(embeddings))
@@ -100,27 +103,37 @@ def _draw_map(
 def similarity_heatmap(
     embeddings: "LabelEmbeddings", antonyms: Sequence[tuple[str, str]] = ()
 ) -> Figure:
-    """Cosine of every label with every label, in the order of hierarchical clustering.
+    """Cosine of labels with one another, in the order of hierarchical clustering.
 
-    embeddings: 3 labels or more. Centred ones get a diverging scale round 0.
+    embeddings: 3 labels or more. Centred ones get a diverging scale round 0. Of more than
+        `READABLE`, those are shown that have an antonym among the labels, then those that are
+        nearest to another word of another dataset (of none: to any other word), each word once.
     antonyms: pairs of words whose cells, if both are labels, are outlined.
     """
-    number = len(embeddings)
     distances = _cosine_distances(embeddings)
+    words, owners = np.array(embeddings.labels), np.array(_datasets(embeddings))
+    usual = 1 - distances[~np.eye(len(words), dtype=bool)].mean()
+    others, elsewhere = words[:, None] != words, owners[:, None] != owners
+    others &= elsewhere if elsewhere.any() else True
+    nearest = np.where(others, distances, np.inf).min(axis=1)
+    opposed = [word for pair in antonyms if set(pair) <= set(words) for word in pair]
+    nearest[np.isin(words, opposed)] = -1
+    nearest[pd.Series(words).duplicated()] = np.inf
+    shown = np.sort(nearest.argsort(kind="stable")[:READABLE])
+    distances = distances[np.ix_(shown, shown)]
     tree = hierarchy.linkage(squareform(distances), "average", optimal_ordering=True)
-    order = hierarchy.leaves_list(tree)
+    order, number = hierarchy.leaves_list(tree), len(shown)
     cosines = 1 - distances[np.ix_(order, order)]
-    names = [embeddings.labels[i] for i in order]
-    datasets = [_datasets(embeddings)[i] for i in order]
+    names, datasets = words[shown[order]].tolist(), owners[shown[order]].tolist()
     centred = embeddings.mean is not None
     diagonal = np.eye(number, dtype=bool)  # always 1: it would only use up the scale
 
-    side = max(0.14 * number, 4.6) + 0.4 + 0.075 * max(map(len, names))  # .14: a line of text
-    figure, [[axes]] = style.new_figure(height=side + 0.3, width=side + 0.9)
+    side = 0.14 * READABLE + 0.075 * max(map(len, names))  # .14: a line of text
+    figure, [[axes]] = style.new_figure(height=side + 0.8, width=side + 0.2)
     what = "cosine of label vectors" + (" (centred)" if centred else "")
     ends = np.quantile(cosines[~diagonal], [0.02, 0.98])  # the same text twice is beyond
     low, high = np.array([-1, 1]) * np.abs(ends).max() if centred else ends
-    bar = {"shrink": 0.5, "aspect": 30, "pad": 0.01, "extend": "both", "label": what}
+    bar = {"location": "bottom", "aspect": 40, "pad": 0.02, "extend": "both", "label": what}
     look = {"cmap": style.DIVERGING if centred else style.SEQUENTIAL, "vmin": low, "vmax": high}
     look |= {"mask": diagonal, "square": True, "xticklabels": names, "yticklabels": names}
     seaborn.heatmap(cosines, cbar_kws=bar, ax=axes, **look)
@@ -129,7 +142,8 @@ def similarity_heatmap(
     looks = style.dataset_looks(datasets)
     colours = [looks[name]["color"] for name in datasets]
     _mark_datasets(axes, np.arange(number) + 0.5, datasets, colours)
-    axes.set_title(f"{number} labels, ordered by average-linkage clustering")
+    which = f"{number} of {len(words)} labels" if number < len(words) else f"{number} labels"
+    axes.set_title(f"{which}, ordered by average-linkage clustering")
     keys = style.dataset_keys(datasets)
     if antonyms:
         pairs = [set(pair) for pair in antonyms]
@@ -140,8 +154,7 @@ def similarity_heatmap(
             axes.add_patch(Rectangle((column, row), 1, 1, path_effects=rim, **outline))
         text = f"antonyms: {style.count(marked.sum() // 2, 'pair')}"
         if marked.any():
-            usual = cosines[~diagonal].mean()
-            text += f", mean cosine {cosines[marked].mean():.2f} (all pairs {usual:.2f})"
+            text += f", mean cosine {cosines[marked].mean():.2f} (all labels {usual:.2f})"
         keys.append(Patch(label=text, **outline))
     return style.legend_below(figure, keys)
 
@@ -162,9 +175,9 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     """Which labels form a cluster, as a tree of labels (the paper's Fig. 2 shows a graph).
 
     embeddings, clusters: of the same labels, 3 or more.
-    Labels of one cluster are joined in its colour, at their mean distance (average linkage). Grey
-    lines join clusters: one that is left of a coloured one shows labels that are nearer to another
-    cluster than to each other.
+    Labels of one cluster are joined in its colour, at their mean distance (average linkage), where
+    its medoid is written. Grey lines join clusters: one that is left of a coloured one shows labels
+    that are nearer to another cluster than to each other.
     """
     if tuple(clusters.labels) != tuple(embeddings.labels):
         raise ValueError("label_graph: the clusters are of other labels, or in another order")
@@ -185,7 +198,7 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     def line_colour(node: int) -> str:
         return style.LIGHT_GREY if between[node - number] else colours[nodes[node]]
 
-    figure, [[axes]] = style.new_figure(height=0.8 + 0.155 * number)
+    figure, [[axes]] = style.new_figure(height=0.8 + 0.155 * number, width=style.NARROW)
     look = {"orientation": "right", "no_labels": True, "link_color_func": line_colour}
     hierarchy.dendrogram(tree, ax=axes, **look)
     places = 10 * np.arange(number) + 5  # where a dendrogram has its leaves
@@ -194,15 +207,20 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
     axes.invert_yaxis()
     axes.spines["left"].set_visible(False)
     own = [colours.get(cluster, style.GREY) for cluster in assignment[order]]
-    for text, cluster, colour in zip(axes.get_yticklabels(), assignment[order], own, strict=True):
-        medoid = text.get_text() == clusters.names[cluster] and cluster in colours
-        text.set(color=style.ink(colour), weight="bold" if medoid else "normal")
+    for text, colour in zip(axes.get_yticklabels(), own, strict=True):
+        text.set_color(style.ink(colour))
+    for cluster, colour in colours.items():
+        joined = tree[(np.array(nodes[number:]) == cluster) & ~between, 2].max()
+        place = joined, places[assignment[order] == cluster].mean()
+        look = {"color": style.ink(colour), "weight": "bold", "va": "center"}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0, "alpha": 0.7}
+        axes.annotate(clusters.names[cluster], place, (4, 0), textcoords="offset points", **look)
     datasets = [_datasets(embeddings)[i] for i in order]
     _mark_datasets(axes, places, datasets, own)
     axes.set_xlim(-0.01)
     axes.set_xlabel("mean distance at which labels join (1 − cosine)")
     axes.set_title(f"{number} labels in {style.count(len(sizes), 'cluster')}")
-    cluster = f"a cluster ({len(several)}); bold: its medoid"
+    cluster = f"a cluster ({len(several)}), named by its medoid"
     keys = [
         *style.dataset_keys(datasets, color=style.DARK_GREY),
         style.key(cluster, color=style.COLOURS[0], linestyle="-"),
@@ -210,29 +228,6 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
         Patch(color=style.GREY, label=f"alone in its cluster ({(sizes == 1).sum()})"),
     ]
     return style.legend_below(figure, keys)
-
-
-@style.set_style()
-def text_models(table: pd.DataFrame) -> Figure:
-    """What a language model knows of affect, and how far it carries music to words.
-
-    table: from `benchmarks/text_models.py`, a row a model: style (of the labels' texts), probe (how
-        well a linear map from its vectors of words predicts people's ratings of them), value (mean
-        zero-shot ROC-AUC), low, high, tracks, words (how many were measured).
-    """
-    looks = style.dot_looks(table["model"])
-    figure, [[axes]] = style.new_figure(height=2.8, width=4.6)
-    for row in table.itertuples():
-        look, ends = looks[row.model], [[row.value - row.low], [row.high - row.value]]
-        label = f"{row.model} ({row.style})"
-        axes.errorbar(row.probe, row.value, ends, linestyle="none", label=label, **look)
-    tracks = style.count(int(table["tracks"].iloc[0]), "track")
-    words = style.count(int(table["words"].iloc[0]), "word")
-    style.titled(axes, "Text models", f"scores on {tracks}, ratings of {words}")
-    axes.set(xlabel="r of ratings of words, mean of valence and arousal")
-    axes.set_ylabel(f"zero-shot ROC-AUC, songs\n({style.INTERVAL}; chance .5)")
-    axes.margins(0.1)
-    return style.legend_below(figure)
 
 
 # --- Choosing clusters ----------------------------------------------------------------------------

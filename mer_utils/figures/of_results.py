@@ -22,7 +22,6 @@ METRIC_NAMES = {
     "song_roc_auc": "macro ROC-AUC\nof songs",
     "song_average_precision": "macro average precision\nof songs",
 }
-DOT = {"color": style.COLOURS[0], "marker": "o"}
 
 # --- Training -------------------------------------------------------------------------------------
 
@@ -161,7 +160,7 @@ def ablation_path(table: pd.DataFrame) -> Figure:
     """
     hollow = ~(table["p_holm"] < 0.05)  # the first step has no p
     legend = "differs from the step above (p < .05, Holm)", "does not"
-    figure, panels = _score_panels(table, "step", "song_roc_auc", hollow, legend)
+    figure, panels = _score_panels(table, "step", hollow=hollow, legend=legend)
     for panel, _, part in panels:
         part = part.sort_values("row")
         panel.plot(part["value"], part["row"], color=style.GREY, linewidth=1, zorder=1)
@@ -175,52 +174,52 @@ def variants(table: pd.DataFrame, by: str, colour: str = "") -> Figure:
     table: from `evaluation.comparisons`, such as `text_table`.
     by: the column with a row for each value; colour: one with a colour for each, if there is one.
     """
-    names = list(table[by].unique())
-    series = list(table[colour].unique()) if colour else [""]
-    looks = style.dot_looks(series)
-    height = 1.0 + (0.2 + 0.1 * len(series)) * len(names)
-    figure, panels = style.target_panels(table, height, sharey=True, sharex=True)
-    for panel, target, part in panels:
-        style.named_rows(panel, [style.wrapped(name) for name in names])
-        for place, name in enumerate(series):
-            own = part[part[colour] == name] if colour else part
-            rows = own[by].map(names.index) + 0.25 * (place - (len(series) - 1) / 2)
-            style.intervals(panel, own, rows, looks[name], name or "value")
+    figure, panels = _score_panels(table, by, colour=colour)
+    for panel, _, _ in panels:
         panel.axvline(0.5, **style.CHANCE)
-        tracks = style.count(int(part["tracks"].iloc[0]), "track")
-        sizes = f"{tracks}, {style.count(int(part['labels'].iloc[0]), 'label')}"
-        style.titled(panel, style.dataset_title(target), sizes)
-        panel.set(xlabel=METRIC_NAMES["song_roc_auc"])
     return style.legend_below(figure)
 
 
 def _score_panels(
     table: pd.DataFrame,
     by: str,
-    metric: str,
+    metric: str = "song_roc_auc",
+    colour: str = "",
     hollow: pd.Series | bool = False,
     legend: tuple[str, str] = ("value", ""),
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """A panel for each target with a row for each value of the column `by`: scores with intervals.
+    """Scores with intervals: below one another a panel for each target, with its values of `by`.
 
+    colour: the column with a colour for each value, if there is one.
     hollow: which dots are not filled; legend: what filled and what hollow dots are.
     Returns the table's parts with a column row.
     """
-    texts = {name: style.wrapped(name) for name in table[by].unique()}
-    height = 0.24 + 0.1 * max(text.count("\n") for text in texts.values())  # of a row, in inches
-    table = table.assign(row=table[by].map(list(texts).index), hollow=hollow)
-    figure, panels = style.target_panels(
-        table, 1.1 + height * len(texts), sharey=True, sharex=metric == "song_roc_auc"
-    )
-    for panel, target, part in panels:
-        style.named_rows(panel, list(texts.values()))
-        style.intervals(panel, part, part["row"], DOT, legend[0], part["hollow"], legend[1])
-        first = part.iloc[0]
-        k = "" if pd.isna(first.get("k")) else f", k = {first['k']:.0f}"
-        sizes = f"{first['tracks']:,.0f} tracks, {first['labels']:.0f} labels{k}"
+    series = table[colour] if colour else pd.Series(legend[0], table.index)
+    table = table.assign(series=series, hollow=hollow)
+    parts = dict(list(table.groupby("target", sort=False)))
+    names = {target: list(part[by].unique()) for target, part in parts.items()}
+    texts = {target: [style.wrapped(name) for name in own] for target, own in names.items()}
+    lines = 1 + max(text.count("\n") for own in texts.values() for text in own)
+    looks = style.dot_looks(series.unique())
+    step = max(0.06 + 0.13 * lines, 0.07 + 0.13 * len(looks))  # inches
+    figure, panels = style.row_panels(texts, step, columns=1)
+    first = panels[next(iter(parts))]
+    found = []
+    for target, part in parts.items():
+        panel, part = panels[target], part.assign(row=part[by].map(names[target].index))
+        if metric == "song_roc_auc" and panel is not first:
+            panel.sharex(first)
+        for place, (name, look) in enumerate(looks.items()):
+            own = part[part["series"] == name]
+            rows = own["row"] + 0.6 / len(looks) * (place - (len(looks) - 1) / 2)
+            style.intervals(panel, own, rows, look, name, own["hollow"], legend[1])
+        sizes = part.iloc[0]
+        k = "" if pd.isna(sizes.get("k")) else f", k = {sizes['k']:.0f}"
+        sizes = f"{sizes['tracks']:,.0f} tracks, {sizes['labels']:.0f} labels{k}"
         style.titled(panel, style.dataset_title(target), sizes)
-        panel.set_xlabel(METRIC_NAMES.get(metric, metric))
-    return figure, panels
+        found.append((panel, target, part))
+    panel.set_xlabel(METRIC_NAMES.get(metric, metric).replace("\n", " "))
+    return figure, found
 
 
 @style.set_style()
@@ -282,8 +281,9 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
     others = [column for column in table if column not in shown]
     series = [_configuration(row) for row in table[others].to_dict("records")]
     looks = style.series_looks(series)
-    figure, panels = style.target_panels(table.assign(series=series), height=3.2, sharey=True)
-    for panel, target, part in panels:
+    parts = table.assign(series=series).groupby("target", sort=False)
+    figure, axes = style.new_figure(height=3.2, columns=len(parts), sharey=True)
+    for panel, (target, part) in zip(axes[0], parts, strict=True):
         for name, points in part.groupby("series", sort=False):
             if points[axis].nunique() < 2:
                 level = points.sort_values(axis)["value"].iloc[0]
@@ -294,7 +294,7 @@ def sweep_curves(table: pd.DataFrame, axis: str) -> Figure:
         seeds = " to ".join(map(str, sorted({part["seeds"].min(), part["seeds"].max()})))
         style.titled(panel, style.dataset_title(target), f"mean over {seeds} seeds")
         panel.set_xlabel("λ" if axis == "weight" else axis.replace("_", " "))
-    panels[0][0].set_ylabel("song ROC-AUC")
+    axes[0, 0].set_ylabel("song ROC-AUC")
     return style.legend_below(figure)
 
 

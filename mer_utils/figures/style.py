@@ -29,6 +29,7 @@ from matplotlib.lines import Line2D
 from mer_utils import storage
 
 WIDTH = 7.2  # inches: two columns of a journal
+NARROW = 5.2  # inches: still readable on a phone
 SMALL = 8  # points
 INTERVAL = "95 % interval"
 
@@ -58,9 +59,11 @@ def set_style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG (200 dpi) or what else the ending of `path` says."""
+    """Write a figure as PNG (200 dpi) or what else the ending of `path` says, without a date."""
+    kind = Path(path).suffix[1:]
+    undated = {"metadata": {"Date": None}} if kind == "svg" else {}
     with storage.replacing(path) as temporary, set_style():
-        figure.savefig(temporary, format=Path(path).suffix[1:])
+        figure.savefig(temporary, format=kind, **undated)
 
 
 # --- Looks and texts ------------------------------------------------------------------------------
@@ -72,6 +75,9 @@ _LOOKS = {
     "emotions": ("D", COLOURS[3]),
     "audio-emotion-4q": ("v", COLOURS[4]),
     "mirex-mood": ("P", COLOURS[5]),
+    "valence": ("o", COLOURS[0]),  # what a probe reads, as in `dot_looks`
+    "arousal": ("s", COLOURS[1]),
+    "tension": ("D", COLOURS[2]),
 }
 _TITLES = {
     "mtg-jamendo": "MTG-Jamendo",
@@ -127,8 +133,8 @@ def count(number: int, noun: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """A text in lines of about 34 letters."""
-    return textwrap.fill(text, 34, break_long_words=False)
+    """A text in lines of about 40 letters."""
+    return textwrap.fill(text, 40, break_long_words=False)
 
 
 def titled(axes: Axes, title: str, subtitle: str) -> None:
@@ -173,7 +179,7 @@ def place_names(
 
     angles = np.deg2rad([0, 30, -30, 150, -150, 180, 90, -90, 60, -60, 120, -120])  # best first
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (12, 2)
-    rings = np.array([0, 0.4, 0.9, 1.5, 2.2, 3.0, 4.0, 5.0])  # lines away
+    rings = np.array([0, 0.4, 0.9, 1.5, 2.2, 3.0, 4.0, 5.0, 6.5, 8.5])  # lines away
     near = np.clip(2 * directions, -1, 1) * halves[:, None]  # (names, 12, 2) the text's own extent
     away = (5.5 * point + rings[:, None, None] * line) * directions  # (rings, 12, 2)
     places = points[:, None] + (near[:, None] + away).reshape(len(points), -1, 2)
@@ -220,30 +226,23 @@ def new_figure(
     return figure, axes
 
 
-def target_panels(
-    table: pd.DataFrame, height: float, **settings: object
-) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """A panel for each target of a table: the panel, the target, its part of the table."""
-    parts = table.groupby("target", sort=False)
-    figure, axes = new_figure(height, columns=len(parts), **settings)
-    return figure, [(panel, *part) for panel, part in zip(axes[0], parts, strict=True)]
-
-
-def row_panels(rows: Mapping[str, Sequence[str]], step: float) -> tuple[Figure, dict[str, Axes]]:
+def row_panels(
+    rows: Mapping[str, Sequence[str]], step: float, columns: int = 2
+) -> tuple[Figure, dict[str, Axes]]:
     """A panel for each name, with a row of about `step` inches for each of its texts.
 
-    They stand in one column or two that are as equally high as can be.
+    columns: at most; two are as equally high as can be, one keeps the order and is NARROW.
     """
-    columns: list[list[str]] = [[] for _ in rows][:2]
-    heights = [0.0 for _ in columns]
-    for name in sorted(rows, key=lambda name: -len(rows[name])):
+    placed: list[list[str]] = [[] for _ in rows][:columns]
+    heights = [0.0 for _ in placed]
+    for name in sorted(rows, key=lambda name: -len(rows[name])) if len(placed) > 1 else rows:
         shorter = int(np.argmin(heights))
-        columns[shorter].append(name)
+        placed[shorter].append(name)
         heights[shorter] += len(rows[name]) + 1.1 / step  # with a title and an axis
-    width = WIDTH if len(columns) > 1 else 5.2
-    figure, axes = new_figure(step * max(heights), columns=len(columns), width=width)
+    width = WIDTH if len(placed) > 1 else NARROW
+    figure, axes = new_figure(step * max(heights), columns=len(placed), width=width)
     panels = {}
-    for frame, column, height in zip(axes[0], columns, heights, strict=True):
+    for frame, column, height in zip(axes[0], placed, heights, strict=True):
         frame.remove()
         ratios = [*(len(rows[name]) for name in column), max(heights) - height + 0.01]
         grid = frame.get_subplotspec().subgridspec(len(ratios), 1, height_ratios=ratios)
