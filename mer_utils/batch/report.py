@@ -1,9 +1,9 @@
-"""From a run to the repository: figures/ and the tables of the README, by one command.
+"""From a run to the repository: figures/ and the tables of README and docs/results.md.
 
-`figures/<profile>/` holds a run's figures and the tables behind the README as CSV. In the README
-tables stand between markers that name the profile and the table,
-`<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, and are rendered from the
-CSV files, so anybody can check them without a run. The model in the package is that of a run, too.
+`figures/<profile>/` holds a run's figures and, as CSV, the tables behind the text. There they stand
+between markers, `<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, rendered
+from the CSV files, so anybody can check them without a run. The model in the package is that of a
+run, too.
 """
 
 import re
@@ -22,6 +22,7 @@ from mer_utils.evaluation.tables import markdown
 from mer_utils.predict import zero_shot
 
 FIGURES = PROJECT / "figures"
+TEXTS = (PROJECT / "README.md", PROJECT / "docs" / "results.md")
 COPIED = (
     "results",
     "paired",
@@ -34,6 +35,8 @@ COPIED = (
     "datasets_apart",
     "alignments",
 )
+IN_SHORT = ("baseline 1 (labels)", "alignment contrast λ=1", "word anchors", "supervised reference")
+IN_SHORT += ("chance: random scores", "chance: shuffled labels, all methods", "tracks, labels")
 SOMETIMES = ("results_test_part",)  # of the profile paper
 MODEL_OF = "real"  # the profile whose model comes with the package
 MODEL = ("README.md", "projector.safetensors", *zero_shot.REFERENCE_FILES, "config.json")
@@ -141,12 +144,19 @@ def _intervals(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
     return _wide(table, table.apply(_with_interval, axis=1).tolist(), rows, name)
 
 
+def _short(folder: Path) -> pd.DataFrame:
+    """A few rows for who has a minute: the paper's method, ours, and what they are held against."""
+    table = _readable(folder, "song_roc_auc")
+    return table[table.index.isin(IN_SHORT)]
+
+
 def _readable(folder: Path, metric: str) -> pd.DataFrame:
     return tables.readable(_results(folder), metric)
 
 
 TABLES: dict[str, Render] = {
     **{metric: partial(_readable, metric=metric) for metric in tables.METRICS},
+    "short": _short,
     "paired": _paired,
     "path": _path,
     "path_says": _path_says,
@@ -160,24 +170,22 @@ TABLES: dict[str, Render] = {
 }
 
 
-def update_readme(
-    profile: str, readme: Path = PROJECT / "README.md", figures: Path = FIGURES
-) -> list[str]:
-    """Rewrite the tables of a profile in the README; returns their names.
+def update_text(profile: str, file: Path, figures: Path = FIGURES) -> list[str]:
+    """Rewrite the tables of a profile in a Markdown file; returns their names.
 
     Raises ValueError for a marker without its end, or for a table that there is not.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     done = []
     for name in re.findall(rf"<!-- begin {profile}:(\w+) -->", text):
         if name not in TABLES:
-            raise ValueError(f"{readme.name}: no table {name!r}; there are {', '.join(TABLES)}")
-        before, after = around(text, f"{profile}:{name}", readme)
+            raise ValueError(f"{file.name}: no table {name!r}; there are {', '.join(TABLES)}")
+        before, after = around(text, f"{profile}:{name}", file)
         made = TABLES[name](figures / profile)
         made = made if isinstance(made, str) else markdown(made)
         text = f"{before}\n{made}\n{after}"
         done.append(name)
-    storage.write_text(readme, text)
+    storage.write_text(file, text)
     return done
 
 
@@ -193,7 +201,7 @@ def around(text: str, mark: str, file: Path) -> tuple[str, str]:
 
 
 def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
-    """Copy the tables that the README is made from to figures/<profile>/.
+    """Copy the tables that the texts are made from to figures/<profile>/.
 
     Raises FileNotFoundError that says which notebook to run.
     """
