@@ -32,22 +32,18 @@ from mer_utils.batch.runs import Run
 
 MARK = ".mer-utils-site"  # in a folder that was written here
 ROWS = 50  # of a table that are shown
-TITLE = "Zero-shot music emotion recognition"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LOOKS = {"use_download_button": False, "home_page_in_toc": True, "navbar_persistent": []}
+RUN_IT = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
 CONF = {
-    "project": TITLE,
-    "html_title": TITLE,
+    "project": "Zero-shot music emotion recognition",
+    "html_title": "Zero-shot music emotion recognition",
     "html_show_copyright": False,
     "html_copy_source": False,
     "html_show_search_summary": False,  # is fetched, which a page opened as a file may not
     "html_static_path": ["static"],
     "html_css_files": ["book.css"],
     "html_theme": "sphinx_book_theme",
-    "html_theme_options": {
-        "use_download_button": False,
-        "home_page_in_toc": True,
-        "navbar_persistent": [],  # a second search field
-    },
     "html_context": {"default_mode": "auto"},  # light or dark, as the reader's system is
     "html_math_renderer": "mathml",
     "extensions": ["myst_nb", __name__],
@@ -61,32 +57,15 @@ CONF = {
     "nb_render_markdown_format": "gfm",
     "suppress_warnings": ["myst.header", "myst.xref_missing", "toc", "misc.highlighting_failure"],
 }
-STYLE = """
-.bd-article table { display: block; overflow-x: auto; max-width: 100%; width: fit-content; }
-.bd-article tr { text-align: left !important; }
-.bd-article audio, .bd-article input { max-width: 100%; }
-figure img { cursor: zoom-in; }
-figure .caption, figcaption { color: var(--pst-color-text-base) !important; font-size: .9rem; }
-math[display=block] { overflow-x: auto; overflow-y: hidden; }
-@media (max-width: 40rem) { h1 { font-size: 1.8rem !important; } }
-"""
 SCRIPT = "addEventListener('click', e => e.target.matches('figure img') && open(e.target.src))"
-ALL_CODE = (
-    "<button class='btn btn-sm btn-outline-secondary' onclick=\"document.querySelectorAll("
-    "'.cell:not(.tag_solution) > details').forEach(d => d.open = !d.open)\">all code</button>"
-)
-INDEX = """
-```{{toctree}}
-:hidden:
-:glob:
-:caption: {0}
-{1}
-```
-"""
+ALL_CODE = """<button onclick="document.querySelectorAll('.tag_hide-input > details')
+.forEach(d => d.open = !d.open)">show or hide all code</button>"""
+STOPPED = ":::{error}\nThis notebook stopped at an error; what comes after it was not run.\n:::"
+INDEX = "\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n{}\n```"
 
 
 def setup(app: Sphinx) -> None:
-    """What Sphinx calls: formulas become MathML, figures get captions."""
+    """What Sphinx calls: formulas become MathML, pictures a click makes large get captions."""
 
     def visitor(display: str):
         def visit(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
@@ -102,118 +81,118 @@ def setup(app: Sphinx) -> None:
 
 def _mend(app: Sphinx, page: nodes.document) -> None:
     """A link or picture whose file is not in the book becomes text; an alt text a caption."""
-    for node in [*page.findall(lambda x: isinstance(x, nodes.image | download_reference))]:
+    found = page.findall(lambda node: isinstance(node, nodes.image | download_reference))
+    for number, node in enumerate([*found]):
         target = node.get("uri") or node["reftarget"]
-        path = Path(app.env.relfn2path(target, app.env.docname)[1])
-        if ":" not in target and not (
-            path.is_file() and path.resolve().is_relative_to(app.srcdir.parent)
-        ):
+        path = Path(app.env.relfn2path(target, app.env.docname)[1]).resolve()
+        inside = path.is_file() and path.is_relative_to(app.srcdir.parent)
+        if not inside and ":" not in target:
             node.replace_self(node.children or [nodes.Text(node.get("alt", ""))])
         elif node.get("alt") and app.env.docname.startswith("notebooks/"):
             caption = nodes.caption("", node["alt"])
-            number = len([*page.findall(nodes.figure)])
             node.replace_self(nodes.figure("", node.deepcopy(), caption, ids=[f"figure-{number}"]))
 
 
-def build_book(run: Run, folder: Path) -> list[Path]:
-    """Write a run as a book; returns its pages, the first one first.
+def build_book(run: Run, folder: Path) -> Path:
+    """Write a run as a book; returns its first page.
 
     folder: new, empty, or written here before; what is in it and not of this book stays.
     Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
-    holds something else, or leads elsewhere by a link, and for what Sphinx cannot build; what
-    else Sphinx has to say is one warning.
+    holds something else or leads elsewhere by a link, and for what Sphinx cannot build. What else
+    Sphinx has to say is one warning.
     """
     run.made("notebooks/*.ipynb", "00_datasets")
-    mark = folder / MARK
-    if (
-        folder.exists()
-        and not mark.exists()
-        and {x.name for x in folder.iterdir()} - {storage.LOCK}
-    ):
-        raise ValueError(f"{folder} holds something else than a site; give another folder")
+    there = {path.name for path in folder.glob("*")}
+    if there - {storage.LOCK} and MARK not in there:
+        raise ValueError(f"{folder} holds something else than a book; give another folder")
+    beside = {"dir": folder.parent, "prefix": f".{folder.name}."}
     said = io.StringIO()
-    with (
-        storage.locked(folder),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as made,
-    ):
+    with storage.locked(folder), tempfile.TemporaryDirectory(**beside) as made:
         source, built, rest = (Path(made).resolve() / name for name in ("source", "html", "rest"))
         _stage(run, source)
+        conf = CONF | {"html_theme_options": LOOKS | _launch()}
         try:
             with patch_docutils(), docutils_namespace():
-                Sphinx(source, None, built, rest, "html", CONF, status=None, warning=said).build()
+                Sphinx(source, None, built, rest, "html", conf, status=None, warning=said).build()
         except SphinxError as error:
             raise ValueError(f"Sphinx cannot build the book: {error}") from error
-        storage.write_text(mark, "")
+        storage.write_text(folder / MARK, "")
         files = [path.relative_to(built) for path in built.rglob("*") if path.is_file()]
         for name in files:
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.parent.resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"{place.parent} leads out of {folder}; remove that link")
-            os.replace(built / name, place)
+            place = (folder / name).parent
+            if not place.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"{place} leads out of {folder}; remove that link")
+            place.mkdir(parents=True, exist_ok=True)
+            os.replace(built / name, folder / name)
     if said.getvalue():
-        complaint = said.getvalue().replace(str(source), "").strip()
+        complaint = said.getvalue().replace(f"{source}/", "").strip()
         warnings.warn(f"the book is written, but Sphinx says:\n{complaint}", stacklevel=2)
-    pages = sorted(name for name in files if name.suffix == ".html")
-    return [folder / name for name in sorted(pages, key=lambda name: name.name != "index.html")]
+    return folder / "index.html"
 
 
-# --- Sources
+def _launch() -> dict:
+    """Buttons that open a notebook in Binder and Colab, if the repository has a public address."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository")
+    return {"repository_url": address, "launch_buttons": RUN_IT} if address else {}
 
 
 def _stage(run: Run, source: Path) -> None:
-    """Copy and write everything that Sphinx is to read, without this machine's folders."""
-    paths = _places(run)
-    shutil.copytree(PROJECT / "docs", source / "docs")
-    shutil.copytree(PROJECT / "figures", source / "figures")
-    for pattern in ("figures/**/*.png", "figures/**/*.svg", "tables/*.csv"):
-        for path in run.folder.glob(pattern):
-            if path.resolve().is_relative_to(run.folder.resolve()):
-                storage.copy_file(path, source / "run" / path.relative_to(run.folder))
-    captions = {}
+    """Write what Sphinx is to read, without this machine's folders; links are not followed."""
+    places = _places(run)
+    for folder in (PROJECT / "docs", PROJECT / "figures", run.path("figures")):
+        if folder.is_dir():
+            to = source / ("run/figures" if folder.parent == run.folder else folder.name)
+            shutil.copytree(folder, to, symlinks=True)
+    captions, tables = {}, ["# Tables of this run"]
     for path in sorted(run.folder.glob("notebooks/*.ipynb")):
-        notebook = nbformat.from_dict(_without(paths, nbformat.read(path, as_version=4)))
+        notebook = nbformat.from_dict(_without(places, nbformat.read(path, as_version=4)))
         captions |= _dress(notebook, path.stem)
         storage.write_text(source / "notebooks" / path.name, nbformat.writes(notebook))
-    pages = {
-        "index": (PROJECT / "README.md").read_text("utf-8"),
-        "run/figures": _figures(source, captions),
-        "run/tables": _tables(run),
-        "run/about": _about(run),
+    for path in sorted(run.folder.glob("tables/*.csv")):
+        table = pd.read_csv(path)
+        storage.copy_file(path, source / "run" / "tables" / path.name)
+        tables += [f"## {path.stem}", f"[{len(table)} rows as CSV](tables/{path.name})"]
+        tables += [f"<div class='cell_output'>\n{table_html(table.head(ROWS))}\n</div>"]
+    contents = {
+        "Notebooks": "notebooks/*",
+        "Results": "docs/results\nrun/figures\nrun/tables",
+        "To look up": "docs/glossary\ndocs/*\nrun/about",
     }
-    for caption, names in {
-        "Notebooks": ["notebooks/*"],
-        "Results": ["docs/results", "run/figures", "run/tables"],
-        "To look up": ["docs/glossary", "docs/*", "run/about"],
+    listed = "".join(INDEX.format(*item) for item in contents.items())
+    record = run.path("run.json").read_text("utf-8")
+    for name, text in {
+        "index.md": (PROJECT / "README.md").read_text("utf-8") + listed,
+        "run/figures.md": _figures(run, captions),
+        "run/tables.md": "\n\n".join(tables),
+        "run/about.md": f"# How this run was made\n\n```json\n{record}\n```",
+        "static/book.css": Path(__file__).with_suffix(".css").read_text("utf-8"),
     }.items():
-        pages["index"] += INDEX.format(caption, "\n".join(names))
-    for name, text in pages.items():
-        storage.write_text(source / f"{name}.md", _without(paths, text))
-    storage.write_text(source / "static" / "book.css", STYLE)
-
-
-def _without(paths: re.Pattern, value: object) -> object:
-    """The same text, list or mapping, with … for the folders of this machine."""
-    if isinstance(value, str):
-        return paths.sub(lambda found: "…" if found[1] else found[0], value)
-    if isinstance(value, Mapping):
-        return {key: _without(paths, one) for key, one in value.items()}
-    return [_without(paths, one) for one in value] if isinstance(value, list) else value
+        storage.write_text(source / name, _without(places, text))
 
 
 def _places(run: Run) -> re.Pattern:
     """Folders of this machine, and homes of any; sounds and pictures as text are skipped over."""
-    found = [run.folder, PROJECT, PROJECT.parent, Path.home(), sys.prefix, tempfile.gettempdir()]
-    found += [Path(os.environ["MER_DATA"])] if os.environ.get("MER_DATA") else []
-    both = {str(path) for place in map(Path, found) for path in (place, place.resolve())} - {"/"}
+    found = [run.folder, PROJECT, PROJECT.parent, os.environ.get("MER_DATA", PROJECT)]
+    found = map(Path, [*found, Path.home(), sys.prefix, tempfile.gettempdir()])
+    both = {str(one) for path in found for one in (path, path.resolve())} - {"/"}
     names = [*map(re.escape, sorted(both, key=len, reverse=True)), r"/(?:home|Users)/[^/\s'\"]+"]
     return re.compile(f"[A-Za-z0-9+/=]{{200,}}|({'|'.join(names)})(?![\\w-])")
 
 
-def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
-    """Make a page of a notebook: code folded, pictures with a caption, badges at the head.
+def _without(places: re.Pattern, value: object) -> object:
+    """The same text, list or mapping, with … for the folders of this machine."""
+    if isinstance(value, str):
+        return places.sub(lambda found: "…" if found[1] else found[0], value)
+    if isinstance(value, Mapping):
+        return {key: _without(places, one) for key, one in value.items()}
+    return [_without(places, one) for one in value] if isinstance(value, list) else value
 
-    Code cells that show nothing join the next. Returns captions by the patterns of figures' names.
+
+def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
+    """Make a notebook a page: its code folded, with captions, and a note if it stopped.
+
+    Code that shows nothing joins the next. Returns captions of the figures' files.
     """
     cells, captions, heading, stopped = [], {}, name, False
     for cell in notebook.cells:
@@ -223,86 +202,36 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
             heading = (re.findall(r"^#+ (.+)", cell.source, re.M) or [heading])[-1]
             cells += [] if "papermill-error-cell-tag" in tags else [cell]
             continue
-        cell.outputs = [_shown(output) for output in cell.outputs]
-        if cells and _joins(cells[-1]) and not {*tags} - {"injected-parameters"}:
-            cell.source = f"{cells.pop().source}\n\n{cell.source}"
+        for shown in (output.get("data", {}) for output in cell.outputs):
+            if "text/markdown" in shown:  # HTML in it is text
+                shown["text/markdown"] = re.sub(r"<(?=[a-zA-Z/!])", "&lt;", shown["text/markdown"])
+            if shown.pop(WIDGET, None):  # needs a kernel
+                shown["text/plain"] = "(something to move or press, when the notebook runs)"
+        if "hide-cell" not in tags:
+            before = cells[-1] if cells else None
+            if before and "hide-input" in before.metadata.tags and not before.outputs:
+                cell.source = f"{cells.pop().source}\n\n{cell.source}"
+            tags.append("hide-input")
         drawn = [getattr(figures, x, None) for x in re.findall(r"figures\.(\w+)\(", cell.source)]
         drawn = [x for x in drawn if x not in (None, figures.save, figures.set_style)]
         caption = inspect.getdoc(drawn[0]).splitlines()[0] if drawn else heading
         cell.metadata["mystnb"] = {"image": {"alt": caption}}
         if "solution" in tags:
             cell.metadata["mystnb"]["code_prompt_show"] = "Show the solution"
-        cell.metadata["tags"] = tags if "hide-cell" in tags else [*tags, "hide-input"]
-        for file in re.findall(r"\"figures\", f?\"([^\"]+)", cell.source):
-            captions[re.sub(r"\\{.*?}", ".+", re.escape(file))] = (
-                f"{caption} ([notebook](../notebooks/{name}.ipynb))"
-            )
+        for file in re.findall(r"\"figures\", \"([^\"]+)\"", cell.source):
+            captions[file] = f"{caption} ([notebook](../notebooks/{name}.ipynb))"
         cells.append(cell)
+    title, _, rest = cells[0].source.partition("\n")
+    cells[0].source = "\n\n".join([title, ALL_CODE, STOPPED * stopped, rest])
     language = notebook.metadata.get("language_info", {"name": "python"})
     notebook.cells, notebook.metadata = cells, {"language_info": language}
-    title, _, rest = cells[0].source.partition("\n")
-    note = ":::{error}\nThis notebook stopped at an error; what comes after it was not run.\n:::\n"
-    cells[0].source = "\n\n".join([title, _badges(name), note * stopped, rest])
     return captions
 
 
-def _joins(cell: nbformat.NotebookNode) -> bool:
-    """Whether a cell is code that shows nothing, and no solution."""
-    return cell.cell_type == "code" and not cell.outputs and "hide-cell" not in cell.metadata.tags
-
-
-def _shown(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """An output as a page can show it: no widget, which needs a kernel; in Markdown no HTML."""
-    data = output.get("data", {})
-    if data.pop(WIDGET, None) and "text/html" not in data:
-        data.clear()
-        data["text/markdown"] = "*Here the notebook has something to move or press.*"
-    if "text/markdown" in data:
-        data["text/markdown"] = re.sub(r"<(?=[a-zA-Z/!])", "&lt;", data["text/markdown"])
-    return output
-
-
-def _badges(name: str) -> str:
-    """Where to run a notebook, if the repository has a public address; a button for all code."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
-    address = project.get("urls", {}).get("Repository", "").removeprefix("https://github.com/")
-    if not address:
-        return ALL_CODE
-    binder = f"https://mybinder.org/v2/gh/{address}/HEAD?labpath=notebooks/{name}.ipynb"
-    colab = f"https://colab.research.google.com/github/{address}/blob/HEAD/notebooks/{name}.ipynb"
-    needs = "[what they need](../docs/online.md)"
-    return f"[Binder]({binder}) · [Colab]({colab}) ({needs}) {ALL_CODE}"
-
-
-def _figures(source: Path, captions: Mapping[str, str]) -> str:
+def _figures(run: Run, captions: Mapping[str, str]) -> str:
     """The page of all figures, in the order of the notebooks."""
-    names = [path.name for path in (source / "run" / "figures").glob("*.png")]
-    patterns = ["", *captions]
-    own = {x: max((p for p in patterns if re.fullmatch(p, x)), key=len, default="") for x in names}
-    names.sort(key=lambda name: (patterns.index(own[name]), name))
-    shown = {name: captions.get(own[name], name) for name in names}
+    there = {path.name for path in run.folder.glob("figures/*.png")}
+    shown = {name: text for name, text in captions.items() if name in there}
+    shown |= {name: name for name in sorted(there - shown.keys())}
     parts = [f"```{{figure}} figures/{name}\n\n{text}\n```" for name, text in shown.items()]
     return "\n\n".join(["# Figures of this run", "Press one to see it large.", *parts])
-
-
-def _tables(run: Run) -> str:
-    """The page of the run's tables, of long ones the first rows."""
-    parts = ["# Tables of this run"]
-    for path in sorted(run.path("tables").glob("*.csv")):
-        table = pd.read_csv(path)
-        count = f"{len(table)} rows" + f", the first {ROWS} here" * (len(table) > ROWS)
-        parts.append(f"## {path.stem}\n\n{count}: [all as CSV](tables/{path.name})")
-        parts.append(f"<div class='cell_output'>\n{table_html(table.head(ROWS))}\n</div>")
-    return "\n\n".join(parts)
-
-
-def _about(run: Run) -> str:
-    """The page that says how the run was made."""
-    record = storage.read_json(run.path("run.json"))
-    seconds = {f"seconds of {name}": took for name, took in record.get("seconds", {}).items()}
-    facts = {"profile": f"{run.profile.name}: {run.profile.description}"}
-    for more in ("parameters", "versions"):
-        facts |= record.get(more, {})
-    facts |= {key: record[key] for key in ("python", "system") if key in record} | seconds
-    table = table_html(pd.Series(facts).map(str).to_frame(""))
-    return f"# How this run was made\n\n<div class='cell_output'>\n{table}\n</div>"

@@ -139,8 +139,7 @@ def _figures(options: argparse.Namespace) -> None:
 def _site(options: argparse.Namespace) -> None:
     from mer_utils.batch import book
 
-    written = book.build_book(runs.reopen(options.run), PROJECT / options.out)
-    print(f"{len(written)} pages; open {written[0]}")
+    print(f"open {book.build_book(runs.reopen(options.run), PROJECT / options.out)}")
 
 
 @contextmanager
