@@ -58,8 +58,8 @@ CONF = {
     "suppress_warnings": ["myst.header", "myst.xref_missing", "toc", "misc.highlighting_failure"],
 }
 SCRIPT = "addEventListener('click', e => e.target.matches('figure img') && open(e.target.src))"
-ALL_CODE = """<button onclick="document.querySelectorAll('.tag_hide-input > details')
-.forEach(d => d.open = !d.open)">show or hide all code</button>"""
+ALL_CODE = """<button class="btn btn-sm btn-outline-secondary" onclick="document.querySelectorAll(
+'.tag_hide-input > details').forEach(d => d.open = !d.open)">show or hide all code</button>"""
 STOPPED = ":::{error}\nThis notebook stopped at an error; what comes after it was not run.\n:::"
 INDEX = "\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n{}\n```"
 
@@ -134,7 +134,8 @@ def _launch() -> dict:
     """Buttons that open a notebook in Binder and Colab, if the repository has a public address."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
     address = project.get("urls", {}).get("Repository")
-    return {"repository_url": address, "launch_buttons": RUN_IT} if address else {}
+    branch = {"repository_branch": "HEAD", "launch_buttons": RUN_IT}
+    return {"repository_url": address, **branch} if address else {}
 
 
 def _stage(run: Run, source: Path) -> None:
