@@ -15,7 +15,7 @@ IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # tools that are run and plug-ins that are not imported by name; jinja2 fills the template of
 # huggingface_hub's ModelCard
 COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest_xdist", "ruff", "dask"}
-COMMANDS |= {"import_linter", "jinja2", "mypy", "pre_commit"}
+COMMANDS |= {"import_linter", "jinja2", "mypy", "myst_nb", "pre_commit", "sphinx_book_theme"}
 
 
 def normal(name: str) -> str:

@@ -9,7 +9,9 @@ import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import sync_playwright
 
+from mer_utils import storage
 from mer_utils.batch import book, cli, pages, runs
 
 PNG = base64.b64decode(
@@ -26,24 +28,25 @@ def shows(kind: str, data: str) -> nbformat.NotebookNode:
 
 
 def write(run: runs.Run, name: str, *cells: nbformat.NotebookNode) -> None:
+    about = {"widgets": {}, "papermill": {"output_path": str(run.path("notebooks", name))}}
     run.path("notebooks").mkdir(exist_ok=True)
-    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-    notebook = new_notebook(cells=cells, metadata={"widgets": widgets})
-    notebook.metadata["papermill"] = {"output_path": str(run.path("notebooks", name))}
-    nbformat.write(notebook, run.path("notebooks", f"{name}.ipynb"))
+    nbformat.write(
+        new_notebook(cells=cells, metadata=about), run.path("notebooks", f"{name}.ipynb")
+    )
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project of a README and two docs, in place of this one."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "secret.txt").write_text("do not tell")
-    (folder / "docs").mkdir()
-    (folder / "figures").mkdir()
-    (folder / "README.md").write_text("# The method\n\n[first](notebooks/00_a.ipynb) [no](no.md)\n")
-    (folder / "docs" / "results.md").write_text("# Results\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
-    (folder / "docs" / "glossary.md").write_text("# Glossary\n\n## Alignment loss\n\nA pull.\n")
-    (folder / "pyproject.toml").write_text("[project]\nname = 'tiny'\n")
+    for name, text in {
+        "README.md": "# The method\n\n[first](notebooks/00_a.ipynb) [no](no.md)\n",
+        "docs/results.md": "# Results\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        "docs/glossary.md": "# Glossary\n\n## Alignment loss\n\nA pull.\n",
+        "pyproject.toml": "[project]\nname = 'tiny'\n",
+        "secret.txt": "do not tell",
+    }.items():
+        storage.write_text(folder / name, text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book, "PROJECT", folder)
         yield folder
@@ -53,18 +56,18 @@ def project(tmp_path_factory) -> Path:
 def run(project) -> runs.Run:
     opened = runs.open_run("smoke", project / "runs" / "tiny")
     runs.note(opened, parameters={"csv": EVIL, "out": str(opened.folder)})
-    opening = (
-        "# 0 · Nought\n\n**Question.** How wide is the bandwidth?\n\n$e_l = \\mathrm{{LM}}(l)$"
-    )
-    opening += (
-        "\n\n$$\\sum_i x_i$$\n\n$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)"
-    )
+    opening = [
+        "# 0 · Nought",
+        "**Question.** How wide is the bandwidth?",
+        "$e_l = \\mathrm{{LM}}(l)$",
+        "$$\\sum_i x_i$$",
+        "$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)",
+        "[out](../../../secret.txt) ![cat](../../../secret.txt)",
+    ]
     write(
         opened,
         "00_a",
-        new_markdown_cell(
-            f"{opening}\n\n[out](../../../secret.txt) ![cat](../../../secret.txt)"
-        ),
+        new_markdown_cell("\n\n".join(opening)),
         new_code_cell("profile = 'demo'", metadata={"tags": ["parameters"]}),
         new_code_cell(f"out = '{opened.folder}'", metadata={"tags": ["injected-parameters"]}),
         new_code_cell(
@@ -81,14 +84,9 @@ def run(project) -> runs.Run:
         new_markdown_cell("**A.** Why?"),
         new_code_cell("answer = 42", metadata={"tags": ["solution", "hide-cell"]}),
     )
-    failed = {"papermill": {"status": "failed"}}
-    write(
-        opened,
-        "01_b",
-        new_markdown_cell("An Exception", metadata={"tags": ["papermill-error-cell-tag"]}),
-        new_markdown_cell("# 1 · First"),
-        new_code_cell("1 / 0", metadata=failed),
-    )
+    error = new_markdown_cell("An Exception", metadata={"tags": ["papermill-error-cell-tag"]})
+    failed = new_code_cell("1 / 0", metadata={"papermill": {"status": "failed"}})
+    write(opened, "01_b", error, new_markdown_cell("# 1 · First"), failed)
     wide = {f"column {i}": [0.51234] for i in range(30)}
     runs.save_table(opened, "results", pd.DataFrame({"method": [EVIL], **wide}))
     opened.path("figures").mkdir()
@@ -104,10 +102,9 @@ def site(run, project) -> Path:
 
 @pytest.fixture
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM:
         pytest.skip("no Chromium")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium.new_page(viewport={"width": 390, "height": 800})
         chromium.close()

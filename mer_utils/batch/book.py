@@ -19,8 +19,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-from docutils import nodes
-from sphinx.addnodes import download_reference
+from sphinx.addnodes import download_reference, nodes
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
