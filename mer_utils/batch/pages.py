@@ -13,15 +13,8 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 FROM_THE_NET = ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head_js_mermaidjs")
-STYLE = """<style>
-body.jp-Notebook { max-width: 62rem; margin: 0 auto; }
-.jp-RenderedHTMLCommon table { display: block; overflow-x: auto; }
-img, audio { max-width: 100%; }
-@media (max-width: 40rem) { .jp-InputPrompt, .jp-OutputPrompt { display: none; } }
-</style>"""
 TEMPLATE = '{% extends "index.html.j2" %}' + "".join(
-    f"{{% block {name} %}}{STYLE if name == 'html_head_css' else ''}{{% endblock %}}"
-    for name in (*FROM_THE_NET, "html_head_css")
+    f"{{% block {name} %}}{{% endblock %}}" for name in FROM_THE_NET
 )
 
 

@@ -48,9 +48,16 @@ def _results(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
 
 
-def _wide(table: pd.DataFrame, text: Sequence[str], rows: str, name: str) -> pd.DataFrame:
-    """A row a value of a column, a column a target, and the texts in the cells."""
-    wide = table.assign(text=text).pivot_table("text", rows, "target", aggfunc="first", sort=False)
+def _wide(
+    folder: Path, file: str, rows: str, name: str, text: Callable[[pd.Series], str]
+) -> pd.DataFrame:
+    """A row a value of a column (or of two, "model, style"), a column a target, texts in cells."""
+    table = pd.read_csv(folder / f"{file}.csv")
+    if "metric" in table:
+        table = table.query("metric == 'song_roc_auc'")
+    table[rows] = table[rows.split(", ")].agg(", ".join, axis=1)
+    table["text"] = table.apply(text, axis=1)
+    wide = table.pivot_table("text", rows, "target", aggfunc="first", sort=False)
     return wide.fillna("").rename_axis(name).rename_axis(None, axis=1)
 
 
@@ -58,22 +65,17 @@ def _with_interval(row: pd.Series) -> str:
     return tables.with_interval(row["value"], row["low"], row["high"])
 
 
-def _paired(
-    folder: Path, file: str = "paired", against: str = "the best alignment"
-) -> pd.DataFrame:
-    table = pd.read_csv(folder / f"{file}.csv").query("metric == 'song_roc_auc'")
-    text = []
-    for row in table.itertuples():
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        text.append(f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}")
-    name = f"ROC-AUC minus that of {against}, p corrected by Holm"
-    return _wide(table, text, "method", name)
+def _difference(row: pd.Series) -> str:
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+    return f"{tables.with_interval(row['difference'], row['low'], row['high'], '+')}, {p}"
 
 
-def _path(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "path.csv")
-    name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
-    return _wide(table, table["text"], "step", name)
+def _with_words(row: pd.Series) -> str:
+    return f"{_with_interval(row)}, {row['words']} words of {row['training_tracks']} tracks"
+
+
+def _accuracy(row: pd.Series) -> str:
+    return f"{row['balanced_accuracy']:.2f} (chance {row['chance']:.2f})"
 
 
 def _path_says(folder: Path) -> str:
@@ -114,36 +116,6 @@ def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
 
-def _texts(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "texts.csv")
-    table["made_by"] = table["model"] + ", " + table["style"]
-    return _intervals(table, "made_by", "language model, text of a label")
-
-
-def _training_sets(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "training_sets.csv")
-    text = [
-        f"{_with_interval(row)}, {row['words']} words of {row['training_tracks']} tracks"
-        for _, row in table.iterrows()
-    ]
-    return _wide(table, text, "trained_on", "trained on")
-
-
-def _ears(folder: Path) -> pd.DataFrame:
-    return _intervals(pd.read_csv(folder / "ears.csv"), "heard", "heard")
-
-
-def _datasets_apart(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "datasets_apart.csv")
-    text = [f"{row.balanced_accuracy:.2f} (chance {row.chance:.2f})" for row in table.itertuples()]
-    return _wide(table, text, "method", "which dataset is a track of? balanced accuracy")
-
-
-def _intervals(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
-    """Values with their intervals, as `_wide`."""
-    return _wide(table, table.apply(_with_interval, axis=1).tolist(), rows, name)
-
-
 def _short(folder: Path) -> pd.DataFrame:
     """A few rows for who has a minute: the paper's method, ours, and what they are held against."""
     table = _readable(folder, "song_roc_auc")
@@ -154,19 +126,25 @@ def _readable(folder: Path, metric: str) -> pd.DataFrame:
     return tables.readable(_results(folder), metric)
 
 
+MINUS = "ROC-AUC minus that of {}, p corrected by Holm"
+STEP = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
+APART = "which dataset is a track of? balanced accuracy"
+WIDE = (  # name, rows, what stands above them, a cell's text
+    ("paired", "method", MINUS.format("the best alignment"), _difference),
+    ("path", "step", STEP, lambda row: row["text"]),
+    ("texts", "model, style", "language model, text of a label", _with_interval),
+    ("training_sets", "trained_on", "trained on", _with_words),
+    ("ears", "heard", "heard", _with_interval),
+    ("datasets_apart", "method", APART, _accuracy),
+    ("alignments", "method", MINUS.format("baseline 1, larger model"), _difference),
+)
 TABLES: dict[str, Render] = {
     **{metric: partial(_readable, metric=metric) for metric in tables.METRICS},
+    **{x: partial(_wide, file=x, rows=rows, name=name, text=f) for x, rows, name, f in WIDE},
     "short": _short,
-    "paired": _paired,
-    "path": _path,
     "path_says": _path_says,
     "says": _says,
     "ablation": _ablation,
-    "texts": _texts,
-    "training_sets": _training_sets,
-    "ears": _ears,
-    "datasets_apart": _datasets_apart,
-    "alignments": partial(_paired, file="alignments", against="baseline 1, larger model"),
 }
 
 
