@@ -32,7 +32,8 @@ from mer_utils.batch.runs import Run
 MARK = ".mer-utils-site"  # in a folder that was written here
 ROWS = 50  # of a table that are shown
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LOOKS = {"use_download_button": False, "home_page_in_toc": True, "navbar_persistent": []}
+LOOKS = {"use_download_button": False, "home_page_in_toc": True}
+LOOKS |= {"navbar_persistent": [], "footer_content_items": []}  # a second search, an empty footer
 RUN_IT = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
 CONF = {
     "project": "Zero-shot music emotion recognition",
@@ -104,7 +105,7 @@ def build_book(run: Run, folder: Path) -> Path:
     there = {path.name for path in folder.glob("*")}
     if there - {storage.LOCK} and MARK not in there:
         raise ValueError(f"{folder} holds something else than a book; give another folder")
-    beside = {"dir": folder.parent, "prefix": f".{folder.name}."}
+    beside = {"dir": folder.parent, "prefix": f".{folder.name}.", "suffix": ".tmp"}
     said = io.StringIO()
     with storage.locked(folder), tempfile.TemporaryDirectory(**beside) as made:
         source, built, rest = (Path(made).resolve() / name for name in ("source", "html", "rest"))
@@ -154,12 +155,11 @@ def _stage(run: Run, source: Path) -> None:
         storage.copy_file(path, source / "run" / "tables" / path.name)
         tables += [f"## {path.stem}", f"[{len(table)} rows as CSV](tables/{path.name})"]
         tables += [f"<div class='cell_output'>\n{table_html(table.head(ROWS))}\n</div>"]
-    contents = {
-        "Notebooks": "notebooks/*",
-        "Results": "docs/results\nrun/figures\nrun/tables",
-        "To look up": "docs/glossary\ndocs/*\nrun/about",
-    }
-    listed = "".join(INDEX.format(*item) for item in contents.items())
+    docs = {path.stem: f"docs/{path.stem}" for path in sorted(PROJECT.glob("docs/*.md"))}
+    results = [docs.pop("results", ""), "run/figures", "run/tables"]
+    others = [docs.pop("glossary", ""), *docs.values(), "run/about"]
+    contents = {"Notebooks": ["notebooks/*"], "Results": results, "To look up": others}
+    listed = "".join(INDEX.format(name, "\n".join(pages)) for name, pages in contents.items())
     record = run.path("run.json").read_text("utf-8")
     for name, text in {
         "index.md": (PROJECT / "README.md").read_text("utf-8") + listed,
