@@ -64,21 +64,16 @@ def run(project) -> runs.Run:
         "$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)",
         "[out](../../../secret.txt) ![cat](../../../secret.txt)",
     ]
+    picture = shows("image/png", base64.b64encode(PNG).decode())
+    named = f"\x1b[31m{project}/x.py: {Path.home()}/y {'word ' * 60}"
+    log = new_output("stream", text=named)
     write(
         opened,
         "00_a",
         new_markdown_cell("\n\n".join(opening)),
         new_code_cell("profile = 'demo'", metadata={"tags": ["parameters"]}),
         new_code_cell(f"out = '{opened.folder}'", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell(
-            "figures.label_map(embeddings)  # first thing to see",
-            outputs=[
-                shows("image/png", base64.b64encode(PNG).decode()),
-                new_output(
-                    "stream", text=f"\x1b[31m{project}/x.py: {Path.home()}/y {'word ' * 60}"
-                ),
-            ],
-        ),
+        new_code_cell("figures.label_map(x)  # first thing to see", outputs=[picture, log]),
         new_code_cell("slider()", outputs=[shows("text/html", SLIDER)]),
         new_code_cell("card()", outputs=[shows("text/markdown", f"{EVIL}\n\n| a |\n|---|\n| 1 |")]),
         new_markdown_cell("**A.** Why?"),
@@ -91,7 +86,8 @@ def run(project) -> runs.Run:
     runs.save_table(opened, "results", pd.DataFrame({"method": [EVIL], **wide}))
     opened.path("figures").mkdir()
     opened.path("figures", "map.png").write_bytes(PNG)
-    opened.path("figures", "stolen.png").symlink_to(project / "secret.txt")
+    for stolen in ("figures/stolen.png", "tables/stolen.csv", "notebooks/02_stolen.ipynb"):
+        opened.path(stolen).symlink_to(project / "secret.txt")
     return opened
 
 
@@ -167,15 +163,11 @@ def test_the_book_names_no_folder_of_this_machine_and_follows_no_link_out_of_it(
         text = path.read_bytes().decode("utf-8", "ignore") if path.is_file() else ""
         assert [name for name in named if name in text] == [], path
     assert not list(site.rglob("*secret*"))
-    assert "…/x.py" in (site / "notebooks" / "00_a.html").read_text("utf-8")
-
-
-def test_a_stopped_notebook_says_so(site):
     first, second = (
         (site / "notebooks" / f"{x}.html").read_text("utf-8") for x in ("00_a", "01_b")
     )
-    assert "stopped at an error" in second
-    assert "stopped at an error" not in first
+    assert "…/x.py" in first
+    assert ["stopped at an error" in page for page in (first, second)] == [False, True]
 
 
 def test_what_others_put_into_a_folder_stays(run, tmp_path, capsys):

@@ -146,13 +146,14 @@ def _stage(run: Run, source: Path) -> None:
             to = source / ("run/figures" if folder.parent == run.folder else folder.name)
             shutil.copytree(folder, to, symlinks=True)
     captions, tables = {}, ["# Tables of this run"]
-    for path in sorted(run.folder.glob("notebooks/*.ipynb")):
+    own = [path for path in sorted(run.folder.glob("*/*")) if not path.is_symlink()]
+    for path in (path for path in own if path.match("notebooks/*.ipynb")):
         notebook = nbformat.from_dict(_without(places, nbformat.read(path, as_version=4)))
         captions |= _dress(notebook, path.stem)
         storage.write_text(source / "notebooks" / path.name, nbformat.writes(notebook))
-    for path in sorted(run.folder.glob("tables/*.csv")):
-        table = pd.read_csv(path)
-        storage.copy_file(path, source / "run" / "tables" / path.name)
+    for path in (path for path in own if path.match("tables/*.csv")):
+        table, text = pd.read_csv(path), path.read_text("utf-8")
+        storage.write_text(source / "run" / "tables" / path.name, _without(places, text))
         tables += [f"## {path.stem}", f"[{len(table)} rows as CSV](tables/{path.name})"]
         tables += [f"<div class='cell_output'>\n{table_html(table.head(ROWS))}\n</div>"]
     docs = {path.stem: f"docs/{path.stem}" for path in sorted(PROJECT.glob("docs/*.md"))}
