@@ -38,12 +38,12 @@ RUN_IT = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.r
 CONF = {
     "project": "Zero-shot music emotion recognition",
     "html_title": "Zero-shot music emotion recognition",
-    "html_show_copyright": False,
     "html_copy_source": False,
     "html_show_search_summary": False,  # is fetched, which a page opened as a file may not
     "html_static_path": ["static"],
     "html_css_files": ["book.css"],
     "html_theme": "sphinx_book_theme",
+    "html_use_index": False,
     "html_context": {"default_mode": "auto"},  # light or dark, as the reader's system is
     "html_math_renderer": "mathml",
     "extensions": ["myst_nb", __name__],
@@ -60,12 +60,12 @@ CONF = {
 SCRIPT = "addEventListener('click', e => e.target.matches('figure img') && open(e.target.src))"
 ALL_CODE = """<button class="btn btn-sm btn-outline-secondary" onclick="document.querySelectorAll(
 '.tag_hide-input > details').forEach(d => d.open = !d.open)">show or hide all code</button>"""
-STOPPED = ":::{error}\nThis notebook stopped at an error; what comes after it was not run.\n:::"
+STOPPED = ":::{error}\nThis notebook stopped at an error. The cells after it did not run.\n:::"
 INDEX = "\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n{}\n```"
 
 
 def setup(app: Sphinx) -> None:
-    """What Sphinx calls: formulas become MathML, pictures a click makes large get captions."""
+    """Called by Sphinx: formulas become MathML, figures get captions and grow at a click."""
 
     def visitor(display: str):
         def visit(translator: nodes.NodeVisitor, node: nodes.Element) -> None:
@@ -104,7 +104,7 @@ def build_book(run: Run, folder: Path) -> Path:
     run.made("notebooks/*.ipynb", "00_datasets")
     there = {path.name for path in folder.glob("*")}
     if there - {storage.LOCK} and MARK not in there:
-        raise ValueError(f"{folder} holds something else than a book; give another folder")
+        raise ValueError(f"{folder} holds something other than a book; give another folder")
     beside = {"dir": folder.parent, "prefix": f".{folder.name}.", "suffix": ".tmp"}
     said = io.StringIO()
     with storage.locked(folder), tempfile.TemporaryDirectory(**beside) as made:
@@ -191,9 +191,9 @@ def _without(places: re.Pattern, value: object) -> object:
 
 
 def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
-    """Make a notebook a page: its code folded, with captions, and a note if it stopped.
+    """Prepare a notebook as a page: code folded, captions, a note if it stopped at an error.
 
-    Code that shows nothing joins the next. Returns captions of the figures' files.
+    A code cell without output is joined to the next one. Returns captions by figure file.
     """
     cells, captions, heading, stopped = [], {}, name, False
     for cell in notebook.cells:
@@ -207,7 +207,7 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
             if "text/markdown" in shown:  # HTML in it is text
                 shown["text/markdown"] = re.sub(r"<(?=[a-zA-Z/!])", "&lt;", shown["text/markdown"])
             if shown.pop(WIDGET, None):  # needs a kernel
-                shown["text/plain"] = "(something to move or press, when the notebook runs)"
+                shown["text/plain"] = "(an interactive control: run the notebook to use it)"
         if "hide-cell" not in tags:
             before = cells[-1] if cells else None
             if before and "hide-input" in before.metadata.tags and not before.outputs:
@@ -235,4 +235,4 @@ def _figures(run: Run, captions: Mapping[str, str]) -> str:
     shown = {name: text for name, text in captions.items() if name in there}
     shown |= {name: name for name in sorted(there - shown.keys())}
     parts = [f"```{{figure}} figures/{name}\n\n{text}\n```" for name, text in shown.items()]
-    return "\n\n".join(["# Figures of this run", "Press one to see it large.", *parts])
+    return "\n\n".join(["# Figures of this run", "Click a figure to enlarge it.", *parts])
