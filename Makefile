@@ -40,10 +40,10 @@ format: $(READY)  ## what lint wants
 hook: $(READY)  ## let git check what is committed (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
-figures: $(READY)  ## regenerate figures/, the README's tables and (real) the model in the package from the last run
+figures: $(READY)  ## regenerate figures/, the tables in README and docs/results.md and (real) the model in the package from the last run
 	$(BIN)/python -m mer_utils figures --run $(OUT)
 
-site: $(READY)  ## the last run as static pages: site/index.html
+site: $(READY)  ## the last run as a book to read in a browser: site/index.html
 	$(BIN)/python -m mer_utils site --run $(OUT)
 
 help:  ## this list

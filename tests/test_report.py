@@ -1,4 +1,4 @@
-"""Tables as text, and from a run into the README and figures/."""
+"""Tables as text, and from a run into README, docs/results.md and figures/."""
 
 import re
 from dataclasses import replace
@@ -106,24 +106,25 @@ def test_paper_layout_has_chance_and_the_papers_numbers():
 
 
 def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
-    names = ["song_roc_auc", "paired", "path_says", "ablation"]
+    names = ["song_roc_auc", "short", "paired", "path_says", "ablation"]
     names += ["texts", "training_sets", "ears", "datasets_apart", "alignments"]
     marked = [f"<!-- begin demo:{x} -->\nold\n<!-- end demo:{x} -->\n" for x in names]
     other = "<!-- begin mulan:song_roc_auc -->\nkept\n<!-- end mulan:song_roc_auc -->\n"
     readme, figures = tmp_path / "README.md", tmp_path / "figures"
     readme.write_text("# Title\n" + "between\n".join(marked) + other)
     report.copy_tables(run, figures)
-    assert report.update_readme("demo", readme, figures) == names
+    assert report.update_text("demo", readme, figures) == names
     text = readme.read_text()
     assert "old" not in text
-    assert "| ridge | 0.700 [0.600, 0.800] ±0.012 |" in text
+    assert text.count("| ridge | 0.700 [0.600, 0.800] ±0.012 |") == 1  # not in the short table
+    assert text.count("| supervised reference | 0.800 [0.700, 0.900] |") == 2
     assert "+0.200 [+0.600, +0.800], p = 0.018" in text
     assert "| bare names | 0.654 |" in text
     for row in ("| b, name |", "| b |", "| all |"):
         assert f"{row} 0.700 [" in text
     assert "9 words of 5 tracks" in text
     assert text.endswith(other)
-    report.update_readme("demo", readme, figures)
+    report.update_text("demo", readme, figures)
     assert readme.read_text() == text  # the same run gives the same README
 
 
@@ -132,7 +133,7 @@ def test_broken_markers_are_named(run, tmp_path):
     for text, named in ((begin, "song_roc_auc"), (begin + "<!-- end demo:{0} -->", "accuracy")):
         readme.write_text(text.format(named))
         with pytest.raises(ValueError, match=named):
-            report.update_readme("demo", readme, tmp_path)
+            report.update_text("demo", readme, tmp_path)
         assert readme.read_text() == text.format(named)
 
 
@@ -199,13 +200,14 @@ def committed() -> list[str]:
     return sorted({path.name for path in report.FIGURES.iterdir()} & profiles.PROFILES.keys())
 
 
-def test_readme_tables_are_those_of_the_committed_runs(tmp_path):
-    readme = tmp_path / "README.md"
-    text = (profiles.PROJECT / "README.md").read_text(encoding="utf-8")
-    readme.write_text(text, encoding="utf-8")
-    done = {name: report.update_readme(name, readme) for name in committed()}
-    assert {"demo", "real", "mulan"} <= {name for name, tables in done.items() if tables}
-    assert readme.read_text(encoding="utf-8") == text
+def test_tables_in_the_texts_are_those_of_the_committed_runs(tmp_path):
+    written = set()
+    for file in report.TEXTS:
+        copy, text = tmp_path / file.name, file.read_text(encoding="utf-8")
+        copy.write_text(text, encoding="utf-8")
+        written |= {name for name in committed() if report.update_text(name, copy)}
+        assert copy.read_text(encoding="utf-8") == text
+    assert {"demo", "real", "mulan"} <= written
 
 
 @pytest.mark.parametrize("profile", [name for name in committed() if name != "smoke"])

@@ -1,85 +1,200 @@
-"""Pages that need nothing from the net: formulas, links, the site of a run."""
+"""A run as a book: built from a tiny run of a tiny project, and looked at in a real browser."""
 
+import base64
 import re
+import shutil
 from pathlib import Path
-from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from playwright.sync_api import sync_playwright
 
-from mer_utils.batch import cli, runs, site
+from mer_utils import storage
+from mer_utils.batch import book, cli, pages, runs
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+EVIL = "<script>window.hacked = true</script>"
+SLIDER = "<p id='moved'></p><script>document.getElementById('moved').textContent = 'moves'</script>"
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")  # of Sphinx's extensions
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-def broken_links(folder: Path) -> list[str]:
-    """Links and pictures of a site that lead nowhere, and what a page would load from the net."""
-    broken = []
-    for page in folder.rglob("*.html"):
-        for name, address in re.findall(r'(href|src)="([^"#]+)', page.read_text("utf-8")):
-            outside = address.startswith(("http:", "https:"))
-            fine = name == "href" if outside else (page.parent / unquote(address)).is_file()
-            broken += [] if fine or address.startswith("data:") else [address]
-    return broken
+def shows(kind: str, data: str) -> nbformat.NotebookNode:
+    return new_output("display_data", data={kind: data})
 
 
-@pytest.fixture
-def run(tmp_path) -> runs.Run:
-    opened = runs.open_run("smoke", tmp_path / "run")
-    opened.path("notebooks").mkdir()
-    for name, title in (("00_a", "0 · Nought"), ("01_b", "1 · First")):
-        text = f"# {title}\n\n**Question.** Does it\nwork?\n\n**In:** $e_l = \\mathrm{{LM}}(l)$"
-        output = new_output("display_data", data={"text/html": "<b>done</b>"})
-        cells = [new_markdown_cell(text), new_code_cell("1 + 1", outputs=[output])]
-        widgets = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
-        notebook = new_notebook(cells=cells, metadata={"widgets": widgets})
-        nbformat.write(notebook, opened.path("notebooks", f"{name}.ipynb"))
-    runs.save_table(opened, "results", pd.DataFrame({"method": ["a < b"], "value": [0.51234]}))
+def write(run: runs.Run, name: str, *cells: nbformat.NotebookNode) -> None:
+    about = {"widgets": {}, "papermill": {"output_path": str(run.path("notebooks", name))}}
+    run.path("notebooks").mkdir(exist_ok=True)
+    nbformat.write(
+        new_notebook(cells=cells, metadata=about), run.path("notebooks", f"{name}.ipynb")
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A project of a README and two docs, in place of this one."""
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in {
+        "README.md": "# The method\n\n[first](notebooks/00_a.ipynb) [no](no.md)\n",
+        "docs/results.md": "# Results\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+        "docs/glossary.md": "# Glossary\n\n## Alignment loss\n\nA pull.\n",
+        "pyproject.toml": "[project]\nname = 'tiny'\n",
+        "secret.txt": "do not tell",
+    }.items():
+        storage.write_text(folder / name, text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(book, "PROJECT", folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def run(project) -> runs.Run:
+    opened = runs.open_run("smoke", project / "runs" / "tiny")
+    runs.note(opened, parameters={"csv": EVIL, "out": str(opened.folder)})
+    opening = [
+        "# 0 · Nought",
+        "**Question.** How wide is the bandwidth?",
+        "$e_l = \\mathrm{{LM}}(l)$",
+        "$$\\sum_i x_i$$",
+        "$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)",
+        "[out](../../../secret.txt) ![cat](../../../secret.txt)",
+    ]
+    picture = shows("image/png", base64.b64encode(PNG).decode())
+    log = new_output("stream", text=f"\x1b[31m{project}/x.py: {Path.home()}/y {'word ' * 60}")
+    write(
+        opened,
+        "00_a",
+        new_markdown_cell("\n\n".join(opening)),
+        new_code_cell("profile = 'demo'", metadata={"tags": ["parameters"]}),
+        new_code_cell(f"out = '{opened.folder}'", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("figures.label_map(x)  # first thing to see", outputs=[picture, log]),
+        new_code_cell("slider()", outputs=[shows("text/html", SLIDER)]),
+        new_code_cell("card()", outputs=[shows("text/markdown", f"{EVIL}\n\n| a |\n|---|\n| 1 |")]),
+        new_markdown_cell("**A.** Why?"),
+        new_code_cell("answer = 42", metadata={"tags": ["solution", "hide-cell"]}),
+    )
+    error = new_markdown_cell("An Exception", metadata={"tags": ["papermill-error-cell-tag"]})
+    failed = new_code_cell("1 / 0", metadata={"papermill": {"status": "failed"}})
+    write(opened, "01_b", error, new_markdown_cell("# 1 · First"), failed)
+    wide = {"method": [EVIL]} | {f"column {i}": 0.51234 for i in range(30)}
+    runs.save_table(opened, "results", pd.DataFrame(wide))
     opened.path("figures").mkdir()
-    opened.path("figures", "map.png").write_bytes(b"png")
+    opened.path("figures", "map.png").write_bytes(PNG)
+    for stolen in ("figures/stolen.png", "tables/stolen.csv", "notebooks/02_stolen.ipynb"):
+        opened.path(stolen).symlink_to(project / "secret.txt")
     return opened
 
 
+@pytest.fixture(scope="module")
+def site(run, project) -> Path:
+    return book.build_book(run, project / "site").parent
+
+
+@pytest.fixture
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no Chromium")
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium.new_page(viewport={"width": 390, "height": 800})
+        chromium.close()
+
+
 def test_formulas_are_mathml_and_code_is_left_alone():
-    found = site.to_html(
+    found = pages.to_html(
         "cost $a^2$ and `$b$`\n\n```\n$c$\n```\n\n$$\\sum_i x_i$$\n\n\\$4, 3 $ only"
     )
     assert found.count("<math") == 2
     for kept in ("<msup>", 'display="block"', "<code>$b$</code>", "$c$", "3 $ only"):
         assert kept in found
+    assert pages.mathml("\\left(<") == "<code>\\left(&lt;</code>"
 
 
-def test_site_has_everything_and_needs_nothing_else(run, tmp_path):
-    out = tmp_path / "site"
-    written = site.build_site(run, out)
-    names = {path.relative_to(out).as_posix() for path in written}
-    assert names == {"index.html", "tables.html", "notebooks/00_a.html", "notebooks/01_b.html"}
-    for page, shown in (
-        ("index.html", ("Does it work?", "figures/map.png")),
-        ("tables.html", ("a &lt; b", "0.5123<")),
-        ("notebooks/00_a.html", ("1 · First</a> →", "<math", "<b>done</b>")),
-    ):
-        text = (out / page).read_text("utf-8")
-        assert all(part in text for part in shown)
-        assert "cdnjs" not in text
-    assert broken_links(out) == []
-    (out / "tables" / "results.csv").unlink()
-    assert broken_links(out) == ["tables/results.csv"]
+def test_the_book_needs_nothing_else_and_fits_a_phone(site, browser):
+    complaints = []
+    browser.on(
+        "console",
+        lambda x: complaints.append(f"{x.text} {x.location}") if x.type == "error" else None,
+    )
+    browser.on("pageerror", lambda error: complaints.append(str(error)))
+    home = site.as_uri()
+    browser.on("request", lambda x: x.url.startswith((home, "data:")) or complaints.append(x.url))
+    for page in {*site.rglob("*.html")} - {*site.glob("_static/*")}:
+        browser.goto(page.as_uri())
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390, page
+        assert browser.evaluate("window.hacked") is None, page
+    browser.goto(f"{home}/search.html?q=bandwidth")
+    browser.wait_for_selector("#search-results li")
+    assert "0 · Nought" in browser.inner_text("#search-results")
+    assert complaints == []
 
 
-def test_site_is_written_again_and_what_is_no_site_is_kept(run, tmp_path, capsys):
-    out = tmp_path / "site"
+def test_a_notebook_opens_with_prose_and_folds_its_code(site, browser):
+    browser.goto((site / "notebooks" / "00_a.html").as_uri())
+    assert browser.locator("math").count() == 2
+    assert browser.locator("text=\\frac{").is_visible()
+    assert browser.inner_text("#moved") == "moves"
+    assert browser.locator("table td").first.inner_text() == "1"  # of an output in Markdown
+    assert browser.locator("figure figcaption").inner_text().startswith("A map of 3 labels")
+    code, answer = browser.locator("text=first thing to see"), browser.locator("text=answer = 42")
+    assert not code.is_visible()
+    assert not answer.is_visible()
+    assert browser.locator("summary").count() == 4  # parameters, imports and first code are one
+    browser.click("text=show or hide all code")
+    assert code.is_visible()
+    assert not answer.is_visible()
+    browser.click("text=Show the solution")
+    assert answer.is_visible()
+    browser.click("text=pull")
+    assert browser.url.endswith("docs/glossary.html#alignment-loss")
+
+
+def test_the_book_names_no_folder_of_this_machine_and_follows_no_link_out_of_it(site, project):
+    named = (str(project), str(Path.home()), str(runs.profiles.PROJECT), "do not tell")
+    for path in site.rglob("*"):
+        text = path.read_bytes().decode("utf-8", "ignore") if path.is_file() else ""
+        assert [name for name in named if name in text] == [], path
+    assert not list(site.rglob("*secret*"))
+    first, second = (
+        (site / "notebooks" / f"{x}.html").read_text("utf-8") for x in ("00_a", "01_b")
+    )
+    assert "…/x.py" in first
+    assert ["stopped at an error" in page for page in (first, second)] == [False, True]
+
+
+def test_what_others_put_into_a_folder_stays(run, tmp_path):
+    out, beside = tmp_path / "pages", tmp_path / "pages.tmp"
+    beside.mkdir()
     out.mkdir()
     (out / "index.html").write_text("my own page")
     with pytest.raises(ValueError, match=re.escape(str(out))):
-        site.build_site(run, out)
+        book.build_book(run, out)
     assert [path.name for path in out.iterdir()] == ["index.html"]
-    (out / "index.html").rename(out / site.MARK)
+    (out / "index.html").rename(out / book.MARK)
     (out / "CNAME").write_text("my.example")
-    site.build_site(run, out)
-    assert "Does it work?" in (out / "index.html").read_text("utf-8")
+    (out / "docs").symlink_to(beside)
+    with pytest.raises(ValueError, match="docs"):
+        book.build_book(run, out)
+    assert not list(beside.iterdir())
+    (out / "docs").unlink()
+    assert "The method" in book.build_book(run, out).read_text("utf-8")
     assert (out / "CNAME").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pages", "pages.tmp"]
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
-        site.build_site(runs.open_run("smoke", tmp_path / "empty"), tmp_path / "other")
+        book.build_book(runs.open_run("smoke", tmp_path / "empty"), tmp_path / "other")
     assert cli.main(["site", "--run", str(tmp_path / "nothing")]) == 1
-    assert "is not a run" in capsys.readouterr().err
+
+
+def test_notebooks_open_elsewhere_once_the_repository_has_an_address(run, project, tmp_path):
+    urls = "[project]\nname = 'tiny'\n[project.urls]\nRepository = 'https://github.com/me/mine'\n"
+    (project / "pyproject.toml").write_text(urls)
+    page = book.build_book(run, tmp_path / "site").parent / "notebooks" / "00_a.html"
+    for host in ("mybinder.org", "colab.research.google.com"):
+        assert re.search(
+            rf"https://{host}/[^\"]*me/mine/[^\"]*00_a\.ipynb", page.read_text("utf-8")
+        )

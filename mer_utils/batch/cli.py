@@ -75,12 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(call=_run)
 
-    brought = "bring a run's figures into figures/, its tables into the README; real: its model too"
+    brought = "bring a run's figures and tables into figures/ and the texts; real: its model too"
     figures = commands.add_parser("figures", parents=[finished], help=brought)
     figures.set_defaults(call=_figures)
 
-    site = commands.add_parser("site", parents=[finished], help="write a run as a static site")
-    site.add_argument("--out", default="site", help="folder of the site; default: site")
+    site = commands.add_parser("site", parents=[finished], help="write a run as a book to read")
+    site.add_argument("--out", default="site", help="folder of the book; default: site")
     site.set_defaults(call=_site)
 
     heard = "turn the audio of a profile's datasets into features, at any scale"
@@ -133,14 +133,15 @@ def _figures(options: argparse.Namespace) -> None:
     print(f"{len(report.copy_figures(run))} figures beside them")
     if run.profile.name == report.MODEL_OF:
         print(f"its model, {report.copy_model(run) / 1e3:,.0f} kB, into the package")
-    print(f"tables in the README: {', '.join(report.update_readme(run.profile.name)) or 'none'}")
+    for file in report.TEXTS:
+        done = report.update_text(run.profile.name, file)
+        print(f"tables in {file.name}: {', '.join(done) or 'none'}")
 
 
 def _site(options: argparse.Namespace) -> None:
-    from mer_utils.batch import site
+    from mer_utils.batch import book
 
-    written = site.build_site(runs.reopen(options.run), PROJECT / options.out)
-    print(f"{len(written)} pages; open {written[0]}")
+    print(f"open {book.build_book(runs.reopen(options.run), PROJECT / options.out)}")
 
 
 @contextmanager

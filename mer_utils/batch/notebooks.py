@@ -20,7 +20,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from mer_utils import storage
-from mer_utils.batch import site
+from mer_utils.batch import pages
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.registry import places
@@ -164,5 +164,5 @@ def run_notebook(
         raise NotebookError(f"{path.name}: {error}\n{left}") from None
     finally:
         if executed.is_file():
-            page = site.notebook_page(nbformat.read(executed, as_version=4), path.stem)
+            page = pages.notebook_page(nbformat.read(executed, as_version=4), path.stem)
             storage.write_text(executed.with_suffix(".html"), page)

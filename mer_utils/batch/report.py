@@ -1,9 +1,9 @@
-"""From a run to the repository: figures/ and the tables of the README, by one command.
+"""From a run to the repository: figures/ and the tables of README and docs/results.md.
 
-`figures/<profile>/` holds a run's figures and the tables behind the README as CSV. In the README
-tables stand between markers that name the profile and the table,
-`<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, and are rendered from the
-CSV files, so anybody can check them without a run. The model in the package is that of a run, too.
+`figures/<profile>/` holds a run's figures and, as CSV, the tables behind the text. There they stand
+between markers, `<!-- begin demo:song_roc_auc -->` and `<!-- end demo:song_roc_auc -->`, rendered
+from the CSV files, so anybody can check them without a run. The model in the package is that of a
+run, too.
 """
 
 import re
@@ -23,6 +23,7 @@ from mer_utils.figures.of_method import draw_method
 from mer_utils.predict import zero_shot
 
 FIGURES = PROJECT / "figures"
+TEXTS = (PROJECT / "README.md", PROJECT / "docs" / "results.md")
 COPIED = (
     "results",
     "paired",
@@ -35,6 +36,8 @@ COPIED = (
     "datasets_apart",
     "alignments",
 )
+IN_SHORT = ("baseline 1 (labels)", "alignment contrast λ=1", "word anchors", "supervised reference")
+IN_SHORT += ("chance: random scores", "chance: shuffled labels, all methods", "tracks, labels")
 SOMETIMES = ("results_test_part",)  # of the profile paper
 MODEL_OF = "real"  # the profile whose model comes with the package
 MODEL = ("README.md", "projector.safetensors", *zero_shot.REFERENCE_FILES, "config.json")
@@ -46,9 +49,16 @@ def _results(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
 
 
-def _wide(table: pd.DataFrame, text: Sequence[str], rows: str, name: str) -> pd.DataFrame:
-    """A row a value of a column, a column a target, and the texts in the cells."""
-    wide = table.assign(text=text).pivot_table("text", rows, "target", aggfunc="first", sort=False)
+def _wide(
+    folder: Path, file: str, rows: str, name: str, text: Callable[[pd.Series], str]
+) -> pd.DataFrame:
+    """A row a value of a column (or of two, "model, style"), a column a target, texts in cells."""
+    table = pd.read_csv(folder / f"{file}.csv")
+    if "metric" in table:
+        table = table.query("metric == 'song_roc_auc'")
+    table[rows] = table[rows.split(", ")].agg(", ".join, axis=1)
+    table["text"] = table.apply(text, axis=1)
+    wide = table.pivot_table("text", rows, "target", aggfunc="first", sort=False)
     return wide.fillna("").rename_axis(name).rename_axis(None, axis=1)
 
 
@@ -56,22 +66,17 @@ def _with_interval(row: pd.Series) -> str:
     return tables.with_interval(row["value"], row["low"], row["high"])
 
 
-def _paired(
-    folder: Path, file: str = "paired", against: str = "the best alignment"
-) -> pd.DataFrame:
-    table = pd.read_csv(folder / f"{file}.csv").query("metric == 'song_roc_auc'")
-    text = []
-    for row in table.itertuples():
-        p = "p < 0.001" if row.p_holm < 0.001 else f"p = {row.p_holm:.3f}"
-        text.append(f"{tables.with_interval(row.difference, row.low, row.high, '+')}, {p}")
-    name = f"ROC-AUC minus that of {against}, p corrected by Holm"
-    return _wide(table, text, "method", name)
+def _difference(row: pd.Series) -> str:
+    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+    return f"{tables.with_interval(row['difference'], row['low'], row['high'], '+')}, {p}"
 
 
-def _path(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "path.csv")
-    name = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
-    return _wide(table, table["text"], "step", name)
+def _with_words(row: pd.Series) -> str:
+    return f"{_with_interval(row)}, {row['words']} words of {row['training_tracks']} tracks"
+
+
+def _accuracy(row: pd.Series) -> str:
+    return f"{row['balanced_accuracy']:.2f} (chance {row['chance']:.2f})"
 
 
 def _path_says(folder: Path) -> str:
@@ -112,73 +117,54 @@ def _ablation(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "ablation.csv", index_col=0).map("{:.3f}".format)
 
 
-def _texts(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "texts.csv")
-    table["made_by"] = table["model"] + ", " + table["style"]
-    return _intervals(table, "made_by", "language model, text of a label")
-
-
-def _training_sets(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "training_sets.csv")
-    text = [
-        f"{_with_interval(row)}, {row['words']} words of {row['training_tracks']} tracks"
-        for _, row in table.iterrows()
-    ]
-    return _wide(table, text, "trained_on", "trained on")
-
-
-def _ears(folder: Path) -> pd.DataFrame:
-    return _intervals(pd.read_csv(folder / "ears.csv"), "heard", "heard")
-
-
-def _datasets_apart(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "datasets_apart.csv")
-    text = [f"{row.balanced_accuracy:.2f} (chance {row.chance:.2f})" for row in table.itertuples()]
-    return _wide(table, text, "method", "which dataset is a track of? balanced accuracy")
-
-
-def _intervals(table: pd.DataFrame, rows: str, name: str) -> pd.DataFrame:
-    """Values with their intervals, as `_wide`."""
-    return _wide(table, table.apply(_with_interval, axis=1).tolist(), rows, name)
+def _short(folder: Path) -> pd.DataFrame:
+    """A few rows for who has a minute: the paper's method, ours, and what they are held against."""
+    table = _readable(folder, "song_roc_auc")
+    return table[table.index.isin(IN_SHORT)]
 
 
 def _readable(folder: Path, metric: str) -> pd.DataFrame:
     return tables.readable(_results(folder), metric)
 
 
+MINUS = "ROC-AUC minus that of {}, p corrected by Holm"
+STEP = "song ROC-AUC (change from the step before [95 %], p corrected by Holm)"
+APART = "which dataset is a track of? balanced accuracy"
+WIDE = (  # name, rows, what stands above them, a cell's text
+    ("paired", "method", MINUS.format("the best alignment"), _difference),
+    ("path", "step", STEP, lambda row: row["text"]),
+    ("texts", "model, style", "language model, text of a label", _with_interval),
+    ("training_sets", "trained_on", "trained on", _with_words),
+    ("ears", "heard", "heard", _with_interval),
+    ("datasets_apart", "method", APART, _accuracy),
+    ("alignments", "method", MINUS.format("baseline 1, larger model"), _difference),
+)
 TABLES: dict[str, Render] = {
     **{metric: partial(_readable, metric=metric) for metric in tables.METRICS},
-    "paired": _paired,
-    "path": _path,
+    **{x: partial(_wide, file=x, rows=rows, name=name, text=f) for x, rows, name, f in WIDE},
+    "short": _short,
     "path_says": _path_says,
     "says": _says,
     "ablation": _ablation,
-    "texts": _texts,
-    "training_sets": _training_sets,
-    "ears": _ears,
-    "datasets_apart": _datasets_apart,
-    "alignments": partial(_paired, file="alignments", against="baseline 1, larger model"),
 }
 
 
-def update_readme(
-    profile: str, readme: Path = PROJECT / "README.md", figures: Path = FIGURES
-) -> list[str]:
-    """Rewrite the tables of a profile in the README; returns their names.
+def update_text(profile: str, file: Path, figures: Path = FIGURES) -> list[str]:
+    """Rewrite the tables of a profile in a Markdown file; returns their names.
 
     Raises ValueError for a marker without its end, or for a table that there is not.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     done = []
     for name in re.findall(rf"<!-- begin {profile}:(\w+) -->", text):
         if name not in TABLES:
-            raise ValueError(f"{readme.name}: no table {name!r}; there are {', '.join(TABLES)}")
-        before, after = around(text, f"{profile}:{name}", readme)
+            raise ValueError(f"{file.name}: no table {name!r}; there are {', '.join(TABLES)}")
+        before, after = around(text, f"{profile}:{name}", file)
         made = TABLES[name](figures / profile)
         made = made if isinstance(made, str) else markdown(made)
         text = f"{before}\n{made}\n{after}"
         done.append(name)
-    storage.write_text(readme, text)
+    storage.write_text(file, text)
     return done
 
 
@@ -194,7 +180,7 @@ def around(text: str, mark: str, file: Path) -> tuple[str, str]:
 
 
 def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
-    """Copy the tables that the README is made from to figures/<profile>/.
+    """Copy the tables that the texts are made from to figures/<profile>/.
 
     Raises FileNotFoundError that says which notebook to run.
     """

@@ -30,7 +30,7 @@ import yaml
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
-from mer_utils.batch import notebooks, profiles, site
+from mer_utils.batch import notebooks, pages, profiles
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.evaluation import scoring
@@ -45,7 +45,7 @@ KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}
 METRIC = "song_roc_auc"  # of figures, comparisons and the page
 PACKAGE = Path(code.__file__).parent
 # change no cell's results
-DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/site", "batch/sweeps")
+DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/book", "batch/pages", "batch/sweeps")
 
 
 @dataclass(frozen=True)
@@ -343,10 +343,10 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
     lines = []
     for cell in cells:
         place = f"cells/{cell.folder.name}/notebooks"
-        pages = [f"[notebook]({place}/{p.name})" for p in cell.folder.glob("notebooks/*.html")]
-        lines.append("- " + ", ".join([f"`{cell.folder.name}`", cell.status, *pages]))
+        shown_at = [f"[notebook]({place}/{p.name})" for p in cell.folder.glob("notebooks/*.html")]
+        lines.append("- " + ", ".join([f"`{cell.folder.name}`", cell.status, *shown_at]))
     done = sum(cell.status == "done" for cell in cells)
-    page = site.page(
+    page = pages.page(
         f"Sweep {out.name}",
         f"{done} of {len(cells)} cells done. Tables: [every cell](results.csv), [means over seeds]"
         "(seeds.csv), [comparisons](comparisons.csv); docs/sweeps.md says how to read them.",
