@@ -96,15 +96,11 @@ def test_words_are_bounded():
             songs.asked(wrong)
 
 
-def test_reliability_has_the_scores_of_the_card_or_says_that_there_are_none():
-    reference = SimpleNamespace(tracks=range(1500))
+def test_the_scores_of_a_model_card():
     card = "| song ROC-AUC | one | two | new |\n| --- | --- | --- | --- |\n"
     card += "| ours | 0.716 [0.6, 0.8] | 0.61 | |\n| other | 0.9 | 0.9 | 0.9 |\n"
-    said = songs.reliability(reference, card)
-    assert "1,500" in said
-    assert all(score in said for score in ("72 (one)", "61 (two)"))
-    assert not any(score in said for score in ("90", "new"))
-    assert "not measured" in songs.reliability(reference, "no scores")
+    assert songs.card_scores(card) == {"one": 0.716, "two": 0.61}
+    assert songs.card_scores("no table") == {}
 
 
 @needs_model
@@ -145,15 +141,18 @@ def test_a_song_has_its_sentences_its_curve_and_no_foreign_tag(listener, heard):
 @needs_model
 def test_two_songs_side_by_side_and_the_nearest(listener, heard):
     table = pd.DataFrame({"label": ["happy", "gloomy"], "rank": [91.0, 11.0]})
-    far = Song("far", Path(), "songs/far", features=heard.features)
-    near = Song("near", Path(), "songs/near", features=heard.features)
+    far = Song("far", Path(), Path("visit/0/far"), features=heard.features)
+    near = Song("near", Path(), Path("visit/1/near"), features=heard.features)
     here = heard.prediction.projection
     far.prediction = SimpleNamespace(table=table, projection=-here)
     near.prediction = SimpleNamespace(table=table, projection=here + 0.01)
     page = Tags(songs.pair_html(listener, far, near))
     assert [float(bar["value"]) for bar in page.all("progress")[:4]] == [91, 91, 11, 11]
     page = Tags(songs.near_html(heard, [far, heard, near]))
-    assert [player["src"] for player in page.all("audio")] == ["songs/near", "songs/far"]
+    assert [player["src"] for player in page.all("audio")] == [
+        "songs/visit/1/near",
+        "songs/visit/0/far",
+    ]
     assert songs.near_html(heard, [heard, near]) == "", "the only other one is no news"
 
 
@@ -190,12 +189,16 @@ def test_songs_that_cannot_be_used_say_why(tmp_path, monkeypatch):
         songs.hear(song, encoder)
 
 
-def test_a_song_of_a_folder_is_linked_and_its_features_are_kept(tmp_path):
+@needs_model
+def test_a_song_of_a_folder_is_copied_and_its_features_are_kept(listener, tmp_path, monkeypatch):
+    monkeypatch.setattr(songs.storage, "CACHE", tmp_path / "cache")
     wave = write_song(tmp_path / HOSTILE.replace("/", ""), 2, (440,), 60)
     song = songs.place_song(tmp_path / "0", wave.name, wave)
+    songs.hear(song, listener.encoder)
     (played,) = (tmp_path / "0").iterdir()
-    assert played.resolve() == song.path == wave
-    assert song.cache is not None
+    assert played.read_bytes() == wave.read_bytes()
+    assert song.url == f"songs/{tmp_path.name}/0/{played.name}"
+    assert len(list((tmp_path / "cache" / "songs").iterdir())) == 1
     assert songs.place_song(tmp_path / "1", "x.wav", b"").cache is None
 
 

@@ -31,7 +31,7 @@ _THREAD = ThreadPoolExecutor(1)
 class Visit:
     """One visit to the page, which shares nothing with others but the listener.
 
-    folder: what is uploaded. songs: one or none for each of the `slots`.
+    folder: what is uploaded. songs: one or none for each of the `slots`. page: what is shown.
     """
 
     def __init__(self, listener: Listener, folder: Path) -> None:
@@ -39,64 +39,53 @@ class Visit:
         self.songs: list[Song | None] = [None] * MOST_SONGS
         self.notes: dict[str, list[str]] = {"songs": [], "words": []}
         self.numbers, self.turn = itertools.count(), asyncio.Lock()
-        kinds = ", ".join(kind[1:] for kind in songs.KINDS)
-        most = f"{MOST_SONGS} at most, {MOST_MEGABYTES} MB each"
         html = partial(pn.pane.HTML, "", **WIDE)
         text, select, given = pn.widgets.TextInput, pn.widgets.Select, pn.widgets.FileDropper
-        self.dropper = given(name=f"Songs ({kinds}; {most})", multiple=True, **WIDE)
-        self.dropper.param.update(max_file_size=f"{MOST_MEGABYTES}MB", previews=[])
+        most = f"{', '.join(songs.KINDS)}; {MOST_SONGS} at most, {MOST_MEGABYTES} MB each"
+        self.dropper = given(name=f"Songs ({most})", multiple=True, previews=[], **WIDE)
+        self.dropper.max_file_size = f"{MOST_MEGABYTES}MB"
         self.path = text(name="Or a folder on this machine, then Enter", max_length=1000, **WIDE)
-        asking = "Words, separated by commas, then Enter"
-        self.asking = text(name=asking, value=FIRST_WORDS, max_length=600, **WIDE)
+        self.asking = text(name="Words, separated by commas, then Enter", max_length=600, **WIDE)
+        self.asking.value = FIRST_WORDS
         self.pair = [select(name=name, options={}, **WIDE) for name in ("Side by side", "and")]
         self.status, self.table = html(), html()
-        beside = pn.Row(*self.pair, sizing_mode="stretch_width")
+        beside = pn.Row(*self.pair, sizing_mode="stretch_width", styles={"gap": "1rem"})
         self.comparison = pn.Column(beside, self.table, visible=False, **WIDE)
-        grows = {"flex": "1 1 25rem", "min-width": "0"}
-        self.slots = [
-            pn.Column(html(), html(), visible=False, styles=grows, **WIDE) for _ in self.songs
-        ]
-        self.dropper.param.watch(self._dropped, "value")
-        self.path.param.watch(self._folder_typed, "value")
-        self.asking.param.watch(self._asked, "value")
-        for one in self.pair:
-            one.param.watch(self._show_pair, "value")
-
-    def page(self) -> pn.Template:
-        """The page with this visit's widgets."""
-        roots = {"dropper": self.dropper, "folder": self.path, "words": self.asking}
-        roots |= {"status": self.status, "comparison": self.comparison}
-        roots["cards"] = pn.FlexBox(*self.slots, gap="1rem", sizing_mode="stretch_width")
-        page = pn.Template(TEMPLATE, items=roots)
-        page.add_variable("css", CSS)
-        page.add_variable("reliability", self.listener.reliability)
-        return page
+        self.slots = [pn.Column(html(), html(), visible=False, **WIDE) for _ in self.songs]
+        watched = {self.dropper: self._dropped, self.path: self._folder_typed}
+        watched |= {self.asking: self._asked} | dict.fromkeys(self.pair, self._show_pair)
+        for widget, react in watched.items():
+            widget.param.watch(react, "value")
+        shown = {"dropper": self.dropper, "folder": self.path, "words": self.asking}
+        shown |= {"status": self.status, "comparison": self.comparison}
+        shown["cards"] = pn.FlexBox(*self.slots, gap="1rem", sizing_mode="stretch_width")
+        self.page = pn.Template(TEMPLATE, items=shown)
+        tracks = f"{len(listener.reference.tracks):,}"
+        for name, value in {"css": CSS, "tracks": tracks, "scores": listener.scores}.items():
+            self.page.add_variable(name, value)
 
     async def _dropped(self, _: object) -> None:
         new, present = dict(self.dropper.value), {*self.dropper.mime_type}
         self.dropper.value.clear()  # the bytes; what was dropped stays in mime_type
-        self._keep(lambda song: not song.dropped or song.name in present - {*new})
+        self._keep(lambda song: song.cache or song.name in present - {*new})
         for name, content in new.items():
             self._take(name, content)
         await self._listen()
 
     async def _folder_typed(self, _: object) -> None:
-        self._keep(lambda song: song.dropped)
-        typed, found = self.path.value.strip(), []
+        self._keep(lambda song: not song.cache)
         try:
-            if typed:
-                found = await asyncio.to_thread(find_songs, [Path(typed).expanduser()])
+            folders = [Path(typed).expanduser()] if (typed := self.path.value.strip()) else []
+            for path in (await asyncio.to_thread(find_songs, folders))[: MOST_SONGS + 1]:
+                self._take(path.name, path)
         except (OSError, ValueError, RuntimeError) as error:
             self.notes["songs"].append(str(error))
-        for path in found[: MOST_SONGS + 1]:
-            self._take(path.name, path)
         await self._listen()
 
     async def _asked(self, _: object) -> None:
-        self.notes["words"] = []
         self._show_status("Reading the words …")
         try:
-            self.notes["words"] = await self._in_thread(self._rank_all, self.asking.value)
+            self.notes["words"] = await asyncio.wrap_future(_THREAD.submit(self._rank_all))
         except (ValueError, OSError) as error:
             self.notes["words"] = [str(error)]
         self._show_status()
@@ -119,31 +108,29 @@ class Visit:
             self._show_songs()
             while waiting := [x for x in self.songs if x and not (x.prediction or x.error)]:
                 self._show_status(f"Listening to {waiting[0].name} …", len(waiting))
-                await self._in_thread(self._hear, waiting[0])
+                await asyncio.wrap_future(_THREAD.submit(self._hear, waiting[0]))
                 self._show_songs()
             self._show_status()
 
     def _hear(self, song: Song) -> None:
         try:
             songs.hear(song, self.listener.encoder)
-            self._rank(song, self.words)
+            self._rank(song)
         except Exception as error:  # whatever it is, the other songs go on
             song.error = str(error) or type(error).__name__
 
-    def _rank(self, song: Song, words: tuple[str, ...]) -> None:
+    def _rank(self, song: Song) -> None:
         model, reference = self.listener.model, self.listener.reference
-        song.prediction = zero_shot.predict_song(model, reference, song.features, words)
+        song.prediction = zero_shot.predict_song(model, reference, song.features, self.words)
+        song.error = ""
 
-    def _rank_all(self, text: str) -> list[str]:
-        """Rank what was heard by other words; returns what to know of them."""
-        self.words = songs.asked(text)
+    def _rank_all(self) -> list[str]:
+        """Rank what was heard by the words that are asked; returns what to know of them."""
+        self.words = songs.asked(self.asking.value)
         for song in self.songs:
             if song and song.features:
-                self._rank(song, self.words)
+                self._rank(song)
         return list(zero_shot.label_warnings(self.listener.model, self.words).values())
-
-    async def _in_thread(self, function: Callable, *given: object) -> object:
-        return await asyncio.get_running_loop().run_in_executor(_THREAD, function, *given)
 
     def _show_status(self, doing: str = "", waiting: int = 0) -> None:
         lines = [escape(line) for line in (doing, *self.notes["songs"], *self.notes["words"])]
@@ -154,14 +141,12 @@ class Visit:
 
     def _show_songs(self) -> None:
         heard = [song for song in self.songs if song and song.prediction]
-        places = [self.songs.index(song) for song in heard]
-        options = {f"{place + 1}. {self.songs[place].name}": place for place in places}
-        for one in self.pair:
-            one.options = options if len(heard) > 1 else {}
-        left, right = self.pair
-        if len(heard) > 1 and left.value == right.value:
-            right.value = next(place for place in places if place != left.value)
-        self.comparison.visible = len(heard) > 1
+        several, (left, right) = len(heard) > 1, self.pair
+        places = [self.songs.index(song) for song in heard] if several else []
+        left.options = right.options = {f"{x + 1}. {self.songs[x].name}": x for x in places}
+        if several and left.value == right.value:
+            right.value = places[left.value == places[0]]
+        self.comparison.visible = several
         for number, (slot, song) in enumerate(zip(self.slots, self.songs, strict=True), 1):
             slot.visible = song is not None
             slot[0].object = songs.song_html(self.listener, song, number) if song else ""
@@ -175,7 +160,7 @@ class Visit:
             self.table.object = songs.pair_html(self.listener, *pair)
         for place, slot in enumerate(self.slots):
             order = chosen.index(place) if place in chosen else 2
-            slot.styles = {**slot.styles, "order": str(order)}
+            slot.styles = {"flex": "1 1 25rem", "min-width": "0", "order": str(order)}
 
 
 def serve(port: int = 5006, model: str | Path | None = None, show: bool = True) -> None:
@@ -191,7 +176,7 @@ def serve(port: int = 5006, model: str | Path | None = None, show: bool = True) 
         def visit() -> pn.Template:
             folder = tempfile.mkdtemp(dir=root)
             pn.state.on_session_destroyed(lambda session_context: shutil.rmtree(folder))
-            return Visit(listener, Path(folder)).page()
+            return Visit(listener, Path(folder)).page
 
         own = {"static_dirs": {"songs": root}, "address": ADDRESS, "show": show}
         origins = [f"{ADDRESS}:{port}", f"localhost:{port}"]

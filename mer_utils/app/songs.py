@@ -35,59 +35,52 @@ HTML = jinja2.Environment(loader=jinja2.PackageLoader("mer_utils.app", "."), aut
 
 @dataclass(frozen=True)
 class Listener:
-    """A released model and what it takes to use it; all visitors share it, and none changes it."""
+    """A released model and what it takes to use it; all visits share it, and none changes it."""
 
     model: Model
     reference: Reference
     encoder: Encoder
-    reliability: str
+    scores: dict[str, float]
 
 
 @dataclass(eq=False)
 class Song:
-    """One song of a visit: where it lies, where the browser finds it, what became of it.
+    """One song of a visit.
 
-    dropped: on the page, not found in a folder. cache: as in `song_features`. seconds: its length.
-    error: why it cannot be used; "" if it can.
+    path: the file; played: the one that the browser plays, the same if it was uploaded.
+    cache: as in `song_features`. error: why it cannot be used; "" if it can.
     """
 
     name: str
     path: Path
-    url: str
-    dropped: bool = False
+    played: Path
     cache: Path | None = None
     seconds: float = 0.0
     features: Features | None = None
     prediction: Prediction | None = None
     error: str = ""
 
+    @property
+    def url(self) -> str:
+        """Where the page's server has it: songs/visit/number/name."""
+        return "/".join(("songs", *self.played.parts[-3:]))
+
 
 def load_listener(folder: str | Path | None = None) -> Listener:
     """A released model, the package's if no folder is given; errors as in `load_released`."""
     model, reference = zero_shot.load_released(folder)
-    card = zero_shot.model_folder(folder) / "README.md"
-    written = card.read_text(encoding="utf-8") if card.is_file() else ""
-    return Listener(model, reference, encoder_of(model), reliability(reference, written))
+    card = (zero_shot.model_folder(folder) / "README.md").read_text(encoding="utf-8")
+    return Listener(model, reference, encoder_of(model), card_scores(card))
 
 
-def reliability(reference: Reference, card: str) -> str:
-    """What the sentences rest on, and how often the model was right, by its card's ROC-AUC."""
+def card_scores(card: str) -> dict[str, float]:
+    """ROC-AUC, 0 to 1, on each dataset left out of training, from a model card; {} if none."""
     rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in card.splitlines() if line[:1] == "|"]
-    names = [row[0] for row in rows]
-    tested = "How often it is right was not measured for this model."
-    if "song ROC-AUC" in names:
-        at = names.index("song ROC-AUC")  # then a line of dashes, then the model's own method
-        scores = zip(rows[at][1:], rows[at + 2][1:], strict=True)
-        each = ", ".join(f"{100 * float(x.split()[0]):.0f} ({name})" for name, x in scores if x)
-        tested = (
-            "In tests with music and words kept out of training, the model had to tell a song that "
-            "people had given a word from one that they had not. Of 100 pairs it got right "
-            f"{each}; guessing gets 50."
-        )
-    return (
-        f"“8 of 10 songs” compares with {len(reference.tracks):,} tracks that the model was "
-        f"trained on. {tested} It ranks words; it does not know how you feel."
-    )
+    at = next((i for i, row in enumerate(rows) if row[0] == "song ROC-AUC"), None)
+    if at is None:
+        return {}
+    scores = zip(rows[at][1:], rows[at + 2][1:], strict=True)  # after the line of dashes: its own
+    return {name: float(score.split()[0]) for name, score in scores if score}
 
 
 def asked(text: str) -> tuple[str, ...]:
@@ -96,26 +89,24 @@ def asked(text: str) -> tuple[str, ...]:
     longest = max(map(len, words))
     if len(words) > MOST_WORDS or longest > LONGEST_WORD:
         found = f"{len(words)} words, the longest of {longest} letters"
-        raise ValueError(f"{found}; {MOST_WORDS} of {LONGEST_WORD} are the most, commas between")
+        raise ValueError(f"{found}; ask for {MOST_WORDS} of {LONGEST_WORD} letters at most")
     return words
 
 
 def place_song(folder: Path, name: str, source: Path | bytes | str) -> Song:
-    """A song where the page's server finds it: in a new folder within a visit's.
+    """A song with a new folder of its own, for the page's server.
 
-    source: a file, which is linked to and whose features are kept, or the bytes of an upload
-    (Panel has text for a file called .txt), under a harmless name that reminds of its own.
+    source: a file, whose features are kept, or the bytes of an upload (Panel has text for a .txt).
+    It is played under a harmless name that reminds of its own.
     """
     kind = Path(name).suffix.lower()
     stem = storage.slug(Path(name).stem)[:60].strip(".") or "song"
-    path = folder / (stem + kind * (kind in KINDS))
-    url = f"songs/{folder.parent.name}/{folder.name}/{path.name}"
+    played = folder / (stem + kind * (kind in KINDS))
     folder.mkdir()
     if isinstance(source, Path):
-        path.symlink_to(source.resolve())
-        return Song(name, source, url, cache=storage.CACHE / "songs")
-    path.write_bytes(source.encode() if isinstance(source, str) else source)
-    return Song(name, path, url, dropped=True)
+        return Song(name, source, played, storage.CACHE / "songs")
+    played.write_bytes(source.encode() if isinstance(source, str) else source)
+    return Song(name, played, played)
 
 
 def hear(song: Song, encoder: Encoder) -> None:
@@ -130,6 +121,8 @@ def hear(song: Song, encoder: Encoder) -> None:
         announced = 0.0  # song_features says what is wrong
     if announced > 60 * MOST_MINUTES:
         raise AudioError(f"{announced / 60:.0f} minutes long; the most is {MOST_MINUTES}")
+    if song.path != song.played:
+        storage.copy_file(song.path, song.played)
     try:
         song.features = song_features(song.path, encoder, HOP_SECONDS, song.cache)
     except AudioError as error:
@@ -167,8 +160,8 @@ def song_html(listener: Listener, song: Song, number: int) -> str:
         line = " ".join(f"{x:.1f},{100 - y:.1f}" for x, y in zip(times, ranks, strict=True))
         said = compared(row.rank, f"less {row.label}", f"more {row.label}")
         words.append((said, line, found.over_time.columns.get_loc(row.label)))
-    ranks = cue_ranks(listener, song.features)
-    cues = [compared(rank, *COMPARED[cue]) for cue, rank in ranks.items()]
+    ranks = cue_ranks(listener, song.features).items()
+    cues = [compared(rank, *COMPARED[cue]) for cue, rank in ranks]
     sure = compared(found.sureness, "less sure of it", "surer of it", "than of")
     return template.render(song=song, number=number, words=words, cues=cues, sure=sure)
 
