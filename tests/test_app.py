@@ -285,3 +285,10 @@ def test_a_walk_through_the_page(address, browser, tmp_path):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert errors == []
     assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Origin": "http://elsewhere.example",
+    }
+    upgrade |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    assert page.request.get(f"{address}/ws", headers=upgrade).status == 403

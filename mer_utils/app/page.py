@@ -83,6 +83,7 @@ class Visit:
         await self._listen()
 
     async def _asked(self, _: object) -> None:
+        self.notes["words"] = []
         self._show_status("Reading the words …")
         try:
             self.notes["words"] = await asyncio.wrap_future(_THREAD.submit(self._rank_all))

@@ -25,11 +25,9 @@ MOST_WORDS, LONGEST_WORD = 12, 40
 MOST_SONGS, MOST_MEGABYTES, MOST_MINUTES = 12, 50, 20
 KINDS = (".wav", ".flac", ".mp3", ".ogg")  # what libsndfile reads and browsers play
 HOP_SECONDS = 3.0  # between points of the curve, as `predict --over-time` has it
-COMPARED = {  # measured cues, and how a song may differ in them
-    "tempo": ("slower", "faster"),
-    "mode": ("more minor", "more major"),
-    "loudness": ("quieter", "louder"),
-}
+# measured cues, and how songs differ in them
+COMPARED = {"tempo": ("slower", "faster"), "mode": ("more minor", "more major")}
+COMPARED |= {"loudness": ("quieter", "louder")}
 HTML = jinja2.Environment(loader=jinja2.PackageLoader("mer_utils.app", "."), autoescape=True)
 
 
