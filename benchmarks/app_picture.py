@@ -31,7 +31,7 @@ def main() -> None:
             server.stdout.readline()  # it is ready
             found = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1000, "height": 800})
+            page = browser.new_page(viewport={"width": 960, "height": 800})
             page.goto(f"http://127.0.0.1:{PORT}")
             words = page.get_by_role("textbox", name="Words")
             words.fill("happy, sad, energetic, gentle, powerful")

@@ -17,7 +17,7 @@ import soundfile
 from playwright.sync_api import sync_playwright
 
 from mer_utils import predict
-from mer_utils.app import songs
+from mer_utils.app import page, songs
 from mer_utils.app.songs import Song
 from mer_utils.sound.acoustics import CUES
 from mer_utils.sound.audio import AudioError
@@ -31,6 +31,7 @@ needs_model = pytest.mark.skipif(
 
 def write_song(path: Path, seconds: float, tones: tuple[float, ...], beats: int) -> Path:
     """A chord that is struck so many times a minute."""
+    path.parent.mkdir(exist_ok=True)
     time = np.arange(int(seconds * RATE)) / RATE
     chord = sum(np.sin(2 * np.pi * tone * time) for tone in tones) / len(tones)
     soundfile.write(path, 0.5 * chord * np.exp(-8 * (time % (60 / beats))), RATE)
@@ -200,6 +201,49 @@ def test_a_song_of_a_folder_is_copied_and_its_features_are_kept(listener, tmp_pa
     assert song.url == f"songs/{tmp_path.name}/0/{played.name}"
     assert len(list((tmp_path / "cache" / "songs").iterdir())) == 1
     assert songs.place_song(tmp_path / "1", "x.wav", b"").cache is None
+
+
+# --- A visit, without a browser
+
+
+@needs_model
+def test_a_visit_keeps_to_its_bound_and_one_bad_song_stops_no_other(
+    listener, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(songs.storage, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(page, "MOST_SONGS", 3)
+    visit = page.Visit(listener, tmp_path / "visit")
+    visit.folder.mkdir()
+    for number in range(4):
+        write_song(tmp_path / "music" / f"{number}.wav", 1.5, (220 + 50 * number,), 60)
+    hear = songs.hear
+
+    def break_on_one(song: Song, encoder) -> None:
+        if song.name == "1.wav":
+            raise RuntimeError("unforeseen")
+        hear(song, encoder)
+
+    monkeypatch.setattr(songs, "hear", break_on_one)
+    visit.path.value = str(tmp_path / "music")
+    assert [(song.name, song.error) for song in visit.songs] == [
+        ("0.wav", ""),
+        ("1.wav", "unforeseen"),
+        ("2.wav", ""),
+    ]
+    assert "3 songs" in visit.status.object
+    assert visit.comparison.visible
+    assert [select.value for select in visit.pair] == [0, 2]
+
+    visit.asking.value = "sad, gloomy"
+    assert set(visit.songs[0].prediction.table["label"]) == {"sad", "gloomy"}
+    visit.asking.value = "x" * 50
+    assert "50" in visit.status.object
+    assert visit.words == ("sad", "gloomy"), "as before"
+
+    visit.path.value = str(tmp_path / "<b>nowhere")
+    assert visit.songs == [None] * 3
+    assert "&lt;b&gt;nowhere" in visit.status.object
+    assert not visit.comparison.visible
 
 
 # --- The page in a browser

@@ -42,12 +42,11 @@ class Visit:
         html = partial(pn.pane.HTML, "", **WIDE)
         text, select, given = pn.widgets.TextInput, pn.widgets.Select, pn.widgets.FileDropper
         most = f"{', '.join(songs.KINDS)}; {MOST_SONGS} at most, {MOST_MEGABYTES} MB each"
-        self.dropper = given(name=f"Songs ({most})", multiple=True, previews=[], **WIDE)
+        self.dropper = given(label=f"Songs ({most})", multiple=True, previews=[], **WIDE)
         self.dropper.max_file_size = f"{MOST_MEGABYTES}MB"
-        self.path = text(name="Or a folder on this machine, then Enter", max_length=1000, **WIDE)
-        self.asking = text(name="Words, separated by commas, then Enter", max_length=600, **WIDE)
-        self.asking.value = FIRST_WORDS
-        self.pair = [select(name=name, options={}, **WIDE) for name in ("Side by side", "and")]
+        self.path = text(label="Or a folder on this machine, then Enter", **WIDE)
+        self.asking = text(label="Words between commas, then Enter", value=FIRST_WORDS, **WIDE)
+        self.pair = [select(label=x, options={}, **WIDE) for x in ("Side by side", "and")]
         self.status, self.table = html(), html()
         beside = pn.Row(*self.pair, sizing_mode="stretch_width", styles={"gap": "1rem"})
         self.comparison = pn.Column(beside, self.table, visible=False, **WIDE)
@@ -60,9 +59,8 @@ class Visit:
         shown |= {"status": self.status, "comparison": self.comparison}
         shown["cards"] = pn.FlexBox(*self.slots, gap="1rem", sizing_mode="stretch_width")
         self.page = pn.Template(TEMPLATE, items=shown)
-        tracks = f"{len(listener.reference.tracks):,}"
-        for name, value in {"css": CSS, "tracks": tracks, "scores": listener.scores}.items():
-            self.page.add_variable(name, value)
+        self.page.add_variable("css", CSS)
+        self.page.add_variable("listener", listener)
 
     async def _dropped(self, _: object) -> None:
         new, present = dict(self.dropper.value), {*self.dropper.mime_type}
@@ -142,12 +140,14 @@ class Visit:
 
     def _show_songs(self) -> None:
         heard = [song for song in self.songs if song and song.prediction]
-        several, (left, right) = len(heard) > 1, self.pair
-        places = [self.songs.index(song) for song in heard] if several else []
+        places = [self.songs.index(song) for song in heard]
+        left, right = self.pair
         left.options = right.options = {f"{x + 1}. {self.songs[x].name}": x for x in places}
-        if several and left.value == right.value:
-            right.value = places[left.value == places[0]]
-        self.comparison.visible = several
+        if len(places) > 1:
+            left.value = left.value if left.value in places else places[0]
+            others = [place for place in places if place != left.value]
+            right.value = right.value if right.value in others else others[0]
+        self.comparison.visible = len(places) > 1
         for number, (slot, song) in enumerate(zip(self.slots, self.songs, strict=True), 1):
             slot.visible = song is not None
             slot[0].object = songs.song_html(self.listener, song, number) if song else ""
