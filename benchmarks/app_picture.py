@@ -34,7 +34,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 960, "height": 800})
             page.goto(f"http://127.0.0.1:{PORT}")
             words = page.get_by_role("textbox", name="Words")
-            words.fill("happy, sad, energetic, gentle, powerful")
+            words.fill("happy, sad, energetic, gentle")
             words.press("Enter")
             songs = [shutil.copy(tracks[x], Path(folder, name)) for x, name in PIECES.items()]
             page.locator("input[type=file]").set_input_files([str(song) for song in songs])

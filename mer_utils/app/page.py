@@ -45,7 +45,7 @@ class Visit:
         self.dropper = given(label=f"Songs ({most})", multiple=True, previews=[], **WIDE)
         self.dropper.max_file_size = f"{MOST_MEGABYTES}MB"
         self.path = text(label="Or a folder on this machine, then Enter", **WIDE)
-        self.asking = text(label="Words between commas, then Enter", value=FIRST_WORDS, **WIDE)
+        self.asking = text(label="Words, comma-separated, then Enter", value=FIRST_WORDS, **WIDE)
         self.pair = [select(label=x, options={}, **WIDE) for x in ("Side by side", "and")]
         self.status, self.table = html(), html()
         beside = pn.Row(*self.pair, sizing_mode="stretch_width", styles={"gap": "1rem"})
