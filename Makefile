@@ -14,7 +14,7 @@ READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
 OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
 GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
 
-.PHONY: notebooks test lab lint format hook figures site clean help
+.PHONY: notebooks test lab app lint format hook figures site clean help
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
@@ -24,6 +24,9 @@ test: $(READY)  ## all tests
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+app: $(READY)  ## a page for your songs, in your browser and on this machine only (docs/app.md)
+	$(BIN)/python -m mer_utils app
 
 lint: $(READY)  ## formatting, lint, imports that run one way, types of the doors, notebooks without outputs
 	$(BIN)/ruff format --check .

@@ -12,10 +12,9 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[1]
 # installed under another name than they are imported by
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
-# tools that are run and plug-ins that are not imported by name; jinja2 fills the template of
-# huggingface_hub's ModelCard
+# tools that are run and plug-ins that are not imported by name
 COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest_xdist", "ruff", "dask"}
-COMMANDS |= {"import_linter", "jinja2", "mypy", "pre_commit"}
+COMMANDS |= {"import_linter", "mypy", "pre_commit"}
 
 
 def normal(name: str) -> str:

@@ -117,6 +117,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--among", default="training", choices=("training", "given"), help=among)
     predict.set_defaults(call=_predict)
+
+    app = commands.add_parser("app", help="a page for songs, on this machine only")
+    app.add_argument("--model", help="folder of a model or of its run; default: the packaged one")
+    app.add_argument("--port", type=int, default=5006, help="default: 5006")
+    app.add_argument("--no-browser", action="store_true", help="only print the address")
+    app.set_defaults(call=_app)
     return parser
 
 
@@ -220,6 +226,12 @@ def _predict(options: argparse.Namespace) -> None:
         storage.write_table(options.csv, pd.concat(tables, ignore_index=True))
     if failed:
         raise ValueError(lost)
+
+
+def _app(options: argparse.Namespace) -> None:
+    from mer_utils.app.page import serve
+
+    serve(options.port, options.model, show=not options.no_browser)
 
 
 def _words(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:

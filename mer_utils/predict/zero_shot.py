@@ -104,8 +104,8 @@ class Prediction:
         return table.assign(song=self.song, **said)
 
 
-def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
-    """A released model and its reference set; errors as in `projector.load_model`.
+def model_folder(path: str | Path | None = None) -> Path:
+    """Where a released model lies; FileNotFoundError if there is none.
 
     path: its folder, or the run folder that has it as `model/`. None is the model that comes with
         the package.
@@ -117,6 +117,14 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
         if path is None:
             missing = f"{RELEASED}: this copy of the package comes without its model"
         raise FileNotFoundError(f"{missing}; notebook 06 makes one (train=true): give its folder")
+    return folder
+
+
+def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
+    """A released model and its reference set, by path as in `model_folder`; errors as there and in
+    `projector.load_model`.
+    """
+    folder = model_folder(path)
     model = load_model(folder)  # first: it checks the reference set's files too
     tensors = storage.read_tensors(folder / "reference.safetensors")
     table = pd.read_parquet(folder / "reference.parquet")

@@ -1,0 +1,338 @@
+"""The page for songs: what it says and refuses, and one walk in a real browser."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from playwright.sync_api import sync_playwright
+
+from mer_utils import predict
+from mer_utils.app import page, songs
+from mer_utils.app.songs import Song
+from mer_utils.sound.acoustics import CUES
+from mer_utils.sound.audio import AudioError
+
+HOSTILE = '<img src=x onerror="alert(1)"> & .wav'
+RATE = 16_000
+needs_model = pytest.mark.skipif(
+    not (predict.RELEASED / "config.json").is_file(), reason="no model in the package"
+)
+
+
+def write_song(path: Path, seconds: float, tones: tuple[float, ...], beats: int) -> Path:
+    """A chord that is struck so many times a minute."""
+    path.parent.mkdir(exist_ok=True)
+    time = np.arange(int(seconds * RATE)) / RATE
+    chord = sum(np.sin(2 * np.pi * tone * time) for tone in tones) / len(tones)
+    soundfile.write(path, 0.5 * chord * np.exp(-8 * (time % (60 / beats))), RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def listener():
+    return songs.load_listener()
+
+
+@pytest.fixture(scope="module")
+def heard(listener, tmp_path_factory) -> Song:
+    """A song of 13 s with a hostile name, which was heard and ranked."""
+    folder = tmp_path_factory.mktemp("visit")
+    wave = write_song(folder / "wave.wav", 13, (220, 261.6, 329.6), 150).read_bytes()
+    song = songs.place_song(folder / "0", HOSTILE, wave)
+    songs.hear(song, listener.encoder)
+    asked = (listener.model, listener.reference, song.features, ("happy", "gloomy"))
+    song.prediction = predict.predict_song(*asked)
+    return song
+
+
+class Tags(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+# --- Sentences
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [
+        (80, "more eerie than 8 of 10 songs"),
+        (100, "more eerie than nearly all songs"),
+        (50, "more eerie than 5 of 10 songs"),
+        (31, "less eerie than 7 of 10 songs"),
+        (0, "less eerie than nearly all songs"),
+    ],
+)
+def test_ranks_in_words(rank, said):
+    assert songs.compared(rank, "less eerie", "more eerie") == said
+
+
+def test_words_are_bounded():
+    assert songs.asked(" eerie, sad,, eerie ") == ("eerie", "sad")
+    for wrong in ("", " , ", ",".join(map(str, range(13))), "x" * 41):
+        with pytest.raises(ValueError, match=r"word|label"):
+            songs.asked(wrong)
+
+
+def test_the_scores_of_a_model_card():
+    card = "| song ROC-AUC | one | two | new |\n| --- | --- | --- | --- |\n"
+    card += "| ours | 0.716 [0.6, 0.8] | 0.61 | |\n| other | 0.9 | 0.9 | 0.9 |\n"
+    assert songs.card_scores(card) == {"one": 0.716, "two": 0.61}
+    assert songs.card_scores("no table") == {}
+
+
+@needs_model
+def test_cues_are_ranked_among_the_reference(listener, heard):
+    ranks = songs.cue_ranks(listener, heard.features)
+    assert set(ranks) == set(songs.COMPARED)
+    reference = listener.reference.inputs[:, -len(CUES) :]
+    model = listener.model
+    for cue, rank in ranks.items():
+        column = list(CUES).index(cue)
+        own = heard.features.values[:, 0, -len(CUES) + column].mean()
+        mean, std = (float(x.flatten()[-len(CUES) + column]) for x in (model.mean, model.std))
+        assert rank == pytest.approx(
+            100 * np.mean(reference[:, column] < (own - mean) / std), abs=1
+        )
+    assert ranks["tempo"] > 50
+    assert ranks["mode"] < 50, "a minor chord"
+
+
+@needs_model
+def test_a_song_has_its_sentences_its_curve_and_no_foreign_tag(listener, heard):
+    assert heard.seconds == pytest.approx(13)
+    page = Tags(songs.song_html(listener, heard, 3))
+    assert f"3. {HOSTILE}" in page.text
+    assert not page.all("img")
+    ranks = heard.prediction.table.set_index("label")["rank"]
+    assert songs.compared(ranks["happy"], "less happy", "more happy") in page.text
+    curves = [line["points"].split() for line in page.all("polyline")]
+    assert [len(curve) for curve in curves] == [5, 5]  # at 0, 3 and 4 s for 9 s each, and the ends
+    times, heights = zip(*(map(float, point.split(",")) for point in curves[0]), strict=True)
+    assert times == (0, 4.5, 7.5, 8.5, 13)
+    first = heard.prediction.table["label"][0]
+    expected = 100 - heard.prediction.over_time[first]
+    np.testing.assert_allclose(heights[1:-1], expected, atol=0.06)
+    assert heights[0], heights[-1] == (heights[1], heights[-2])
+
+
+@needs_model
+def test_two_songs_side_by_side_and_the_nearest(listener, heard):
+    table = pd.DataFrame({"label": ["happy", "gloomy"], "rank": [91.0, 11.0]})
+    far = Song("far", Path(), Path("visit/0/far"), features=heard.features)
+    near = Song("near", Path(), Path("visit/1/near"), features=heard.features)
+    here = heard.prediction.projection
+    far.prediction = SimpleNamespace(table=table, projection=-here)
+    near.prediction = SimpleNamespace(table=table, projection=here + 0.01)
+    page = Tags(songs.pair_html(listener, far, near))
+    assert [float(bar["value"]) for bar in page.all("progress")[:4]] == [91, 91, 11, 11]
+    page = Tags(songs.near_html(heard, [far, heard, near]))
+    assert [player["src"] for player in page.all("audio")] == [
+        "songs/visit/1/near",
+        "songs/visit/0/far",
+    ]
+    assert songs.near_html(heard, [heard, near]) == "", "the only other one is no news"
+
+
+# --- What is refused
+
+
+@pytest.mark.parametrize("name", ["../../x.mp3", "/etc/passwd", "\0", "..", "ä" * 300, "a\\b.exe"])
+def test_an_upload_stays_in_its_folder(name, tmp_path):
+    song = songs.place_song(tmp_path / "0", name, b"x")
+    assert song.path.parent == tmp_path / "0"
+    assert song.path.read_bytes() == b"x"
+    assert song.name == name
+    assert song.url == f"songs/{tmp_path.name}/0/{song.path.name}"
+
+
+def test_songs_that_cannot_be_used_say_why(tmp_path, monkeypatch):
+    encoder = SimpleNamespace(sample_rate=RATE, segment_seconds=9, settings=dict)
+    wave = write_song(tmp_path / "wave.wav", 2, (440,), 60).read_bytes()
+    for name, content, why in (
+        ("x.txt", "text", ".mp3"),
+        ("x.wav", b"RIFF", "readable"),
+        ("x.mp3", b"", "empty"),
+    ):
+        song = songs.place_song(tmp_path / f"in {name}", name, content)
+        with pytest.raises(AudioError, match=why) as raised:
+            songs.hear(song, encoder)
+        assert str(tmp_path) not in str(raised.value)
+    song = songs.place_song(tmp_path / "long", "x.wav", wave)
+    monkeypatch.setattr(songs, "MOST_MINUTES", 0.01)
+    with pytest.raises(AudioError, match="minutes"):
+        songs.hear(song, encoder)
+    monkeypatch.setattr(songs, "MOST_MEGABYTES", 0.01)
+    with pytest.raises(AudioError, match="MB"):
+        songs.hear(song, encoder)
+
+
+@needs_model
+def test_a_song_of_a_folder_is_copied_and_its_features_are_kept(listener, tmp_path, monkeypatch):
+    monkeypatch.setattr(songs.storage, "CACHE", tmp_path / "cache")
+    wave = write_song(tmp_path / HOSTILE.replace("/", ""), 2, (440,), 60)
+    song = songs.place_song(tmp_path / "0", wave.name, wave)
+    songs.hear(song, listener.encoder)
+    (played,) = (tmp_path / "0").iterdir()
+    assert played.read_bytes() == wave.read_bytes()
+    assert song.url == f"songs/{tmp_path.name}/0/{played.name}"
+    assert len(list((tmp_path / "cache" / "songs").iterdir())) == 1
+    assert songs.place_song(tmp_path / "1", "x.wav", b"").cache is None
+
+
+# --- A visit, without a browser
+
+
+@needs_model
+def test_a_visit_keeps_to_its_bound_and_one_bad_song_stops_no_other(
+    listener, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(songs.storage, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(page, "MOST_SONGS", 3)
+    visit = page.Visit(listener, tmp_path / "visit")
+    visit.folder.mkdir()
+    for number in range(4):
+        write_song(tmp_path / "music" / f"{number}.wav", 1.5, (220 + 50 * number,), 60)
+    hear = songs.hear
+
+    def break_on_one(song: Song, encoder) -> None:
+        if song.name == "1.wav":
+            raise RuntimeError("unforeseen")
+        hear(song, encoder)
+
+    monkeypatch.setattr(songs, "hear", break_on_one)
+    visit.path.value = str(tmp_path / "music")
+    assert [(song.name, song.error) for song in visit.songs] == [
+        ("0.wav", ""),
+        ("1.wav", "unforeseen"),
+        ("2.wav", ""),
+    ]
+    assert "3 songs" in visit.status.object
+    assert visit.comparison.visible
+    assert [select.value for select in visit.pair] == [0, 2]
+
+    visit.asking.value = "sad, gloomy"
+    assert set(visit.songs[0].prediction.table["label"]) == {"sad", "gloomy"}
+    visit.asking.value = "x" * 50
+    assert "50" in visit.status.object
+    assert visit.words == ("sad", "gloomy"), "as before"
+
+    visit.path.value = str(tmp_path / "<b>nowhere")
+    assert visit.songs == [None] * 3
+    assert "&lt;b&gt;nowhere" in visit.status.object
+    assert not visit.comparison.visible
+
+
+# --- The page in a browser
+
+
+@pytest.fixture
+def address(tmp_path):
+    """The page, served by the command line; its folder of songs is gone afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "mer_utils", "app", "--no-browser", "--port", str(port)]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert str(port) in server.stdout.readline()
+            assert list(tmp_path.glob("mer-songs-*"))
+            yield f"http://127.0.0.1:{port}"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=20) == 0
+        finally:
+            server.kill()
+    assert not list(tmp_path.glob("mer-songs-*"))
+
+
+@pytest.fixture
+def browser():
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium or google-chrome on this machine")
+    flags = ["--no-sandbox", "--mute-audio", "--autoplay-policy=no-user-gesture-required"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=flags)
+        yield opened
+        opened.close()
+
+
+@needs_model
+@pytest.mark.slow
+def test_a_walk_through_the_page(address, browser, tmp_path):
+    given = [
+        write_song(tmp_path / "one & <b>.wav", 12, (220, 261.6, 329.6), 150),
+        write_song(tmp_path / "two.wav", 10, (440, 554.4, 659.3), 60),
+        tmp_path / "broken.wav",
+    ]
+    given[-1].write_bytes(b"RIFF")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    requests, errors = [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    words = page.get_by_role("textbox", name="Words")
+    words.fill("happy, sad")
+    words.press("Enter")
+    page.locator("input[type=file]").set_input_files([str(path) for path in given])
+    page.locator(".curve").nth(1).wait_for(timeout=60_000)
+    page.locator(".error").wait_for()
+    assert "broken.wav" in page.locator(".error").inner_text()
+    for said in ("one & <b>.wav", "two.wav"):
+        article = page.get_by_role("article", name=said)
+        assert article.locator("polyline").count() == 2
+        sentences = article.locator("li").all_inner_texts()
+        assert sorted(text.split(" than ")[0].split()[1] for text in sentences) == ["happy", "sad"]
+    assert page.locator("td progress").count() == 2 * (2 + len(songs.COMPARED))
+
+    player, cursor = article.locator("audio"), article.locator("input[type=range]")
+    assert float(cursor.input_value()) == 0
+    player.evaluate("audio => audio.play()")
+    # the cursor follows the sound
+    page.wait_for_function("cursor => cursor.value > 0.2", arg=cursor.element_handle())
+    player.evaluate("audio => audio.pause()")
+    box = cursor.bounding_box()
+    cursor.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    assert player.evaluate("audio => audio.currentTime") == pytest.approx(5, abs=0.3)
+    cursor.press("ArrowRight")
+    assert player.evaluate("audio => audio.currentTime") > 5.01
+
+    article.get_by_role("checkbox").first.uncheck()
+    assert article.locator("polyline:not([hidden])").count() == 1
+    for width in (1200, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert errors == []
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Origin": "http://elsewhere.example",
+    }
+    upgrade |= {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    assert page.request.get(f"{address}/ws", headers=upgrade).status == 403
