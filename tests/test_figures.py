@@ -175,6 +175,10 @@ CASES = [
     ("waveform_and_spectrogram", [TONE, 16000, "a tone"],
      "a tone|1.0 s at 16,000 Hz|frequency (Hz)|level (dB below peak)"),
     ("emotion_curve", [RANKS, 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
+    ("unit_circle", [{"before": BEFORE[:, :2], "after": AFTER[:, :2]}, ["calm", "sad"] * 20, OWNED],
+     "before|after|calm|sad|cal500 (outer ring)|mine (inner ring)"),
+    ("curves", [{"loss": RANKS.set_index("start"), "gap": RANKS.set_index("start")}, {"p": 3.0}],
+     "start|loss|gap|eerie|p"),
     ("layer_probe", [PROBE], "CAL500 (120 tracks)|best layer|95 % interval|chance"),
     ("pooling_comparison", [POOLING], "first frame, 95 % interval|Emotify\n120 tracks|chance"),
 ]  # fmt: skip
@@ -209,7 +213,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def test_every_function_has_a_case():
     functions = {name for name, value in vars(figures).items() if inspect.isfunction(value)}
-    assert {name for name, *_ in CASES} == functions - {"save", "set_style"}
+    assert {name for name, *_ in CASES} == functions - {"save", "set_style", "slider"}
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)

@@ -30,4 +30,6 @@ from mer_utils.figures.of_results import (
     training_curves,
     variants,
 )
+from mer_utils.figures.of_toys import curves, unit_circle
+from mer_utils.figures.slider import slider
 from mer_utils.figures.style import save, set_style
