@@ -44,8 +44,7 @@ def unit_circle(
         colours = [looks[name]["color"] for name in np.array(groups)[own]]
         for panel, (title, items) in zip(axes[0], panels.items(), strict=True):
             panel.add_patch(Circle((0, 0), radius, fill=False, color=style.LIGHT_GREY))
-            dots = {"c": colours, "marker": marker, "alpha": 0.7, "linewidths": 0}
-            panel.scatter(*radius * normalize(items[own]).T, s=26, **dots)
+            panel.scatter(*radius * normalize(items[own]).T, c=colours, marker=marker, alpha=0.7)
             panel.set(title=title, aspect="equal")
             panel.set_axis_off()
     return style.legend_below(figure, keys)
