@@ -76,7 +76,7 @@ def slider(
     name, texts, frames = html.escape(label), [html.escape(str(value)) for value in values], ""
     for place, (value, text) in enumerate(zip(values, texts, strict=True)):
         figure, file = draw(value), io.BytesIO()
-        figure.savefig(file, format="png", dpi=110, bbox_inches=figure.bbox_inches)  # not cropped
+        figure.savefig(file, format="png", dpi=100, bbox_inches=figure.bbox_inches)  # not cropped
         plt.close(figure)  # or the notebook shows them all below the slider
         source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
         look = f"width:100%;height:auto;{'' if place == start else 'display:none'}"
