@@ -176,6 +176,10 @@ CASES = [
     ("self_similarity", [{"state 0": np.eye(40, 8), "state 4": np.ones((40, 8)) * ANGLES[2]}, 10.0],
      "state 0|state 4|time (s)|cosine of two moments"),
     ("emotion_curve", [RANKS, 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
+    ("unit_circle", [{"before": BEFORE[:, :2], "after": AFTER[:, :2]}, ["calm", "sad"] * 20, OWNED],
+     "before|after|calm|sad|cal500 (outer ring)|mine (inner ring)"),
+    ("curves", [{"loss": RANKS.set_index("start"), "gap": RANKS.set_index("start")}, {"p": 3.0}],
+     "start|loss|gap|eerie|p"),
     ("layer_probe", [PROBE], "CAL500 (120 tracks)|best layer|95 % interval|chance"),
     ("pooling_comparison", [POOLING], "first frame, 95 % interval|Emotify\n120 tracks|chance"),
 ]  # fmt: skip
@@ -210,7 +214,8 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 def test_every_function_has_a_case():
     functions = {name for name, value in vars(figures).items() if inspect.isfunction(value)}
-    assert {name for name, *_ in CASES} == functions - {"save", "set_style", "draw_method"}
+    others = {"save", "set_style", "draw_method", "slider"}
+    assert {name for name, *_ in CASES} == functions - others
 
 
 @pytest.mark.parametrize(("name", "arguments", "expected"), CASES)

@@ -36,4 +36,5 @@ from mer_utils.figures.of_results import (
     training_curves,
     variants,
 )
+from mer_utils.figures.of_toys import curves, slider, unit_circle
 from mer_utils.figures.style import save, set_style
