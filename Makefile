@@ -23,7 +23,7 @@ test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 20
 
 lab: $(READY)  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 app: $(READY)  ## a page for your songs, in your browser and on this machine only (docs/app.md)
 	$(BIN)/python -m mer_utils app

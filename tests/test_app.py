@@ -81,7 +81,7 @@ class Tags(HTMLParser):
     [
         (80, "more eerie than 8 of 10 songs"),
         (100, "more eerie than nearly all songs"),
-        (50, "more eerie than 5 of 10 songs"),
+        (50, "more eerie than half of the songs"),
         (31, "less eerie than 7 of 10 songs"),
         (0, "less eerie than nearly all songs"),
     ],

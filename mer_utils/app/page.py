@@ -86,7 +86,8 @@ class Visit:
         try:
             self.notes["words"] = await asyncio.wrap_future(_THREAD.submit(self._rank_all))
         except (ValueError, OSError) as error:
-            self.notes["words"] = [str(error)]
+            known = zero_shot.label_warnings(self.listener.model, self.words)  # of those before
+            self.notes["words"] = [str(error), *known.values()]
         self._show_status()
         self._show_songs()
 

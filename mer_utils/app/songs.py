@@ -132,7 +132,8 @@ def compared(rank: float, less: str, more: str, than: str = "than") -> str:
     """A rank, 0 to 100, in words: "more eerie than 8 of 10 songs"."""
     tenths = round(rank / 10)
     word, beaten = (more, tenths) if tenths >= 5 else (less, 10 - tenths)
-    return f"{word} {than} {'nearly all' if beaten == 10 else f'{beaten} of 10'} songs"
+    how_many = {5: "half of the", 10: "nearly all"}.get(beaten, f"{beaten} of 10")
+    return f"{word} {than} {how_many} songs"
 
 
 def cue_ranks(listener: Listener, features: Features) -> dict[str, float]:

@@ -60,6 +60,9 @@ CONF = {
 SCRIPT = "addEventListener('click', e => e.target.matches('figure img') && open(e.target.src))"
 ALL_CODE = """<button class="btn btn-sm btn-outline-secondary" onclick="document.querySelectorAll(
 '.tag_hide-input > details').forEach(d => d.open = !d.open)">show or hide all code</button>"""
+MANY_THINGS = ("save", "set_style", "curves", "unit_circle", "variants", "pooling_comparison")
+"""Functions whose first line says too little of what they draw here; the heading above says it."""
+
 STOPPED = ":::{error}\nThis notebook stopped at an error. The cells after it did not run.\n:::"
 INDEX = "\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n{}\n```"
 
@@ -214,7 +217,7 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
                 cell.source = f"{cells.pop().source}\n\n{cell.source}"
             tags.append("hide-input")
         drawn = [getattr(figures, x, None) for x in re.findall(r"figures\.(\w+)\(", cell.source)]
-        drawn = [x for x in drawn if x not in (None, figures.save, figures.set_style)]
+        drawn = [x for x in drawn if x is not None and x.__name__ not in MANY_THINGS]
         caption = inspect.getdoc(drawn[0]).splitlines()[0] if drawn else heading
         cell.metadata["mystnb"] = {"image": {"alt": caption}}
         if "solution" in tags:

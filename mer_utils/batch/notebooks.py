@@ -17,6 +17,7 @@ import numpy as np
 import papermill
 import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
 from mer_utils import storage
@@ -105,6 +106,7 @@ def quiet_kernels(threads: int, processes: int) -> Iterator[None]:
     their long work; no progress bars, which would fill the executed notebook.
     """
     limits = dict.fromkeys(THREADS, str(threads)) | {"LOKY_MAX_CPU_COUNT": str(processes)}
+    limits["PYTHONWARNINGS"] = "ignore:A worker stopped while some jobs:UserWarning"  # joblib's
     with patch.dict(os.environ, limits, TQDM_DISABLE="1"):
         yield
 
@@ -164,5 +166,8 @@ def run_notebook(
         raise NotebookError(f"{path.name}: {error}\n{left}") from None
     finally:
         if executed.is_file():
-            page = pages.notebook_page(nbformat.read(executed, as_version=4), path.stem)
+            notebook = nbformat.read(executed, as_version=4)
+            with suppress(OSError):  # of a home that cannot be written to
+                NotebookNotary().sign(notebook)  # trusted: else JupyterLab disables the sliders
+            page = pages.notebook_page(notebook, path.stem)
             storage.write_text(executed.with_suffix(".html"), page)

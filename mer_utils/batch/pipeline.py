@@ -47,8 +47,9 @@ def run(
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)
-    for drawing in profiles.PROJECT.glob("figures/method/*.svg"):  # the notebooks show them
-        storage.copy_file(drawing, opened.path("figures", "method", drawing.name))
+    for pattern in ("figures/method/*.svg", "docs/*.md"):  # the notebooks show and link them
+        for file in profiles.PROJECT.glob(pattern):
+            storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     runs.note(opened, parameters=given, **runs.provenance())
     seconds: dict[str, float] = {}

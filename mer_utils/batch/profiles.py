@@ -113,7 +113,7 @@ def data_folder(name: str) -> Path:
         if (root / name).is_dir():
             return root / name
     raise FileNotFoundError(
-        f"no folder {name}/ in any of {', '.join(str(r) for r in roots)}; README, 'Data', says "
+        f"no folder {name}/ in any of {', '.join(str(r) for r in roots)}; docs/data.md says "
         "where to get it and what it must look like; then set MER_DATA to the folder above it"
     )
 

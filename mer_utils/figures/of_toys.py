@@ -28,7 +28,7 @@ _MOVED = (
 def unit_circle(
     panels: Mapping[str, np.ndarray], groups: Sequence[str], datasets: Sequence[str]
 ) -> Figure:
-    """Directions of items: a cosine sees nothing else. A colour is a group, a ring a dataset.
+    """Directions of items, all that a cosine sees: a colour is a group, a ring a dataset.
 
     panels: by title, (n, 2) of any length; groups, datasets: (n,) of each item, two datasets.
     """
@@ -52,12 +52,13 @@ def unit_circle(
 
 @style.set_style()
 def curves(panels: Mapping[str, pd.DataFrame], marks: Mapping[str, float] | None = None) -> Figure:
-    """A panel for each table, by its vertical axis: a line a column; marks are vertical lines."""
+    """Lines over one quantity, a panel for each of several others; marks are vertical lines."""
     width = style.WIDTH if len(panels) > 1 else 4.8
     figure, axes = style.new_figure(2.6, columns=len(panels), width=width)
     for panel, (title, table) in zip(axes[0], panels.items(), strict=True):
+        marker = "o" if len(table) < 10 else ""  # so few that the line may mislead
         for name, look in style.series_looks(list(table)).items():
-            panel.plot(table[name], label=name, **look)
+            panel.plot(table[name], label=name, **(look | {"marker": marker}))
         for line, (name, place) in zip(style.LINES[1:], (marks or {}).items(), strict=False):
             panel.axvline(place, label=name, color=style.GREY, linestyle=line)
         panel.set(xlabel=table.index.name, ylabel=title)
@@ -82,7 +83,8 @@ def slider(
         look = f"width:100%;height:auto;{'' if place == start else 'display:none'}"
         frames += f'<img src="{source}" alt="{name} {text}" title="{text}" style="{look}">'
     return HTML(
-        f'<figure style="margin:0;max-width:{figure.get_figwidth() * 100:.0f}px"><label>{name} '
+        f'<figure style="margin:0;max-width:{figure.get_figwidth() * 100:.0f}px">'
+        f'<label style="display:block">{name} '
         f'<input type="range" max="{len(values) - 1}" value="{start}" autocomplete="off" '
         f'aria-valuetext="{texts[start]}" style="width:55%;vertical-align:middle" '
         f'oninput="{_MOVED}"></label> <output>{texts[start]}</output>{frames}</figure>'
