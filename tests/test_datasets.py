@@ -551,3 +551,15 @@ def test_real_mulan(mulan_root):
     # The same column means the same on the same scale in both files.
     means = [features.values[:, 0].mean(axis=0) for features in (one, other)]
     assert np.corrcoef(np.log(np.abs(means)))[0, 1] > 0.99
+
+
+def test_a_group_with_tracks_in_two_splits_is_refused(tmp_path):
+    table = "path,labels,split,group\na.wav,happy,train,A\nb.wav,sad,validation,A\n"
+    (tmp_path / "mine.csv").write_text(table)
+    with pytest.raises(ValueError, match="A"):
+        data.load_folder(tmp_path / "mine.csv", audio="skip")
+
+
+def test_a_space_after_a_comma_is_no_part_of_a_quoted_field(tmp_path):
+    (tmp_path / "mine.csv").write_text('path, labels\na.wav, "happy; calm"\n')
+    assert data.load_folder(tmp_path / "mine.csv", audio="skip").labels == ("calm", "happy")

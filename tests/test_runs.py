@@ -237,3 +237,9 @@ def test_ctrl_c_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "run", Mock(side_effect=KeyboardInterrupt))
     assert cli.main(["run", "--profile", "smoke"]) == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_target_that_is_no_dataset_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(ValueError, match="'my_musik'"):
+        batch.run("smoke", tmp_path / "run", target="my_musik")
+    assert not (tmp_path / "run").exists()

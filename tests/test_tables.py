@@ -176,10 +176,12 @@ def test_a_latex_table_without_comparisons_has_no_stars():
     assert r"\label{tab:mine}" in table
     with pytest.raises(ValueError, match="'anchors'"):
         evaluation.latex_table(RESULTS, PAIRED, against="anchors")
+    with pytest.raises(ValueError, match="λ=1 & 50 %"):  # against which of several?
+        evaluation.latex_table(RESULTS, PAIRED)
 
 
 def test_a_latex_table_compiles_or_is_balanced(tmp_path):
-    table = evaluation.latex_table(RESULTS, PAIRED)
+    table = evaluation.latex_table(RESULTS, PAIRED, against="λ=1 & 50 %")
     packages = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
     (tmp_path / "paper.tex").write_text(f"{packages}\n{table}\n\\end{{document}}\n", "utf-8")
     engine = shutil.which("pdflatex") or shutil.which("tectonic")

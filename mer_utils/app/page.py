@@ -171,6 +171,8 @@ def serve(port: int = 5006, model: str | Path | None = None, show: bool = True) 
     model: folder of a released model; the package's if None. show: open the browser.
     Raises OSError for a port that is taken; else as `songs.load_listener`.
     """
+    if not 1 <= port <= 65_535:
+        raise ValueError(f"port {port}; expected 1 to 65535")
     listener = songs.load_listener(model)
     pn.extension("filedropper")
     with tempfile.TemporaryDirectory(prefix="mer-songs-") as root:

@@ -179,7 +179,9 @@ def _places(run: Run) -> re.Pattern:
     """Folders of this machine, and homes of any; sounds and pictures as text are skipped over."""
     found = [run.folder, PROJECT, PROJECT.parent, os.environ.get("MER_DATA", PROJECT)]
     found = map(Path, [*found, Path.home(), sys.prefix, tempfile.gettempdir()])
-    both = {str(one) for path in found for one in (path, path.resolve())} - {"/"}
+    both = {one for path in found for one in (path, path.resolve())}
+    # /data alone tells nothing, and stands in relative paths, such as docs/data.md
+    both = {str(one) for one in both if len(one.parts) > 2 or one == Path.home()} - {"/"}
     names = [*map(re.escape, sorted(both, key=len, reverse=True)), r"/(?:home|Users)/[^/\s'\"]+"]
     return re.compile(f"[A-Za-z0-9+/=]{{200,}}|({'|'.join(names)})(?![\\w-])")
 

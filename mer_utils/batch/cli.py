@@ -127,7 +127,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    pipeline.run(options.profile, options.out, **dict(options.parameter))
+    given = dict(options.parameter)
+    for name in {"profile", "out"} & {*given}:
+        raise ValueError(f"-p {name}=…: write --{name} ({name.upper()}= with make)")
+    pipeline.run(options.profile, options.out, **given)
 
 
 def _figures(options: argparse.Namespace) -> None:

@@ -43,7 +43,11 @@ def run(
     parameters = notebooks.check_parameters(paths, parameters)
     own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
     checkpoint = str(parameters.get("checkpoint") or "")
-    profiles.check_inputs(profiles.choose(profile, **own), checkpoint, accept_licence)
+    changed = profiles.choose(profile, **own)
+    targets = [profiles.name_of(dataset) for dataset in changed.datasets]
+    if (target := parameters.get("target")) and target not in targets:
+        raise ValueError(f"no dataset {target!r} to be the target; there are {', '.join(targets)}")
+    profiles.check_inputs(changed, checkpoint, accept_licence)
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)

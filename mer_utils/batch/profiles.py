@@ -23,6 +23,7 @@ from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
 # whose files are those that their authors publish, wherever they lie
+FEWEST_GROUPS = 5  # of a dataset of the user's own: folds of `evaluation.supervised_reference`
 KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 
 
@@ -69,8 +70,8 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
 
     encoder: another audio encoder than the profile's (`sound.load_encoder`).
     csv: a dataset of the user's own that joins the others, and is predicted too: a CSV
-        (`data.load_folder`; a relative path is taken from the project), or a name in
-        `data.LOADERS`.
+        (`data.load_folder`; a relative path is looked for in the project, then here), or a name
+        in `data.LOADERS`.
     Raises ValueError for an unknown profile, and for one whose features come with the datasets.
     """
     profile = get(name)
@@ -84,7 +85,9 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
     if csv and not csv.endswith(".csv") and (PROJECT / csv).is_file():
         raise ValueError(f"csv={csv!r}: save it with commas, under a name that ends in .csv")
     if csv:
-        own = str(PROJECT / csv) if csv.endswith(".csv") else csv
+        places = [PROJECT / csv, Path(csv).absolute()]
+        own = str(next((x for x in places if x.is_file()), places[0]))
+        own = own if csv.endswith(".csv") else csv
         if name_of(own) in profile.datasets:
             raise ValueError(
                 f"{csv!r} has the name of a dataset of the profile, {name_of(own)}; rename the file"
@@ -135,7 +138,12 @@ def check_inputs(profile: Profile, checkpoint: str = "", accept_licence: bool = 
         mert.find_checkpoint(profile.encoder, checkpoint or None, accept_licence)
     for name in profile.datasets:
         if name.endswith(".csv"):
-            load_folder(name)
+            own = load_folder(name)
+            if (groups := own.tracks["group"].nunique()) < FEWEST_GROUPS:
+                raise ValueError(
+                    f"{name}: {len(own)} tracks of {groups} groups (artists, if they are given); "
+                    f"expected {FEWEST_GROUPS} groups or more: scores are cross-validated over them"
+                )
         elif name not in demo.DEMO_DATASETS and profile.encoder:
             LOADERS[name]  # an unknown one is an error
     if profile.encoder and not profile.encoder.startswith(HUB):

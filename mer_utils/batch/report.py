@@ -36,8 +36,14 @@ COPIED = (
     "datasets_apart",
     "alignments",
 )
-IN_SHORT = ("baseline 1 (labels)", "alignment contrast λ=1", "word anchors", "supervised reference")
-IN_SHORT += ("chance: random scores", "chance: shuffled labels, all methods", "tracks, labels")
+PAPERS = ("baseline 1 (labels)", "alignment contrast λ=1")
+IN_SHORT = (*PAPERS, *(f"{row}, larger model" for row in PAPERS), "word anchors")
+IN_SHORT += (
+    "supervised reference",
+    "chance: random scores",
+    "chance: shuffled labels, all methods",
+    "tracks, labels",
+)
 SOMETIMES = ("results_test_part",)  # of the profile paper
 MODEL_OF = "real"  # the profile whose model comes with the package
 MODEL = ("README.md", "projector.safetensors", *zero_shot.REFERENCE_FILES, "config.json")

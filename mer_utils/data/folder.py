@@ -61,7 +61,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     if found is not None:
         raise ValueError(
             f"{path}: fields are separated by {found!r}, expected ','; to mend it: python -c "
-            f'"import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, '
+            "\"import csv, sys; [x.reconfigure(encoding='latin-1') for x in "
+            "(sys.stdin, sys.stdout)]; "
+            "csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, "
             f'delimiter={found!r}))" < "{path.name}" > mended.csv'
         )
     rows = reading.read_csv(path, ())
@@ -71,6 +73,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     no_duplicates(path, "paths", rows["path"])
     strange = ~rows["split"].isin([*SPLITS, ""])
     refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
+    given = rows[(rows["split"] != "") & (rows["group"] != "")]
+    parts = given.groupby("group")["split"].nunique()
+    refuse(path, "groups with tracks in two splits", list(parts.index[parts > 1]))
     listed = rows["labels"].str.match(r"[\[({]")
     refuse_lines(path, "labels in brackets; write happy;calm", rows["labels"], listed)
     return rows

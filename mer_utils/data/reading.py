@@ -51,7 +51,9 @@ def numbers(path: Path, text: str) -> np.ndarray:
 
 def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A CSV that has at least these columns, as `table_of` gives it."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=None), strict=True)
+    reader = csv.reader(
+        io.StringIO(read_text(path), newline=None), strict=True, skipinitialspace=True
+    )
     try:
         return table_of(path, [(reader.line_num, row) for row in reader if row], columns)
     except csv.Error as error:

@@ -43,7 +43,8 @@ def latex_table(
     sizes = "; ".join(f"{target} {size}" for target, size in text.iloc[-1].items())
     caption = (
         f"{METRICS[metric]} [95 % interval over tracks and seeds] ±deviation over seeds. "
-        f"Tracks, labels: {sizes}. Bold: the best zero-shot method.{note}"
+        f"Tracks, labels: {sizes}. Bold: the highest zero-shot row without the target's "
+        f"words in training, picked on the target.{note}"
     )
     ruled = {*rows["method"][~methods][:1], "chance: random scores"}
     names = [("\\midrule\n" if name in ruled else "") + escaped(name) for name in text.index]
@@ -66,6 +67,10 @@ def _stars(paired: pd.DataFrame, metric: str, against: str | None) -> tuple[dict
     if chosen.empty:
         there = ", ".join(map(repr, rows["against"].unique()))
         raise ValueError(f"nothing is compared with {against!r} by {metric}, but with {there}")
+    twice = chosen.loc[chosen.duplicated(["method", "target"]), "method"]
+    if len(twice):
+        there = ", ".join(map(repr, chosen["against"].unique()))
+        raise ValueError(f"{twice.iloc[0]!r} is compared with {there}; name one: against=")
     marks = {}
     for row in chosen.itertuples():
         stars = next((stars for stars, level in STARS.items() if row.p_holm < level), "")

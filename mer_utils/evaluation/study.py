@@ -121,7 +121,7 @@ def without_seen_tags(method: Method, training: Sequence[Labelled], target: Labe
 
 
 def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelled]:
-    """Training datasets without the words of the target; one that has no others is left out.
+    """Training datasets without the words of the target; one that keeps fewer than two is left out.
 
     A label goes if one of its words is one of the target's (`stems_of`): "calm / peaceful" if that
     has "calmness", "joyous" if it has "joyful activation". Tracks stay, also those that lose all
@@ -131,7 +131,7 @@ def unseen_words(training: Sequence[Labelled], target: Labelled) -> list[Labelle
     kept = []
     for part in training:
         labels = [label for label in part.dataset.labels if not stems_of(label) & words]
-        if labels:
+        if len(labels) > 1:  # a single word has nothing to be told from
             kept.append(restricted(part, labels, np.ones(len(part.dataset), dtype=bool)))
     if not kept:
         names = ", ".join(part.name for part in training)

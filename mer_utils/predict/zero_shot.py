@@ -193,6 +193,8 @@ def check_words(labels: Sequence[str]) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
     if not words:
         raise ValueError("no labels; give at least one, such as 'hopeful'")
+    if joined := next((word for word in words if ";" in word), None):
+        raise ValueError(f"label {joined!r}: separate labels by commas")
     return words
 
 
