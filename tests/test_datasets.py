@@ -563,3 +563,15 @@ def test_a_group_with_tracks_in_two_splits_is_refused(tmp_path):
 def test_a_space_after_a_comma_is_no_part_of_a_quoted_field(tmp_path):
     (tmp_path / "mine.csv").write_text('path, labels\na.wav, "happy; calm"\n')
     assert data.load_folder(tmp_path / "mine.csv", audio="skip").labels == ("calm", "happy")
+
+
+def test_a_column_a_label_is_refused_with_lines_that_mend_it(tmp_path, monkeypatch):
+    table = tmp_path / "mine.csv"
+    table.write_text("path,happy,sad,group\na.wav,1,0,A\nb.wav,1,1,B\n")
+    with pytest.raises(ValueError, match="happy, sad") as caught:
+        data.load_folder(table, audio="skip")
+    monkeypatch.chdir(tmp_path)
+    exec(str(caught.value).partition("in Python: ")[2], {"pandas": pd})
+    with pytest.warns(UserWarning, match="missing"):
+        found = data.load_folder(table, audio="skip")
+    assert found.tracks["labels"].tolist() == [("happy",), ("happy", "sad")]

@@ -165,15 +165,18 @@ class Visit:
             slot.styles = {"flex": "1 1 25rem", "min-width": "0", "order": str(order)}
 
 
-def serve(port: int = 5006, model: str | Path | None = None, show: bool = True) -> None:
+def serve(
+    port: int = 5006, model: str | Path | None = None, show: bool = True, checkpoint: str = ""
+) -> None:
     """Serve the page on 127.0.0.1 until Ctrl-C; what was uploaded is deleted then at the latest.
 
     model: folder of a released model; the package's if None. show: open the browser.
+    checkpoint: folder with the audio encoder's weights, if it needs one.
     Raises OSError for a port that is taken; else as `songs.load_listener`.
     """
     if not 1 <= port <= 65_535:
         raise ValueError(f"port {port}; expected 1 to 65535")
-    listener = songs.load_listener(model)
+    listener = songs.load_listener(model, checkpoint)
     pn.extension("filedropper")
     with tempfile.TemporaryDirectory(prefix="mer-songs-") as root:
 

@@ -64,11 +64,14 @@ class Song:
         return "/".join(("songs", *self.played.parts[-3:]))
 
 
-def load_listener(folder: str | Path | None = None) -> Listener:
-    """A released model, the package's if no folder is given; errors as in `load_released`."""
+def load_listener(folder: str | Path | None = None, checkpoint: str = "") -> Listener:
+    """A released model, the package's if no folder is given; errors as in `load_released`.
+
+    checkpoint: folder with the audio encoder's weights, if it needs one.
+    """
     model, reference = zero_shot.load_released(folder)
     card = (zero_shot.model_folder(folder) / "README.md").read_text(encoding="utf-8")
-    return Listener(model, reference, encoder_of(model), card_scores(card))
+    return Listener(model, reference, encoder_of(model, checkpoint), card_scores(card))
 
 
 def card_scores(card: str) -> dict[str, float]:

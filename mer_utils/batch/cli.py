@@ -120,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     app = commands.add_parser("app", help="a page for songs, on this machine only")
     app.add_argument("--model", help="folder of a model or of its run; default: the packaged one")
+    app.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
     app.add_argument("--port", type=int, default=5006, help="default: 5006")
     app.add_argument("--no-browser", action="store_true", help="only print the address")
     app.set_defaults(call=_app)
@@ -234,7 +235,7 @@ def _predict(options: argparse.Namespace) -> None:
 def _app(options: argparse.Namespace) -> None:
     from mer_utils.app.page import serve
 
-    serve(options.port, options.model, show=not options.no_browser)
+    serve(options.port, options.model, not options.no_browser, options.checkpoint)
 
 
 def _words(options: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -67,6 +67,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             f'delimiter={found!r}))" < "{path.name}" > mended.csv'
         )
     rows = reading.read_csv(path, ())
+    _refuse_a_column_a_label(path, rows)
     _check_columns(path, list(rows))
     rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
     refuse_lines(path, "rows without a path", rows["path"], rows["path"] == "")
@@ -79,6 +80,18 @@ def _read_table(path: Path) -> pd.DataFrame:
     listed = rows["labels"].str.match(r"[\[({]")
     refuse_lines(path, "labels in brackets; write happy;calm", rows["labels"], listed)
     return rows
+
+
+def _refuse_a_column_a_label(path: Path, rows: pd.DataFrame) -> None:
+    """Refuse labels that are columns of 0 and 1, with the lines that join them."""
+    marks = [c for c in rows if c not in _COLUMNS and rows[c].isin(["0", "1"]).all()]
+    if len(marks) > 1 and "labels" not in rows:
+        raise ValueError(
+            f"{path}: a column of 0 and 1 for each of {', '.join(marks)}, expected one column "
+            f"'labels'; to mend it in Python: names = {marks}; "
+            f"table = pandas.read_csv({path.name!r}); table['labels'] = table[names].apply(lambda row: ';'.join(row.index[row == 1]), "
+            f"axis=1); table.drop(columns=names).to_csv({path.name!r}, index=False)"
+        )
 
 
 def _check_columns(path: Path, there: list[str]) -> None:

@@ -52,7 +52,9 @@ def latex_table(
     text = text.rename_axis("method").reset_index()
     form = {"column_format": "l" * text.shape[1], "caption": escaped(caption), "label": label}
     table = text.style.hide(axis="index").to_latex(**form, **LAYOUT)
-    return table.replace("\\centering", "\\centering\n\\footnotesize", 1)
+    return table.replace(
+        "\\centering", "\\centering\n\\footnotesize\\setlength{\\tabcolsep}{3pt}", 1
+    )
 
 
 def escaped(text: str) -> str:

@@ -214,6 +214,7 @@ def alignment_drawing() -> Figure:
     figure, sheet = _sheet(376)
     text, radius = sheet.text, 88
     text(19, 356, "● music of dataset 1,  ■ music of dataset 2", color=INK)
+    text(200, 291, "(a sphere, from above)", ha="center", size=SMALL)
     for y, colour, words in (
         (340, BLUE, "cluster {calm, relaxing}: words of both datasets"),
         (326, ORANGE, "cluster {angry}: a word of dataset 1 only"),
