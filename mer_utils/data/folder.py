@@ -89,8 +89,9 @@ def _refuse_a_column_a_label(path: Path, rows: pd.DataFrame) -> None:
         raise ValueError(
             f"{path}: a column of 0 and 1 for each of {', '.join(marks)}, expected one column "
             f"'labels'; to mend it in Python: names = {marks}; "
-            f"table = pandas.read_csv({path.name!r}); table['labels'] = table[names].apply(lambda row: ';'.join(row.index[row == 1]), "
-            f"axis=1); table.drop(columns=names).to_csv({path.name!r}, index=False)"
+            f"table = pandas.read_csv({path.name!r}); table['labels'] = table[names].apply("
+            "lambda row: ';'.join(row.index[row == 1]), axis=1); "
+            f"table.drop(columns=names).to_csv({path.name!r}, index=False)"
         )
 
 
