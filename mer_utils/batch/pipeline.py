@@ -44,9 +44,8 @@ def run(
     own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
     checkpoint = str(parameters.get("checkpoint") or "")
     changed = profiles.choose(profile, **own)
-    targets = [profiles.name_of(dataset) for dataset in changed.datasets]
-    if (target := parameters.get("target")) and target not in targets:
-        raise ValueError(f"no dataset {target!r} to be the target; there are {', '.join(targets)}")
+    if target := parameters.get("target"):
+        profiles.check_target(changed, target)
     profiles.check_inputs(changed, checkpoint, accept_licence)
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings

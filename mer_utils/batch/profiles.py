@@ -101,6 +101,13 @@ def name_of(dataset: str) -> str:
     return Path(dataset).stem if dataset.endswith(".csv") else dataset.rpartition(":")[2]
 
 
+def check_target(profile: Profile, target: object) -> None:
+    """Refuse a target that is none of the profile's datasets."""
+    targets = [name_of(dataset) for dataset in profile.datasets]
+    if target not in targets:
+        raise ValueError(f"no target {target!r}; there are {', '.join(targets)}")
+
+
 def data_folder(name: str) -> Path:
     """Where a real dataset lies: `name` in $MER_DATA, data/ or, beside the project, shared/data/.
 

@@ -109,9 +109,8 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         varied = notebooks.check_parameters([notebook], combination)
         given = notebooks.check_parameters([notebook], {**declared, **common, **varied})
         chosen = profiles.choose(profile.name, given.get("encoder", ""), given.get("csv", ""))
-        targets = [profiles.name_of(dataset) for dataset in chosen.datasets]
-        if given.get("target", targets[0]) not in targets:
-            raise ValueError(f"no target {given['target']!r}; there are {', '.join(targets)}")
+        if "target" in given:
+            profiles.check_target(chosen, given["target"])
         if given.get("approach", "ridge") not in APPROACHES:
             LOSSES[given["approach"]]  # an unknown one is an error
         PROJECTORS[given.get("network", "paper")]
