@@ -44,6 +44,7 @@ hook: $(READY)  ## let git check what is committed (.pre-commit-config.yaml)
 	$(BIN)/pre-commit install
 
 figures: $(READY)  ## regenerate figures/, the tables in README and docs/results.md and (real) the model in the package from the last run
+	$(BIN)/python figures/method/draw.py
 	$(BIN)/python -m mer_utils figures --run $(OUT)
 
 site: $(READY)  ## the last run as a book to read in a browser: site/index.html

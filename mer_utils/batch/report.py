@@ -19,7 +19,6 @@ from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import Run
 from mer_utils.evaluation import tables
 from mer_utils.evaluation.tables import markdown
-from mer_utils.figures.of_method import draw_method
 from mer_utils.predict import zero_shot
 
 FIGURES = PROJECT / "figures"
@@ -196,7 +195,7 @@ def copy_tables(run: Run, folder: Path = FIGURES) -> list[Path]:
 
 
 def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
-    """Copy the run's figures to figures/<profile>/, and draw the method in figures/method/.
+    """Copy the run's figures to figures/<profile>/.
 
     A warning names figures that the run did not draw.
     Raises FileNotFoundError if the run has drawn nothing.
@@ -206,7 +205,6 @@ def copy_figures(run: Run, folder: Path = FIGURES) -> list[Path]:
     if others:
         names = ", ".join(path.name for path in others)
         warnings.warn(f"figures that are not of this run, out of date?: {names}", stacklevel=2)
-    draw_method(folder / "method")
     return copied
 
 

@@ -19,12 +19,6 @@ from mer_utils.figures.of_labels import (
     label_map,
     similarity_heatmap,
 )
-from mer_utils.figures.of_method import (
-    alignment_drawing,
-    draw_method,
-    method_drawing,
-    triplet_drawing,
-)
 from mer_utils.figures.of_results import (
     ablation_path,
     cluster_cosine_bars,

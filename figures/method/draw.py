@@ -1,4 +1,8 @@
-"""Drawings of the method: the way from words and music to a prediction, and its two losses.
+"""Drawings of the method, its way from words and music to a prediction and its two losses.
+
+    python figures/method/draw.py
+
+writes all of them beside this file, the same bytes every time.
 
 They explain and show no results; positions, cosines and losses are computed as in
 `mer_utils/projector/losses.py`. A drawing is a white sheet 400 points wide, so its text is readable
@@ -109,10 +113,7 @@ def method_drawing(here: str = "") -> Figure:
     """The whole method; each step has the number of the notebook that shows it.
 
     here: the notebook that stands out, "01" to "05"; all others are pale. "": none.
-    Raises ValueError for another one.
     """
-    if here not in HERE:
-        raise ValueError(f"method_drawing: here is {here!r}, not one of {HERE}")
     figure, sheet = _sheet(498, here)
     text, small = sheet.text, {"ha": "center", "size": SMALL}
     told = {"color": style.ink(ORANGE), "weight": "bold"} if here else {}
@@ -252,10 +253,13 @@ def alignment_drawing() -> Figure:
     return figure
 
 
-def draw_method(folder: Path) -> list[Path]:
-    """Write all drawings as SVG, the same bytes every time; returns the files."""
+def draw_method(folder: Path) -> None:
+    """Write all drawings as SVG."""
     drawings = {f"method_{here}" if here else "method": method_drawing(here) for here in HERE}
     drawings |= {"triplet_loss": triplet_drawing(), "alignment_loss": alignment_drawing()}
     for name, figure in drawings.items():
         style.save(figure, folder / f"{name}.svg")
-    return [folder / f"{name}.svg" for name in drawings]
+
+
+if __name__ == "__main__":
+    draw_method(Path(__file__).parent)
