@@ -234,11 +234,9 @@ def label_graph(embeddings: "LabelEmbeddings", clusters: "LabelClusters") -> Fig
 
 _SETTING_NAMES = {
     "bandwidth": "bandwidth (distance of unit vectors)",
-    "quantile": "quantile (share of the labels that are neighbours)",
     "preference": "preference (negative squared distance)",
     "min_cluster_size": "smallest cluster (labels)",
     "n_clusters": "number of clusters asked for",
-    "distance_threshold": "distance threshold (1 − cosine)",
 }
 
 

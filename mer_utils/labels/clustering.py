@@ -72,23 +72,20 @@ def cluster_labels(
     """Cluster labels by their vectors.
 
     embeddings: the labels, usually of all training datasets together.
-    method and its settings, as in scikit-learn and hdbscan:
+    method and its setting, as in scikit-learn and hdbscan:
     - "mean_shift": `bandwidth` (distance, up to 2) or `quantile` (bandwidth = mean distance to the
       nearest quantile · labels neighbours, the label itself among them).
-    - "hdbscan": `min_cluster_size`, `min_samples` (default 1: little is called noise),
-      `cluster_selection_method` ("eom" or "leaf").
+    - "hdbscan": `min_cluster_size`.
     - "affinity_propagation": `preference` (a negative squared distance, −4 to 0; lower gives fewer
-      clusters), `damping` (default 0.95). Among tied exemplars, the order of the labels can decide.
-    - "agglomerative": `n_clusters` or `distance_threshold` (cosine distance, 0 to 2), `linkage`
-      ("average" by default).
-    Without one of DECIDING, `choose_setting` on `sweep_settings` decides, once a process.
+      clusters). Among tied exemplars, the order of the labels can decide.
+    - "agglomerative": `n_clusters`.
+    Without one, `choose_setting` on `sweep_settings` decides, once a process.
     Warns if one cluster holds more than half of the labels, or if none share one.
     Raises ValueError for an unknown method, an impossible value, and if affinity propagation does
     not converge; TypeError for an unknown setting.
     """
     settings = _checked(method, settings)
-    if not settings.keys() & set(DECIDING[method]):
-        settings |= _chosen_setting(embeddings, method, settings)
+    settings = settings or _chosen_setting(embeddings, method)
     vectors = embeddings.vectors
     with threadpool_limits(1), sklearn.config_context(assume_finite=True):
         assignment = pd.factorize(_FITS[method](vectors, **settings))[0]
@@ -110,18 +107,17 @@ def sweep_settings(
     embeddings: LabelEmbeddings,
     method: str = "mean_shift",
     values: Sequence[float] | None = None,
-    **fixed: object,
 ) -> pd.DataFrame:
     """What each value of a method's first setting in DECIDING gives, for four labels or more.
 
-    values: what to try; a grid if None. fixed: other settings, the same for every value.
+    values: what to try; a grid if None.
     Returns a row a value: method, setting, value; labels, clusters, singletons (clusters of one
     label), largest (labels in the largest cluster); silhouette (cosine, −1 to 1); stability, the
     mean adjusted Rand index of the clusters with those found without a share DROP of the labels,
     RESAMPLES times (1: the same; 0: chance), and stability_low, the lowest. Silhouette and
     stability are NaN where all labels are in one cluster or each is alone.
     """
-    fixed = _checked(method, fixed)
+    _checked(method, {})
     setting = DECIDING[method][0]
     vectors, n = embeddings.vectors, len(embeddings)
     if n < 4:
@@ -132,9 +128,8 @@ def sweep_settings(
     rows = []
     with threadpool_limits(1), sklearn.config_context(assume_finite=True):
         for value in progress_bar(values, f"{method}: {setting}", leave=False):
-            settings = _checked(method, {**fixed, setting: value})
-            row = {"method": method, "setting": setting, "value": settings[setting]}
-            rows.append(row | _measured(_FITS[method], vectors, settings, kept))
+            row = {"method": method, "setting": setting, "value": value}
+            rows.append(row | _measured(_FITS[method], vectors, {setting: value}, kept))
     return pd.DataFrame(rows)
 
 
@@ -182,59 +177,40 @@ def _mean_shift(
     return MeanShift(bandwidth=max(bandwidth, 1e-3)).fit(points).labels_
 
 
-def _hdbscan(
-    vectors: np.ndarray,
-    min_cluster_size: int,
-    min_samples: int = 1,
-    cluster_selection_method: str = "eom",
-) -> np.ndarray:
+def _hdbscan(vectors: np.ndarray, min_cluster_size: int) -> np.ndarray:
     """HDBSCAN over distinct vectors (zero distances make its densities infinite)."""
     points, row = _distinct(vectors)
     if len(points) <= min_cluster_size:
         return row
-    model = hdbscan.HDBSCAN(
-        min_cluster_size=min_cluster_size,
-        min_samples=min_samples,
-        cluster_selection_method=cluster_selection_method,
-        core_dist_n_jobs=1,
-    )
+    # min_samples=1: little is called noise
+    model = hdbscan.HDBSCAN(min_cluster_size, min_samples=1, core_dist_n_jobs=1)
     found = model.fit(points).labels_.copy()  # (distinct,), −1 is noise
     noise = found < 0
     found[noise] = found.max() + 1 + np.arange(noise.sum())
     return found[row]
 
 
-def _affinity_propagation(
-    vectors: np.ndarray, preference: float, damping: float = 0.95
-) -> np.ndarray:
+def _affinity_propagation(vectors: np.ndarray, preference: float) -> np.ndarray:
     """Affinity propagation over distinct vectors (equal ones make it oscillate)."""
     points, row = _distinct(vectors)
     # Damped messages move slowly: 15 quiet iterations, the library's default, come too early.
     model = AffinityPropagation(
-        preference=preference, damping=damping, max_iter=3000, convergence_iter=100, random_state=0
+        preference=preference, damping=0.95, max_iter=3000, convergence_iter=100, random_state=0
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             return model.fit(points).labels_[row]
         except ConvergenceWarning:
-            given = f"{preference=}, {damping=}"
-            raise NotConvergedError(f"affinity_propagation does not converge: {given}") from None
+            raise NotConvergedError(f"affinity_propagation: {preference=} has no result") from None
 
 
-def _agglomerative(
-    vectors: np.ndarray,
-    n_clusters: int | None = None,
-    distance_threshold: float | None = None,
-    linkage: str = "average",
-) -> np.ndarray:
-    """Agglomerative clustering by cosine distance, over distinct vectors."""
+def _agglomerative(vectors: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Agglomerative clustering by cosine distance and average linkage, over distinct vectors."""
     points, row = _distinct(vectors)
-    if len(points) == 1 and n_clusters in (None, 1):
+    if len(points) == n_clusters == 1:
         return row
-    model = AgglomerativeClustering(
-        n_clusters, distance_threshold=distance_threshold, linkage=linkage, metric="cosine"
-    )
+    model = AgglomerativeClustering(n_clusters, linkage="average", metric="cosine")
     return model.fit(points).labels_[row]
 
 
@@ -254,7 +230,7 @@ DECIDING = {
     "mean_shift": ("bandwidth", "quantile"),
     "hdbscan": ("min_cluster_size",),
     "affinity_propagation": ("preference",),
-    "agglomerative": ("n_clusters", "distance_threshold"),
+    "agglomerative": ("n_clusters",),
 }
 """The settings that decide the number of clusters: one is given, or the rule chooses the first."""
 
@@ -323,11 +299,11 @@ def _agreement(
 _CHOSEN: dict[str, dict] = {}  # what the rule chose in this process, by all that it depends on
 
 
-def _chosen_setting(embeddings: LabelEmbeddings, method: str, fixed: dict) -> dict:
-    key = joblib.hash((embeddings.vectors, method, fixed))
+def _chosen_setting(embeddings: LabelEmbeddings, method: str) -> dict:
+    key = joblib.hash((embeddings.vectors, method))
     if key not in _CHOSEN:
-        _CHOSEN[key] = choose_setting(sweep_settings(embeddings, method, **fixed))
-    return _CHOSEN[key]
+        _CHOSEN[key] = choose_setting(sweep_settings(embeddings, method))
+    return dict(_CHOSEN[key])
 
 
 def _centres(vectors: np.ndarray, assignment: np.ndarray) -> np.ndarray:
