@@ -44,7 +44,7 @@ def with_values(part: Labelled, values: np.ndarray, **encoder) -> Labelled:
         Method("alignment", "mlp", aim="clusters", clustering=GROUPS,
                training=replace(QUICK, alignment_weight=1.0)),
         RIDGE,
-        replace(RIDGE, name="affect ridge", space=LabelSpace(centre=True, directions="axes")),
+        Method("affect ridge", "ridge", LabelSpace(centre=True, directions="antonym-pca")),
     ],
     ids=lambda m: m.name,
 )  # fmt: skip
@@ -363,7 +363,7 @@ def test_a_model_is_read_back_and_takes_its_own_features_only(parts, tmp_path):
 
 @pytest.mark.parametrize("approach", projector.APPROACHES)
 def test_an_approach_by_name(approach):
-    space = LabelSpace("prompt", directions="axes", centre=True)
+    space = LabelSpace("prompt", directions="antonym-pca", centre=True)
     method = projector.by_name(
         approach, space, QUICK, ["one", "two"], {"method": "hdbscan"}, 32, 2.5, "push", 7.0
     )

@@ -74,7 +74,7 @@ def test_departures_are_named(data):
     changed = replace(
         row,
         training=replace(row.training, **settings),
-        space=defined(directions="axes", centre=True),
+        space=defined(directions="antonym-pca", centre=True),
         projector_settings={"width": 128},
         **fields,
     )

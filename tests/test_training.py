@@ -112,7 +112,7 @@ def test_training_draws_by_weight():
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize("kind", ["paper", "mlp", "layer_attention"])
+@pytest.mark.parametrize("kind", ["paper", "mlp"])
 def test_training_learns_and_keeps_the_best_epoch(kind):
     history, _ = trained(made_up(), kind=kind)
     best = history.attrs["best_epoch"]

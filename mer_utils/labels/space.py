@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass, field, replace
 import numpy as np
 
 from mer_utils import storage
-from mer_utils.data.vocabulary import ANTONYMS, AXES, Antonym
+from mer_utils.data.vocabulary import ANTONYMS, Antonym
 from mer_utils.labels.embeddings import (
     STYLES,
     LabelEmbeddings,
@@ -25,7 +25,7 @@ from mer_utils.labels.embeddings import (
 )
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
-DIRECTIONS = ("antonym-pca", "axes", "text+antonyms")
+DIRECTIONS = ("antonym-pca", "text+antonyms")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class LabelSpace:
           e(positive) − e(negative) of antonyms (singular vectors, not centred: a difference has a
           meaningful zero), each turned so that the pair which leans most on it leans to its
           positive pole.
-        - "axes": the mean unit difference of each axis, in the order of AXES.
         - "text+antonyms": the text vector and the coordinates of "antonym-pca" side by side, each
           of unit length, so that words near in meaning *or* in affect are near.
         Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
@@ -69,10 +68,9 @@ class LabelSpace:
         for given, known in ((self.style, STYLES), (self.directions, (None, *DIRECTIONS))):
             if given not in known:
                 raise ValueError(f"no style or directions {given!r}; there are {known}")
-        most = len(_axes(self.antonyms)) if self.directions == "axes" else len(self.antonyms)
+        most = len(self.antonyms)
         if self.directions and not 1 <= self.components <= most:
-            found = f"{len(self.antonyms)} antonyms give {self.directions} 1 to {most} components"
-            raise ValueError(f"{found}, not {self.components}")
+            raise ValueError(f"{most} antonyms give 1 to {most} components, not {self.components}")
 
     @property
     def is_text(self) -> bool:
@@ -190,15 +188,10 @@ def antonym_directions(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
     vectors = embed_texts(texts, space.model, space.style, space.known)  # (2 · pairs, d)
     names = [f"{pair.positive} – {pair.negative}" for pair in pairs]
     differences = unit_rows(vectors[::2] - vectors[1::2], names)  # (pairs, d)
-    if space.directions == "axes":
-        names = _axes(pairs)[: space.components]
-        means = [differences[[pair.axis == axis for pair in pairs]].mean(axis=0) for axis in names]
-        directions = unit_rows(np.stack(means), names)  # (components, d)
-    else:
-        directions = np.linalg.svd(differences, full_matrices=False)[2][: space.components]
-        leaning = differences @ directions.T  # (pairs, components)
-        strongest = np.abs(leaning).argmax(axis=0)  # (components,)
-        directions *= np.sign(leaning[strongest, np.arange(space.components)])[:, None]
+    directions = np.linalg.svd(differences, full_matrices=False)[2][: space.components]
+    leaning = differences @ directions.T  # (pairs, components)
+    strongest = np.abs(leaning).argmax(axis=0)  # (components,)
+    directions *= np.sign(leaning[strongest, np.arange(space.components)])[:, None]
     return vectors, directions
 
 
@@ -206,9 +199,3 @@ def _pole_texts(space: LabelSpace) -> tuple[tuple[str, ...], ...]:
     """The texts of the antonyms, the positive pole of each pair before the negative one."""
     poles = [word for pair in space.antonyms for word in (pair.positive, pair.negative)]
     return tuple(label_texts(word, space.style, space.definitions) for word in poles)
-
-
-def _axes(antonyms: Sequence[Antonym]) -> tuple[str, ...]:
-    """The axes that have antonyms, in the order of AXES; others after, as they come."""
-    present = dict.fromkeys(pair.axis for pair in antonyms)
-    return tuple(sorted(present, key=lambda axis: (*AXES, axis).index(axis)))

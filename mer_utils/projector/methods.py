@@ -174,7 +174,7 @@ def default_ridge(
     """A ridge onto label vectors with nothing chosen, for a dataset that nobody has seen.
 
     file: of published label vectors, in place of texts (`LabelSpace.file`).
-    directions: of the centred label space: None for text, "antonym-pca", "axes", "text+antonyms".
+    directions: of the centred label space: None for text, "antonym-pca", "text+antonyms".
     changes: other fields of Method.
     """
     space = LabelSpace(style, model, True, directions, file=file)

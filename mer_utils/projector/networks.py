@@ -1,6 +1,6 @@
 """Projectors: from the audio encoder's layers to the label space.
 
-Four kinds with one interface, `projector(values)` with values (batch, layers, dim) giving
+Three kinds with one interface, `projector(values)` with values (batch, layers, dim) giving
 (batch, d):
 
 - "paper": the network of arXiv 2410.11522: layers concatenated, linear to the width, transformer
@@ -8,7 +8,6 @@ Four kinds with one interface, `projector(values)` with values (batch, layers, d
   has nothing to choose from, so its queries, keys and softmax are left out: the same function
   (a test compares it with PyTorch's blocks) for less work.
 - "mlp": layers concatenated, linear, ReLU, dropout, linear.
-- "layer_attention": the layers are the tokens; a learned token asks which of them matter.
 - "ridge": a linear map in closed form (`fit_ridge`), after Romera-Paredes & Torr 2015, "An
   embarrassingly simple approach to zero-shot learning".
 
@@ -32,7 +31,7 @@ PROJECTORS = Registry("projector")
 In training a batch holds items of all datasets.
 """
 
-BLOCKS, HEADS, DROPOUT = 2, 8, 0.1  # of the paper's network, and of the others
+BLOCKS, HEADS, DROPOUT = 2, 8, 0.1  # of the paper's network
 
 
 class Projector(nn.Module):
@@ -125,27 +124,6 @@ class MLPProjector(Projector):
         return self.network(values.flatten(1))
 
 
-@PROJECTORS.register("layer_attention")
-class LayerAttentionProjector(Projector):
-    """Attention over the encoder's layers; see the module's docstring."""
-
-    def __init__(self, layers: int, dim: int, dimensions: int, width: int = 256) -> None:
-        super().__init__()
-        self.enter = nn.Linear(dim, width)
-        self.layer_embedding = nn.Parameter(0.02 * torch.randn(layers, width))
-        self.question = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.encoder = _transformer(width)
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, dimensions)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Project features: (batch, layers, dim) to (batch, dimensions)."""
-        tokens = self.enter(values) + self.layer_embedding  # (batch, layers, width)
-        question = self.question.expand(len(values), -1, -1)  # (batch, 1, width)
-        x = self.encoder(torch.cat([question, tokens], dim=1))  # (batch, 1 + layers, width)
-        return self.leave(self.norm(x[:, 0]))
-
-
 @PROJECTORS.register("ridge")
 class RidgeProjector(Projector):
     """A linear map whose weights `fit_ridge` solves for.
@@ -194,7 +172,3 @@ def _block(width: int) -> nn.TransformerEncoderLayer:
     if width % HEADS:
         raise ValueError(f"the width {width} is not a multiple of the {HEADS} attention heads")
     return nn.TransformerEncoderLayer(width, HEADS, 4 * width, DROPOUT, batch_first=True)
-
-
-def _transformer(width: int) -> nn.TransformerEncoder:
-    return nn.TransformerEncoder(_block(width), BLOCKS, enable_nested_tensor=False)
