@@ -148,7 +148,7 @@ def test_ears_hear_the_moods_in_two_directions(data, anchors):
 
 
 def test_each_step_of_the_path_changes_one_thing():
-    steps = comparisons.ablation_path_outcomes(["one", "two"], weight=2.5, variant="push")
+    steps = comparisons.ablation_path_outcomes(["one", "two"], weight=2.5)
     told = ("name", "calibrated")
     changed = [
         {field for field in vars(a) if field not in told and vars(a)[field] != vars(b)[field]}
@@ -158,5 +158,5 @@ def test_each_step_of_the_path_changes_one_thing():
     assert "projector" in changed[5]
     assert changed[6:8] == [{"space"}, {"space"}]  # the language model, the text
     assert changed[8:] == [{"projector"}, {"tag_weight"}, {"rare_labels"}]
-    row = projector.paper_methods(["one", "two"], [2.5], ["push"])[2]  # it begins with the paper's
+    row = projector.paper_methods(["one", "two"], [2.5])[2]  # it begins with the paper's
     assert replace(steps[1], name=row.name) == row

@@ -338,8 +338,7 @@ def test_compare_pairs_the_same_tracks(simulated):
     shared = {"targets": targets, "k": 2, "resamples": 400}
     pairs = [(scores, worse), (worse, scores), (scores, scores + 1)]
     table, swapped, itself = (
-        evaluation.compare(*pair, track_index_a=index, track_index_b=index, **shared)
-        for pair in pairs
+        evaluation.compare(*pair, track_index=index, **shared) for pair in pairs
     )
     assert tuple(table.index) == METRICS
     np.testing.assert_allclose(table["difference"], table["value_a"] - table["value_b"])
@@ -359,14 +358,6 @@ def test_holm_by_hand():
     np.testing.assert_allclose(scoring.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(scoring.holm([0.5, 0.9]), [1, 1])
     assert len(scoring.holm([])) == 0
-
-
-def test_segments_can_be_compared_with_songs(simulated):
-    scores, targets, track_index = simulated
-    songs = metrics.track_scores(scores, track_index)
-    table = evaluation.compare(scores, songs, targets, 2, track_index, resamples=20)
-    assert tuple(table.index) == METRICS[1:]
-    assert table.loc["song_roc_auc", "difference"] == 0
 
 
 # --- Reference rows, on the real labels ---
@@ -543,7 +534,7 @@ def test_seeds_are_averaged_in_the_value_and_in_every_draw():
     pd.testing.assert_frame_equal(same.iloc[:, :-2], apart[0].iloc[:, :-2])
     by_label = scoring.per_label_scores(seeds, targets, list("abc"), index, resamples=100)
     assert by_label["roc_auc"].mean() == pytest.approx(together.loc["song_roc_auc", "value"])
-    paired = evaluation.compare(seeds, seeds, track_index_a=index, track_index_b=index, **task)
+    paired = evaluation.compare(seeds, seeds, track_index=index, **task)
     assert (paired["difference"] == 0).all()
 
 

@@ -64,7 +64,7 @@ def test_all_pairs_are_compared_and_corrected_together(part):
     task |= {"k": evaluation.k_of(part.dataset), "resamples": 100}
     index = part.features.track_index(part.dataset)
     pair = steps[2].scores, steps[1].scores
-    alone = evaluation.compare(*pair, track_index_a=index, track_index_b=index, **task)
+    alone = evaluation.compare(*pair, track_index=index, **task)
     np.testing.assert_allclose(aucs["p"].iloc[1], alone.loc["song_roc_auc", "p"])
     with pytest.raises(ValueError, match="one"):
         tables.compare_all([steps[1]], [replace(steps[0], target="one")], {part.name: part})

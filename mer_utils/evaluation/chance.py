@@ -5,7 +5,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -151,9 +151,8 @@ def supervised_reference(
             parts = stratified_folds(target, groups, folds, seed)
             if any(target[train].all() or not target[train].any() for train, _ in parts):
                 continue
-            for train, test in parts:
-                model.fit(features[train], target[train])
-                scores[test, label] = model.decision_function(features[test])
+            out_of_fold = {"cv": parts, "method": "decision_function"}
+            scores[:, label] = cross_val_predict(model, features, target, **out_of_fold)
     unlearned = names[np.isnan(scores).any(axis=0)]
     if len(unlearned):
         warnings.warn(

@@ -42,7 +42,6 @@ from mer_utils.projector.methods import (
     paper_methods,
     word_anchors,
 )
-from mer_utils.projector.training import TrainingSettings
 
 
 def _measured(songs: np.ndarray, part: Labelled, resamples: int) -> dict:
@@ -250,8 +249,6 @@ def ablation_path_outcomes(
     training: Sequence[str],
     style: str = "definition",
     weight: float = 1.0,
-    variant: str = "contrast",
-    settings: TrainingSettings | None = None,
     model: str = DEFAULT_MODEL,
     file: str | None = None,
     best_model: str = BEST_MODEL,
@@ -259,16 +256,16 @@ def ablation_path_outcomes(
 ) -> list[Method]:
     """From the paper's alignment to word anchors, one change a step, for `path_table`.
 
-    training, settings, changes: as in `paper_methods`.
+    training, changes: as in `paper_methods`, settings among them.
     style, model: the expanded text of the second step on, and the language model behind it.
-    weight, variant: λ and form of the alignment loss of the first two steps.
+    weight: λ of the alignment loss of the first two steps.
     file: of published label vectors, in place of the expanded texts of the networks.
     best_model: the language model of the last steps.
     Returns methods whose names say what has changed from the one before. Scores are calibrated as
     well from the fourth on, which changes no ROC-AUC; closed forms train on validation tracks too.
     """
     bare, expanded = (
-        paper_methods(training, [weight], [variant], settings, space=space, **changes)
+        paper_methods(training, [weight], space=space, **changes)
         for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
     )
     baseline = replace(expanded[0], name="without the alignment loss")

@@ -19,8 +19,9 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
@@ -147,11 +148,11 @@ def _out_of_fold(
     # does fire it would outshout all others by hundreds of deviations.
     clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
     model = make_pipeline(StandardScaler(), clip, RidgeCV(PENALTIES, alpha_per_target=True))
-    predicted, baseline = np.empty_like(columns), np.empty_like(columns)
     with threadpool_limits(limits=1):  # small problems: threads would wait for one another
-        for train, test in parts:
-            predicted[test] = model.fit(features[train], columns[train]).predict(features[test])
-            baseline[test] = columns[train].mean(0)
+        predicted, baseline = (
+            cross_val_predict(each, features, columns, cv=parts)
+            for each in (model, DummyRegressor())
+        )
     return predicted, baseline
 
 

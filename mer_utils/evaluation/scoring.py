@@ -69,7 +69,7 @@ def evaluate(
         row = {"value": value, "low": low, "high": high, "chance": np.mean(chance[metric])}
         row["chance_low"], row["chance_high"] = percentiles(chance[metric])
         row |= _measured_on(problem, metric, values[0], k)
-        rows[metric] = row | {"seeds": len(values), "seed_sd": _deviation(of_seeds)}
+        rows[metric] = row | {"seeds": len(values), "seed_sd": pd.Series(of_seeds).std()}
     return _table(rows)
 
 
@@ -144,46 +144,42 @@ def compare(
     scores_b: Scores,
     targets: np.ndarray,
     k: int,
-    track_index_a: np.ndarray | None = None,
-    track_index_b: np.ndarray | None = None,
-    resamples: int = 1000,
+    track_index: np.ndarray | None = None,
     **settings: object,
 ) -> pd.DataFrame:
     """Compare two methods on the same tracks by a paired bootstrap.
 
     Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
-    The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: seed,
-    label_names, unscored, groups); a label that is unscored for one is left out for both.
+    The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: resamples,
+    seed, label_names, unscored, groups); a label unscored for one is left out for both.
 
     Returns a table indexed by metric: value_a, value_b, difference (a − b), low, high (95 %
     interval of the difference), p, tracks, labels, labels_left_out, k, seed_sd_a, seed_sd_b. p is
     two-sided: below .05 exactly if the interval leaves 0 out. For many comparisons see `holm`.
     """
     seeds_a, seeds_b = _seeds(scores_a), _seeds(scores_b)
-    problem = _problem([*seeds_a, *seeds_b], targets, resamples, **settings)
-    a = _scored(problem, problem.scores[: len(seeds_a)], k, track_index_a)
-    b = _scored(problem, problem.scores[len(seeds_a) :], k, track_index_b)
+    problem = _problem([*seeds_a, *seeds_b], targets, **settings)
+    a = _scored(problem, problem.scores[: len(seeds_a)], k, track_index)
+    b = _scored(problem, problem.scores[len(seeds_a) :], k, track_index)
     rows = {}
-    for metric in [metric for metric in a if metric in b]:
-        (values_a, draws_a), (values_b, draws_b) = a[metric], b[metric]
+    for metric, (values_a, draws_a) in a.items():
+        values_b, draws_b = b[metric]
         row = {"value_a": macro(values_a.mean(axis=0)), "value_b": macro(values_b.mean(axis=0))}
         row["difference"] = row["value_a"] - row["value_b"]
         of_a, of_b = macro(values_a), macro(values_b)  # (seeds,)
         draws = macro(draws_a) - macro(draws_b)
         low, high, p = interval(row["difference"], draws, problem.groups, of_a, of_b)
         row |= {"low": low, "high": high, "p": p, **_measured_on(problem, metric, values_a[0], k)}
-        rows[metric] = row | {"seed_sd_a": _deviation(of_a), "seed_sd_b": _deviation(of_b)}
+        row |= {"seed_sd_a": pd.Series(of_a).std(), "seed_sd_b": pd.Series(of_b).std()}
+        rows[metric] = row
     return _table(rows)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """p-values corrected for how many they are (Holm 1979), in their order."""
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(p)
-    found[order] = np.minimum(corrected, 1)
-    return found
+    ascending = pd.Series(list(p), dtype=float).sort_values()
+    corrected = (ascending * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
+    return corrected.sort_index().to_numpy()
 
 
 @dataclass(frozen=True)
@@ -280,11 +276,6 @@ def _measures(
         measures["song_macro_f1"] = f1(predicted, targets)
     roc_auc, average_precision = metrics.ranking_measures(songs, targets)
     return measures | {"song_roc_auc": roc_auc, "song_average_precision": average_precision}
-
-
-def _deviation(of_seeds: np.ndarray) -> float:
-    """Standard deviation over seeds (seeds,); NaN for one."""
-    return of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan
 
 
 def _measured_on(problem: _Problem, metric: str, values: np.ndarray, k: int) -> dict:

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -292,8 +293,6 @@ def compare_all(
 def _compared(asked: tuple[Outcome, Outcome, dict]) -> pd.DataFrame:
     """The rows of one pair, indexed by reference and metric."""
     outcome, reference, task = asked
-    index = task.pop("track_index")
-    task |= {"track_index_a": index, "track_index_b": index}
     table = scoring.compare(outcome.scores, reference.scores, **task)
     return pd.concat({reference.method.name: table}, names=["against"])
 
@@ -395,10 +394,9 @@ def _told_apart(training: Sequence[Labelled], features: Sequence[Features], seed
     groups = [(part.name, group) for part in training for group in part.dataset.tracks["group"]]
     folds = stratified_folds(owner, group_numbers(groups, len(owner)), 5, seed)
     linear = LogisticRegression(C=INVERSE_STRENGTH, class_weight="balanced", max_iter=1000)
-    model, told = make_pipeline(StandardScaler(), linear), np.empty_like(owner)
+    model = make_pipeline(StandardScaler(), linear)
     with threadpool_limits(limits=1):  # small problems: threads would wait for one another
-        for train, test in folds:
-            told[test] = model.fit(values[train], owner[train]).predict(values[test])
+        told = cross_val_predict(model, values, owner, cv=folds)
     return row | {"balanced_accuracy": balanced_accuracy_score(owner, told)}
 
 
