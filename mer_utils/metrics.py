@@ -16,6 +16,7 @@ Conventions.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -175,8 +176,8 @@ class Ranking:
         run = (np.cumsum(opens) - 1)[group]  # (tracks,) in ranked order
         positive_runs, row = np.unique(run[target], return_inverse=True)
         return cls(
-            _membership(run, order, run[-1] + 1, len(scores)),
-            _membership(row, order[target], len(positive_runs), len(scores)),
+            csr_array((np.ones(len(run)), (run, order))),
+            csr_array((np.ones(len(row)), (row, order[target])), (len(positive_runs), len(run))),
             positive_runs,
         )
 
@@ -204,19 +205,10 @@ def ranking_measures(scores: np.ndarray, targets: np.ndarray) -> tuple[Measure, 
     """ROC-AUC and average precision of each label; the tracks are sorted once."""
     labels = [Ranking.of(*columns) for columns in zip(scores.T, targets.T, strict=True)]
 
-    def roc_auc(weights: np.ndarray) -> np.ndarray:
-        return np.stack([label.roc_auc(weights) for label in labels], axis=1)
+    def of_labels(measure: Callable, weights: np.ndarray) -> np.ndarray:
+        return np.stack([measure(label, weights) for label in labels], axis=1)
 
-    def average_precision(weights: np.ndarray) -> np.ndarray:
-        return np.stack([label.average_precision(weights) for label in labels], axis=1)
-
-    return roc_auc, average_precision
-
-
-def _membership(rows: np.ndarray, columns: np.ndarray, height: int, width: int) -> csr_array:
-    """A 0/1 matrix with ones at (rows, columns); rows ascend."""
-    pointers = np.searchsorted(rows, np.arange(height + 1))
-    return csr_array((np.ones(len(columns)), columns, pointers), shape=(height, width))
+    return partial(of_labels, Ranking.roc_auc), partial(of_labels, Ranking.average_precision)
 
 
 def _running_sums(rows: np.ndarray) -> np.ndarray:

@@ -147,9 +147,8 @@ def compare(
     track_index: np.ndarray | None = None,
     **settings: object,
 ) -> pd.DataFrame:
-    """Compare two methods on the same tracks by a paired bootstrap.
+    """Compare two methods: every draw takes the same tracks, so what makes one hard cancels.
 
-    Every draw takes the same tracks for both methods, so what makes a track hard for both cancels.
     The seeds of the two are taken as independent. Arguments as for `evaluate` (settings: resamples,
     seed, label_names, unscored, groups); a label unscored for one is left out for both.
 

@@ -219,10 +219,9 @@ def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataF
 
 
 def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
-    """Macro-F1 of segments and songs in the paper's layout, with chance and the paper's numbers.
+    """Macro-F1 of segments and songs by metric and method, a column a target, with chance.
 
-    Rows: metric and method; columns: targets; text as in `readable`, without intervals. Where a
-    target is one of the paper's datasets, its reported numbers follow as "paper: …".
+    Text as in `readable`, without intervals; what the paper reports follows as "paper: …".
     """
     columns = {}
     for target, part in table[table["metric"].isin(REPORTED)].groupby("target", sort=False):
@@ -245,8 +244,7 @@ def paper_layout(table: pd.DataFrame) -> pd.DataFrame:
 def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) -> dict[str, Outcome]:
     """For every target the paper's alignment method whose *score on the target* is highest.
 
-    That is how the paper reports it ("best λ"): chosen on the target. Others are compared with it
-    so that the comparison is never in their favour.
+    So the paper reports it ("best λ"), and no comparison with it is in the other's favour.
     """
 
     def value(outcome: Outcome) -> float:
@@ -362,7 +360,6 @@ def dataset_accuracy(
 
     Tracks are the means of their segments: in the first row of a target, "features", as the
     encoder gives them, then as an outcome's first seed projects them, at unit length.
-    seed: decides the folds.
     Returns one row a target and method: target, method, balanced_accuracy (out of 5 folds that
     never split a group; NaN where one dataset trains alone), chance (1 / datasets), tracks.
     """

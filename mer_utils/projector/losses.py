@@ -69,20 +69,17 @@ def contrastive(
 
 
 def mean_vectors(membership: Tensor, vectors: Tensor) -> Tensor:
-    """The mean vector of each item's labels; zero for an item that has none.
-
-    membership: (items, labels) bool; vectors: (labels, d). Returns (items, d).
+    """The mean vector of each item's labels, zero for none: (items, labels) bool and (labels, d) to
+    (items, d).
     """
     membership = membership.to(vectors.dtype)
     return membership @ vectors / membership.sum(1, keepdim=True).clamp(min=1)
 
 
 def draw_negatives(targets: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw labels that each item does not have, without replacement.
+    """Draw labels that each item does not have, without replacement: (items, labels) bool.
 
-    targets: (items, labels) bool.
-    count: how many; an item with fewer other labels gets all of them.
-    Returns (items, labels) bool, the drawn labels.
+    targets: (items, labels) bool. count: how many; an item with fewer others gets all of them.
     """
     keys = torch.rand(targets.shape, generator=generator, device=targets.device)
     keys = keys.masked_fill(targets, -1.0)  # own labels come last
@@ -132,11 +129,9 @@ def alignment_loss(
 def follow_loss(projected: Tensor, aims: Tensor, owners: Tensor, weight: float) -> Tensor:
     """Let items of two datasets be as alike as the meanings of their labels: soft, not by cluster.
 
-    projected: (b, d) projected audio of all datasets in the batch.
+    projected, weight: as in `alignment_loss`; owners: (b,) int, the dataset of each item.
     aims: (b, d) the mean vector of each item's labels, minus the mean of its dataset's vocabulary:
         what all labels of a dataset have in common says nothing of a track.
-    owners: (b,) int, the dataset of each item.
-    weight: λ, 0 or more.
     Returns λ·mean (cos(projected) − cos(aims))² over pairs of two datasets; over no pairs it is 0.
     """
     _check_items(projected, weight, aims=aims[..., 0], owners=owners)
@@ -171,8 +166,7 @@ def _check_items(projected: Tensor, weight: float, **of_items: Tensor) -> None:
 def cluster_cosines(projected: Tensor, clusters: Tensor) -> tuple[Tensor, Tensor]:
     """Each item's mean cosine to the other items of its own cluster, and of all other clusters.
 
-    projected: (b, d); clusters: (b,) int.
-    Returns s⁺ and s⁻, (b,) each; 0 where there is no such item.
+    Arguments as in `alignment_loss`. Returns s⁺ and s⁻, (b,) each; 0 where there is no such item.
     """
     unit = functional.normalize(projected, dim=1)
     # A sum of cosines is the cosine with the sum, so no pair need be looked at.

@@ -197,10 +197,7 @@ def word_anchors(
 def affective_networks(
     space: LabelSpace, training: TrainingSettings, **changes: object
 ) -> list[Method]:
-    """The paper's network in another label space, with its triplet loss and with a contrastive one.
-
-    changes: other fields of Method, the same for both.
-    """
+    """The paper's network in another label space, by its triplet loss and by a contrastive one."""
     contrastive = replace(training, loss="contrastive", temperature=0.3)
     fields = {"space": space, "calibrated": True, **changes}
     return [
@@ -277,10 +274,7 @@ def cluster_names(method: Method, training: Sequence[Labelled]) -> list[list[str
 
 
 def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Method:
-    """The same method with the clustering's setting written out, if a rule is to choose it.
-
-    So that the choice is made once, and recorded.
-    """
+    """The same method with the setting that a rule chooses, made once and recorded."""
     if not method.needs_clusters or set(method.clustering) != {"method"}:
         return method
     clusters = cluster_training_labels(method, training)
@@ -290,9 +284,8 @@ def with_chosen_clustering(method: Method, training: Sequence[Labelled]) -> Meth
 def prepare(
     method: Method, training: Sequence[Labelled], seed: int = 0, shuffle_labels: bool = False
 ) -> tuple[list[TrainingData], Tensor, Tensor]:
-    """Turn training datasets into tensors.
+    """Training datasets as tensors, and the mean and deviation (layers, dim) of their segments.
 
-    Returns the data, and the mean and deviation (layers, dim) of the training segments.
     Raises ValueError if the datasets' features do not fit together.
     """
     shapes = {part.name: part.features.values.shape[1:] for part in training}
@@ -334,9 +327,8 @@ def prepare(
 
 
 def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor) -> Tensor:
-    """Where a label space has the clusters' centres: (clusters, d).
-
-    Those of the clustering if labels are their texts, else the means of their labels (labels, d).
+    """Where a label space has the clusters' centres, (clusters, d): as the clustering if labels are
+    their texts, else the means of their vectors (labels, d).
     """
     if space.is_text:
         return torch.from_numpy(clusters.centres)
@@ -345,10 +337,7 @@ def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor)
 
 
 def standardised(data: Sequence[TrainingData]) -> tuple[list[TrainingData], Tensor, Tensor]:
-    """Put the features on one scale; every dataset counts the same, however large it is.
-
-    Returns the data and the training side's mean and deviation, (layers, dim) each.
-    """
+    """The data on one scale, and its mean and deviation (layers, dim); datasets count the same."""
     each = [statistics(part.values, part.weight) for part in data]
     mean = torch.stack([m for m, _ in each]).mean(0)
     second_moment = torch.stack([s**2 + m**2 for m, s in each]).mean(0)
@@ -453,8 +442,8 @@ def calibrate(
 ) -> np.ndarray:
     """Bring every label to mean 0 and deviation 1 over the reference, each part weighing the same.
 
-    scores: (segments, labels); reference: a (segments, labels) array for each training dataset.
-    weights: (segments,) for each of them, how much a segment counts, with the sum 1.
+    scores: (segments, labels); reference, weights: such an array for each training dataset, and how
+        much its segments (segments,) count, with the sum 1.
     """
     parts = list(zip(reference, weights, strict=True))
     mean = np.mean([weight @ part for part, weight in parts], axis=0)  # (labels,)
