@@ -35,18 +35,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
     Returns a boolean array (rows, labels) with exactly k true in each row.
     """
-    chosen, tied = _k_highest(scores, k)
-    chosen[tied] = _first(np.argsort(-scores[tied], axis=1, kind="stable"), k)
-    return chosen
-
-
-def _k_highest(values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which of a row's values (rows, labels) are no lower than its k-th highest, and rows (rows,)
-    that have not k such, for ties or NaN. Most rows need no sorting.
-    """
-    highest = np.partition(values, -k, axis=1)[:, -k:]  # (rows, k), the k-th first
-    chosen = values >= highest[:, :1]
-    return chosen, chosen.sum(axis=1) != k
+    return _first(np.argsort(-scores, axis=1, kind="stable"), k)
 
 
 def _first(ranked: np.ndarray, k: int) -> np.ndarray:
@@ -89,10 +78,7 @@ def vote(similarities: np.ndarray, track_index: np.ndarray, k: int) -> np.ndarra
 
 def elect(votes: np.ndarray, means: np.ndarray, k: int) -> np.ndarray:
     """The k labels of most votes, then of the higher mean, then the earlier: (tracks, labels)."""
-    chosen, tied = _k_highest(votes, k)
-    order = np.lexsort((-means[tied], -votes[tied]), axis=1)  # stable
-    chosen[tied] = _first(order, k)
-    return chosen
+    return _first(np.lexsort((-means, -votes), axis=1), k)  # stable
 
 
 def track_scores(

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from mer_utils import metrics
-from mer_utils.data.types import Dataset, Features, Labelled, pool_tracks, with_rare_labels
+from mer_utils.data.types import Features, Labelled, pool_tracks, with_rare_labels
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.chance import INVERSE_STRENGTH, stratified_folds, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
@@ -150,25 +150,6 @@ def supervised_scores(part: Labelled) -> np.ndarray:
     """Out-of-fold scores of a supervised linear model on track means: (tracks, labels)."""
     pooled = pool_tracks(part.features, part.dataset)  # (tracks, layers, dim)
     return supervised_reference(pooled.reshape(len(pooled), -1), **task_of(part))
-
-
-def knows_nothing_table(datasets: Mapping[str, Dataset]) -> pd.DataFrame:
-    """Song macro-F1 of predictions that know nothing about the music, one row a dataset."""
-    rows = {}
-    for name, dataset in datasets.items():
-        targets, k = dataset.targets(), k_of(dataset)
-        scored = scoring.reference_rows(targets, k, resamples=2)  # no intervals are shown
-        rows[name] = {
-            "tracks": len(dataset),
-            "labels": len(dataset.labels),
-            "labels a track": targets.sum(1).mean(),
-            "k": k,
-            "random top k": scored.loc["most frequent", "chance"],
-            "random top k, 97.5 %": scored.loc["most frequent", "chance_high"],
-            "most frequent k": scored.loc["most frequent", "value"],
-            "every label": scored.loc["every label", "value"],
-        }
-    return pd.DataFrame(rows).T.astype({"tracks": int, "labels": int, "k": int})
 
 
 def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
