@@ -52,12 +52,6 @@ def mtg_root(data_root: Path) -> Path:
     return _part(data_root, "mtg_jamendo")
 
 
-@pytest.fixture(scope="session")
-def paper_root(data_root: Path) -> Path:
-    """The label vectors and label -> cluster maps that the paper's authors published."""
-    return _part(data_root, "paper")
-
-
 def _part(data_root: Path, name: str) -> Path:
     if not (data_root / name).is_dir():
         pytest.skip(f"no real data: {name}/ is not in {data_root.name}/")

@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist
 from sklearn.cluster import MeanShift, estimate_bandwidth
 from sklearn.metrics import adjusted_rand_score
 
-from mer_utils import labels, storage
 from mer_utils.data import names
 from mer_utils.labels import (
     DECIDING,
@@ -107,36 +105,6 @@ def test_the_cliff_of_mean_shift():
     assert adjusted_rand_score(expected, found.assignment) == 1
     with pytest.warns(UserWarning, match="1 clusters of 82"):
         assert len(cluster_labels(all_labels, quantile=0.05)) == 1
-
-
-@pytest.mark.parametrize(
-    ("datasets", "quantile", "clusters"),
-    [
-        (("mtg", "CAL500"), 0.03, 42),
-        (("mtg", "emotify"), 0.025, 62),
-        (("CAL500", "emotify"), 0.04, 22),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:.*clusters of")
-def test_published_vectors_give_the_published_map(paper_root, datasets, quantile, clusters):
-    """Where the quantile asks for a neighbour besides the label itself.
-
-    In two of the three maps it does not: the bandwidth is nought but for rounding, and without
-    rounding every label stands alone.
-    """
-    vectors = labels.read_vectors(paper_root / "label_vectors.npz")
-    theirs = storage.read_json(paper_root / "label_clusters.json")["_".join(datasets)]
-    files = {"mtg": "mtg-jamendo", "CAL500": "cal500"}
-    embeddings = labels.join([vectors[files.get(name, name)] for name in datasets])
-    theirs = [theirs[label] for label in embeddings.labels]
-    assert len(set(theirs)) == clusters
-    found = cluster_labels(embeddings, quantile=quantile)
-    if int(quantile * len(embeddings)) > 1:
-        assert adjusted_rand_score(theirs, found.assignment) == 1
-    else:
-        assert estimate_bandwidth(embeddings.vectors, quantile=quantile) < 1e-6
-        assert pdist(embeddings.vectors.astype(float)).min() > 0.5, "two labels have one vector"
-        assert len(found) == len(theirs)
 
 
 # --- Warnings and errors

@@ -126,16 +126,6 @@ def test_macro_f1_equals_scikit_learn_over_labels_with_positives(problem):
         assert value == pytest.approx(mean, abs=1e-12, nan_ok=True)
 
 
-def test_roc_auc_and_average_precision_by_hand():
-    scores = np.array([[4.0], [3.0], [3.0], [1.0]])
-    targets = np.array([[True], [False], [True], [False]])
-    # Pairs: 4 beats both, 3 ties with 3 and beats 1 → 3.5 of 4.
-    assert metrics.roc_auc(scores, targets)[0] == 3.5 / 4
-    # Half the recall at precision 1, the other half at the threshold 3 with precision 2/3.
-    _, average_precision = metrics.ranking_measures(scores, targets)
-    assert average_precision(np.ones((4, 1))).item() == pytest.approx((1 + 2 / 3) / 2)
-
-
 def test_never_predicted_is_0_but_without_positives_is_left_out():
     targets = np.array([[True, True, False], [True, False, False]])
     predicted = np.array([[True, False, True], [True, False, False]])

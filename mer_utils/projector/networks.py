@@ -70,7 +70,9 @@ class OneTokenBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        whole = _block(width)  # for its first weights
+        if width % HEADS:
+            raise ValueError(f"the width {width} is not a multiple of the {HEADS} attention heads")
+        whole = nn.TransformerEncoderLayer(width, HEADS, 4 * width)  # for its first weights
         self.values = nn.Linear(width, width)
         with torch.no_grad():
             self.values.weight.copy_(whole.self_attn.in_proj_weight[2 * width :])
@@ -166,9 +168,3 @@ def build_projector(
     projector = make(**given.arguments)
     projector.config = {"kind": kind, **given.arguments}
     return projector
-
-
-def _block(width: int) -> nn.TransformerEncoderLayer:
-    if width % HEADS:
-        raise ValueError(f"the width {width} is not a multiple of the {HEADS} attention heads")
-    return nn.TransformerEncoderLayer(width, HEADS, 4 * width, DROPOUT, batch_first=True)
