@@ -8,9 +8,11 @@ equation and setting.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from mer_utils.data.types import Labelled
 from mer_utils.evaluation.study import Outcome
@@ -21,48 +23,13 @@ from mer_utils.projector.methods import (
     paper_methods,
 )
 
-# macro-F1 by metric, target and method; alignment with the λ that is best on the target
-REPORTED = {
-    "segment_macro_f1": {
-        "emotify": {"baseline 1": 0.324, "baseline 2": 0.341, "alignment": 0.402},
-        "mtg-jamendo": {"baseline 1": 0.0215, "baseline 2": 0.0240, "alignment": 0.0248},
-        "cal500": {"baseline 1": 0.255, "baseline 2": 0.262, "alignment": 0.262},
-    },
-    "song_macro_f1": {
-        "emotify": {"baseline 1": 0.315, "baseline 2": 0.346, "alignment": 0.400},
-        "mtg-jamendo": {"baseline 1": 0.0129, "baseline 2": 0.0175, "alignment": 0.0202},
-        "cal500": {"baseline 1": 0.252, "baseline 2": 0.267, "alignment": 0.229},
-    },
-}
+_TOLD = yaml.safe_load(Path(__file__).with_name("paper.yml").read_text(encoding="utf-8"))
+REPORTED: dict[str, dict[str, dict[str, float]]] = _TOLD["reported"]
+"""Macro-F1 by metric, target and method; alignment with the λ that is best on the target."""
+ALWAYS: dict[str, list[str]] = _TOLD["always"]
+"""Departures that hold for every run, by name: what the authors' code does, and what ours does."""
 
 TEST_SHARE = 0.1  # of the segments, where a dataset has no official test part
-
-ALWAYS = {
-    "all frames": (
-        "the first of about 750 frames of a segment stands for all",
-        "the mean over the frames",
-    ),
-    "whole rows": (
-        "an index divided twice gives most items the features and labels of another track",
-        "features, labels, cluster and negatives of an item are of one track",
-    ),
-    "all tracks": ("250 of 500 CAL500 and 134 of 400 Emotify tracks are ever seen", "all of them"),
-    "groups kept whole": (
-        "splits are cut over segments in file order, through the middle of tracks",
-        "no artist (else no track) is on both sides of a split",
-    ),
-    "standardised features": (
-        "features as they are",
-        "mean 0 and deviation 1 on the training side",
-    ),
-    "negatives": ("drawn with replacement, unseeded", "drawn without replacement, seeded"),
-    "checkpoint": (
-        "best macro-F1 on MTG-Jamendo's validation labels, even where it is the unseen dataset",
-        "best macro ROC-AUC on validation tracks of the training datasets, never of the unseen one",
-    ),
-    "early stopping": ("75 to 100 epochs", "stops after a third of them without a better score"),
-}
-"""Departures that hold for every run, by name: what the authors' code does, and what ours does."""
 
 PUBLISHED_CLUSTERS = {0.03: "42 of 73 labels", 0.025: "62 of 65 labels", 0.04: "22 of 26 labels"}
 
