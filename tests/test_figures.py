@@ -103,7 +103,7 @@ PER_LABEL = table(
         for i, label in enumerate(names(target))
     ],
 ).rename(columns={"value": "roc_auc", "low": "roc_auc_low", "high": "roc_auc_high"})
-PER_LABEL["seen"] = PER_LABEL["label"] == "sadness"
+PER_LABEL = PER_LABEL.assign(seen=PER_LABEL["label"] == "sadness").drop(columns="labels")
 COSINES = table(
     "method within between",
     ("baseline", 0.4, 0.3), ("alignment", 0.6, -0.1), ("baseline", 0.5, 0.3),

@@ -187,11 +187,14 @@ def _score_panels(
     colour: str = "",
     hollow: pd.Series | bool = False,
     legend: tuple[str, str] = ("value", ""),
+    columns: int = 1,
+    step: float = 0.0,
 ) -> tuple[Figure, list[tuple[Axes, str, pd.DataFrame]]]:
-    """Scores with intervals: below one another a panel for each target, with its values of `by`.
+    """Scores with intervals: a panel for each target, with its values of `by`.
 
     colour: the column with a colour for each value, if there is one.
     hollow: which dots are not filled; legend: what filled and what hollow dots are.
+    columns: of panels; step: inches from row to row, 0 is what the texts need.
     Returns the table's parts with a column row.
     """
     series = table[colour] if colour else pd.Series(legend[0], table.index)
@@ -201,21 +204,23 @@ def _score_panels(
     texts = {target: [style.wrapped(name) for name in own] for target, own in names.items()}
     lines = 1 + max(text.count("\n") for own in texts.values() for text in own)
     looks = style.dot_looks(series.unique())
-    step = max(0.06 + 0.13 * lines, 0.07 + 0.13 * len(looks))  # inches
-    figure, panels = style.row_panels(texts, step, columns=1)
+    step = step or max(0.06 + 0.13 * lines, 0.07 + 0.13 * len(looks))
+    figure, panels = style.row_panels(texts, step, columns)
     first = panels[next(iter(parts))]
     found = []
     for target, part in parts.items():
         panel, part = panels[target], part.assign(row=part[by].map(names[target].index))
         if metric == "song_roc_auc" and panel is not first:
             panel.sharex(first)
-        for place, (name, look) in enumerate(looks.items()):
-            own = part[part["series"] == name]
-            rows = own["row"] + 0.6 / len(looks) * (place - (len(looks) - 1) / 2)
-            style.intervals(panel, own, rows, look, name, own["hollow"], legend[1])
-        sizes = part.iloc[0]
-        k = "" if pd.isna(sizes.get("k")) else f", k = {sizes['k']:.0f}"
-        sizes = f"{sizes['tracks']:,.0f} tracks, {sizes['labels']:.0f} labels{k}"
+        there = part["series"].unique()
+        for place, name in enumerate(there):
+            own = part[(part["series"] == name) & part["value"].notna()]
+            rows = own["row"] + 0.6 / len(there) * (place - (len(there) - 1) / 2)
+            style.intervals(panel, own, rows, looks[name], name, own["hollow"], legend[1])
+        sizes = f"{part['tracks'].iloc[0]:,.0f} tracks"
+        for column, text in {"labels": ", {:.0f} labels", "k": ", k = {:.0f}"}.items():
+            number = part.iloc[0].get(column)
+            sizes += "" if pd.isna(number) else text.format(number)
         style.titled(panel, style.dataset_title(target), sizes)
         found.append((panel, target, part))
     panel.set_xlabel(METRIC_NAMES.get(metric, metric).replace("\n", " "))
@@ -230,42 +235,26 @@ def per_label(table: pd.DataFrame) -> Figure:
         sorted by the first. A star marks a word that another dataset has too.
     """
     names = {"roc_auc": "value", "roc_auc_low": "low", "roc_auc_high": "high"}
-    parts = dict(list(table.rename(columns=names).groupby("target", sort=False)))
-    looks = style.dot_looks(table["method"].unique())
-    firsts = {
-        target: part[part["method"] == part["method"].iloc[0]]
-        .sort_values("value", ascending=False, kind="stable")  # labels without a score come last
-        .set_index("label")
-        for target, part in parts.items()
-    }
-    texts = {
-        target: [
-            f"{'* ' if row.seen else ''}{row.Index} ({row.positives:,.0f})"
-            for row in first.itertuples()
-        ]
-        for target, first in firsts.items()
-    }
-    most = table.groupby("target")["method"].nunique().max()
-    figure, panels = style.row_panels(texts, step=0.16 + 0.07 * (most - 1))
-    leading = panels[next(iter(parts))]
-    for target, part in parts.items():
-        panel, first = panels[target], firsts[target]
-        if panel is not leading:
-            panel.sharex(leading)
-        methods = part["method"].unique()
-        for place, method in enumerate(methods):
-            scores = part[(part["method"] == method) & part["value"].notna()]
-            rows = first.index.get_indexer(scores["label"]) + 0.3 * (place - (len(methods) - 1) / 2)
-            style.intervals(panel, scores, rows, looks[method], method)
+    table = table.rename(columns=names)
+    star, given = np.where(table["seen"], "* ", ""), table["positives"].map(" ({:,.0f})".format)
+    first = table["method"] == table.groupby("target")["method"].transform("first")
+    best = table["value"].where(first).groupby([table["target"], table["label"]]).transform("first")
+    table = table.assign(text=star + table["label"] + given, best=best)
+    # of a target the labels by their best; those without a score come last
+    by_target = table.groupby("target", sort=False)
+    parts = [own.sort_values("best", ascending=False, kind="stable") for _, own in by_target]
+    step = 0.16 + 0.07 * (by_target["method"].nunique().max() - 1)  # inches
+    figure, panels = _score_panels(pd.concat(parts), "text", colour="method", columns=2, step=step)
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    for panel, _, part in panels:
         panel.axvline(0.5, **style.CHANCE)
         where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
-        ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        for row in np.flatnonzero(first["value"].isna()):
+        for row in part["row"][part["best"].isna()].unique():
             panel.text(0.5, row, "cannot be scored", fontstyle="italic", bbox=ground, **where)
-        tracks = style.count(int(part["tracks"].iloc[0]), "track")
-        style.titled(panel, style.dataset_title(target), tracks)
         panel.set_xlabel("ROC-AUC")
-    leading.set_ylabel("label (number of tracks that have it); * a word of another dataset too")
+    panels[0][0].set_ylabel(
+        "label (number of tracks that have it); * a word of another dataset too"
+    )
     return style.legend_below(figure)
 
 
