@@ -302,9 +302,13 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
 def _figures(there: Sequence[str], captions: Mapping[str, str]) -> str:
     """The page of all figures, in the order of the notebooks.
 
-    captions: by names of files, with * for what a loop put there.
+    captions: by names of files, with * for what a loop put there, which the name then tells apart.
     """
-    shown = {x: text for name, text in captions.items() for x in there if fnmatch(x, name)}
+    shown = {}
+    for pattern, text in captions.items():
+        for name in (name for name in there if fnmatch(name, pattern)):
+            which = f"{Path(name).stem.replace('_', ' ').capitalize()}. "
+            shown[name] = which * (name != pattern) + text
     shown |= {name: name for name in there if name not in shown}
     parts = [f"```{{figure}} figures/{name}\n\n{text}\n```" for name, text in shown.items()]
     return "\n\n".join(["# Figures of this run", "Click a figure to enlarge it.", *parts])
