@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from markdown_it import MarkdownIt
 from moods import mood_dataset
 
-from mer_utils.batch import notebooks, profiles, report, runs
+from mer_utils.batch import notebooks, pages, profiles, report, runs
 from mer_utils.evaluation import tables
 from mer_utils.predict import load_released, release
 from mer_utils.projector import default_ridge
@@ -140,7 +139,7 @@ def test_names_from_data_are_text_in_the_texts(run, tmp_path):
     file.write_text("".join(f"<!-- begin demo:{x} -->\n<!-- end demo:{x} -->\n" for x in names))
     for _ in range(2):
         assert report.update_text("demo", file, tmp_path) == [*names]
-        page = MarkdownIt("commonmark").enable("table").render(file.read_text())
+        page = pages.to_html(file.read_text())
         assert all(shown in page for shown in names.values())
         assert not re.findall(r"<(?:script|img|code|a )", page)
         assert page.count("</th>") == 2
