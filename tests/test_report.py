@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from moods import mood_dataset
 
-from mer_utils.batch import notebooks, profiles, report, runs
+from mer_utils.batch import notebooks, pages, profiles, report, runs
 from mer_utils.evaluation import tables
 from mer_utils.predict import load_released, release
 from mer_utils.projector import default_ridge
@@ -126,6 +126,23 @@ def test_readme_tables_of_the_runs_profile_are_rewritten(run, tmp_path):
     assert text.endswith(other)
     report.update_text("demo", readme, figures)
     assert readme.read_text() == text  # the same run gives the same README
+
+
+def test_names_from_data_are_text_in_the_texts(run, tmp_path):
+    evil = "<script>1</script><!-- end demo:says -->|`x`\n\n![a](http://b) $x$"
+    names = {"says": "best of", "song_roc_auc": "tracks, labels", "path_says": "Steps"}
+    rows = results().assign(target=evil).replace({"ridge": f"alignment {evil}"})
+    runs.save_table(run, "results", rows)
+    runs.save_table(run, "path", pd.read_csv(run.path("tables", "path.csv")).assign(target=evil))
+    report.copy_tables(run, tmp_path)
+    file = tmp_path / "README.md"
+    file.write_text("".join(f"<!-- begin demo:{x} -->\n<!-- end demo:{x} -->\n" for x in names))
+    for _ in range(2):
+        assert report.update_text("demo", file, tmp_path) == [*names]
+        page = pages.to_html(file.read_text())
+        assert all(shown in page for shown in names.values())
+        assert not re.findall(r"<(?:script|img|code|a )", page)
+        assert page.count("</th>") == 2
 
 
 def test_broken_markers_are_named(run, tmp_path):

@@ -1,6 +1,7 @@
 """A run as a book: built from a tiny run of a tiny project, and looked at in a real browser."""
 
 import base64
+import os
 import re
 import shutil
 from pathlib import Path
@@ -19,7 +20,12 @@ PNG = base64.b64decode(
 )
 EVIL = "<script>window.hacked = true</script>"
 SLIDER = "<p id='moved'></p><script>document.getElementById('moved').textContent = 'moves'</script>"
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated")  # of Sphinx's extensions
+INCLUDE = "```{include} ../../../secret.txt\n```"
+FORMULA = "$\\text{<script>window.hacked = true</script>}$ $" + "\\text{" * 20_000 + "$"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*deprecated"),  # of Sphinx's extensions
+    pytest.mark.filterwarnings("ignore:.*left out"),
+]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -55,7 +61,10 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(project) -> runs.Run:
     opened = runs.open_run("smoke", project / "runs" / "tiny")
-    runs.note(opened, parameters={"csv": EVIL, "out": str(opened.folder)})
+    runs.note(
+        opened,
+        parameters={"csv": f"{EVIL}```", "```": f"\n```\n\n{EVIL}", "out": str(opened.folder)},
+    )
     opening = [
         "# 0 · Nought",
         "**Question.** How wide is the bandwidth?",
@@ -63,6 +72,7 @@ def run(project) -> runs.Run:
         "$$\\sum_i x_i$$",
         "$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)",
         "[out](../../../secret.txt) ![cat](../../../secret.txt)",
+        f"[gone](../gone.md#x)\n\n{INCLUDE}\n\n{FORMULA}",
     ]
     picture = shows("image/png", base64.b64encode(PNG).decode())
     log = new_output("stream", text=f"\x1b[31m{project}/x.py: {Path.home()}/y {'word ' * 60}")
@@ -81,18 +91,56 @@ def run(project) -> runs.Run:
     error = new_markdown_cell("An Exception", metadata={"tags": ["papermill-error-cell-tag"]})
     failed = new_code_cell("1 / 0", metadata={"papermill": {"status": "failed"}})
     write(opened, "01_b", error, new_markdown_cell("# 1 · First"), failed)
-    wide = {"method": [EVIL]} | {f"column {i}": 0.51234 for i in range(30)}
+    wide = {"method": [f"{EVIL}\n\n\n{INCLUDE}\n\n</div>\n\n{EVIL}"]} | {
+        f"column {i}": 0.51234 for i in range(30)
+    }
     runs.save_table(opened, "results", pd.DataFrame(wide))
     opened.path("figures").mkdir()
     opened.path("figures", "map.png").write_bytes(PNG)
     for stolen in ("figures/stolen.png", "tables/stolen.csv", "notebooks/02_stolen.ipynb"):
         opened.path(stolen).symlink_to(project / "secret.txt")
+    for pipe in ("figures/pipe.png", "tables/pipe.csv", "notebooks/03_pipe.ipynb"):
+        os.mkfifo(opened.path(pipe))
+    for name, text in {
+        f"tables/{EVIL.replace('/', '')}.csv": "a\n1\n",
+        "tables/a\n\n```.csv": "a\n1\n",
+        "tables/04_ragged.csv": "a,b\n1,2\n1,2,3\n",
+        "tables/05_empty.csv": "",
+        "notebooks/06_damaged.ipynb": "{",
+        "notebooks/07_list.ipynb": "[]",
+        "notebooks/08_none.ipynb": '{"nbformat": 4, "nbformat_minor": 5, "cells": [0]}',
+        "notebooks/09_nested.ipynb": "[" * 100_000,
+    }.items():
+        opened.path(name).write_text(text)
+    with open(opened.path("notebooks/10_huge.ipynb"), "wb") as huge:
+        huge.truncate(book.LARGEST + 1)
     return opened
+
+
+LEFT_OUT = (
+    "stolen",
+    "pipe",
+    "hacked",
+    "```",
+    "ragged",
+    "empty",
+    "damaged",
+    "list",
+    "none",
+    "nested",
+)
 
 
 @pytest.fixture(scope="module")
 def site(run, project) -> Path:
-    return book.build_book(run, project / "site").parent
+    with pytest.warns(UserWarning, match="left out") as warned:
+        made = book.build_book(run, project / "site").parent
+    said = [str(warning.message) for warning in warned]
+    for name in (*LEFT_OUT, "huge"):
+        assert any(name in line for line in said), name
+        assert not list(made.rglob(f"*{name}*")), name
+    assert [line for line in said if "Sphinx says" in line and "pipe" in line] == []
+    return made
 
 
 @pytest.fixture
@@ -113,6 +161,20 @@ def test_formulas_are_mathml_and_code_is_left_alone():
     for kept in ("<msup>", 'display="block"', "<code>$b$</code>", "$c$", "3 $ only"):
         assert kept in found
     assert pages.mathml("\\left(<") == "<code>\\left(&lt;</code>"
+    for bad in (r"\href{javascript:x}{y}", "x" * 10**6, "{" * 999, r"\def\a#1{#1#1}"):
+        assert pages.mathml(bad) == f"<code>{bad}</code>"
+    assert "<script" not in pages.mathml(r"\text{<script>x</script>} \verb|<script>|")
+
+
+def test_a_page_of_its_own_shows_data_as_text(browser, tmp_path):
+    table = pd.DataFrame({EVIL: [f"{EVIL}\n\n{EVIL}"]}, index=[EVIL])
+    card = new_code_cell("card()", outputs=[shows("text/markdown", f"{EVIL} \\\\{EVIL}")])
+    notebook = new_notebook(cells=[card])
+    for html in (pages.page("Sweep", table), pages.notebook_page(notebook, EVIL)):
+        storage.write_text(tmp_path / "page.html", html)
+        browser.goto((tmp_path / "page.html").as_uri())
+        assert browser.evaluate("window.hacked") is None
+        assert EVIL in browser.content().replace("&lt;", "<").replace("&gt;", ">")
 
 
 def test_the_book_needs_nothing_else_and_fits_a_phone(site, browser):
@@ -136,8 +198,10 @@ def test_the_book_needs_nothing_else_and_fits_a_phone(site, browser):
 
 def test_a_notebook_opens_with_prose_and_folds_its_code(site, browser):
     browser.goto((site / "notebooks" / "00_a.html").as_uri())
-    assert browser.locator("math").count() == 2
+    assert browser.locator("math").count() == 3
     assert browser.locator("text=\\frac{").is_visible()
+    assert browser.locator("text=gone").is_visible()
+    assert browser.locator("a:has-text('gone')").count() == 0
     assert browser.inner_text("#moved") == "moves"
     assert browser.locator("table td").first.inner_text() == "1"  # of an output in Markdown
     assert browser.locator("figure figcaption").inner_text().startswith("A map of 3 labels")

@@ -5,32 +5,36 @@ also the extension that they load. A page needs nothing from the net, also when 
 file, and names no folder of the machine that made it.
 """
 
+import csv
 import inspect
 import io
 import os
 import re
-import shutil
 import sys
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import nbformat
 import pandas as pd
-from sphinx.addnodes import download_reference, nodes
+from nbformat.v4 import new_markdown_cell
+from sphinx.addnodes import download_reference, nodes, pending_xref
 from sphinx.application import Sphinx
-from sphinx.errors import SphinxError
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from mer_utils import figures, storage
-from mer_utils.batch.pages import mathml, table_html
+from mer_utils.batch.pages import as_text, mathml, table_html
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import Run
 
 MARK = ".mer-utils-site"  # in a folder that was written here
-ROWS = 50  # of a table that are shown
+ROWS, COLUMNS, LONGEST = 50, 1000, 2_000_000  # of a table that are shown; characters of them
+LARGEST = 50_000_000  # bytes of a file
+NAME = re.compile(r"[\w .,()+=@&'-]{1,100}")  # of a file: nothing that Markdown, HTML or a URL read
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOOKS = {"use_download_button": False, "home_page_in_toc": True}
 LOOKS |= {"navbar_persistent": [], "footer_content_items": []}  # a second search, an empty footer
@@ -80,15 +84,18 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", visitor("inline"), visitor("block"))
     app.add_js_file(None, body=SCRIPT)
     app.connect("doctree-read", _mend, priority=400)  # before Sphinx collects the files
+    app.connect("builder-inited", lambda app: app.env.settings.update(file_insertion_enabled=False))
 
 
 def _mend(app: Sphinx, page: nodes.document) -> None:
     """A link or picture whose file is not in the book becomes text; an alt text a caption."""
-    found = page.findall(lambda node: isinstance(node, nodes.image | download_reference))
-    for number, node in enumerate([*found]):
+    kinds = nodes.image | download_reference | pending_xref
+    for number, node in enumerate([*page.findall(lambda node: isinstance(node, kinds))]):
         target = node.get("uri") or node["reftarget"]
         path = Path(app.env.relfn2path(target, app.env.docname)[1]).resolve()
         inside = path.is_file() and path.is_relative_to(app.srcdir.parent)
+        if isinstance(node, pending_xref):  # has a domain if the page is in the book
+            inside = node["refdomain"] or "." not in target
         if not inside and ":" not in target:
             node.replace_self(node.children or [nodes.Text(node.get("alt", ""))])
         elif node.get("alt") and app.env.docname.startswith("notebooks/"):
@@ -101,34 +108,33 @@ def build_book(run: Run, folder: Path) -> Path:
 
     folder: new, empty, or written here before; what is in it and not of this book stays.
     Raises FileNotFoundError for a run without executed notebooks, ValueError for a folder that
-    holds something else or leads elsewhere by a link, and for what Sphinx cannot build. What else
-    Sphinx has to say is one warning.
+    holds something else or leads elsewhere by a link, and for what Sphinx cannot build. What is
+    left out of the run's files (`_files`, `_read`) is a warning each, what else Sphinx says is one.
     """
     run.made("notebooks/*.ipynb", "00_datasets")
     there = {path.name for path in folder.glob("*")}
     if there - {storage.LOCK} and MARK not in there:
         raise ValueError(f"{folder} holds something other than a book; give another folder")
-    beside = {"dir": folder.parent, "prefix": f".{folder.name}.", "suffix": ".tmp"}
     said = io.StringIO()
-    with storage.locked(folder), tempfile.TemporaryDirectory(**beside) as made:
+    with storage.locked(folder), tempfile.TemporaryDirectory(prefix="mer-site-") as made:
         source, built, rest = (Path(made).resolve() / name for name in ("source", "html", "rest"))
         _stage(run, source)
         conf = CONF | {"html_theme_options": LOOKS | _launch()}
-        try:
-            with patch_docutils(), docutils_namespace():
-                Sphinx(source, None, built, rest, "html", conf, status=None, warning=said).build()
-        except SphinxError as error:
-            raise ValueError(f"Sphinx cannot build the book: {error}") from error
+        with patch_docutils(), docutils_namespace():
+            app = Sphinx(source, None, built, rest, "html", conf, status=None, warning=said)
+            try:
+                app.build()
+            except Exception as error:  # whatever its libraries stumble over in a page
+                at = app.env.current_document.docname or "the book"
+                raise ValueError(f"Sphinx cannot build {at} of {run.folder}: {error!r}") from error
         storage.write_text(folder / MARK, "")
-        files = [path.relative_to(built) for path in built.rglob("*") if path.is_file()]
-        for name in files:
-            place = (folder / name).parent
-            if not place.resolve().is_relative_to(folder.resolve()):
-                raise ValueError(f"{place} leads out of {folder}; remove that link")
-            place.mkdir(parents=True, exist_ok=True)
-            os.replace(built / name, folder / name)
+        for path in (path for path in built.rglob("*") if path.is_file()):
+            to = folder / path.relative_to(built)
+            if not to.parent.resolve().is_relative_to(folder.resolve()):
+                raise ValueError(f"{to.parent} leads out of {folder}; remove that link")
+            storage.copy_file(path, to)
     if said.getvalue():
-        complaint = said.getvalue().replace(f"{source}/", "").strip()
+        complaint = re.sub(r"\x1b\[[\d;]*m", "", said.getvalue()).replace(f"{source}/", "").strip()
         warnings.warn(f"the book is written, but Sphinx says:\n{complaint}", stacklevel=2)
     return folder / "index.html"
 
@@ -141,38 +147,93 @@ def _launch() -> dict:
     return {"repository_url": address, **branch} if address else {}
 
 
+def _files(folder: Path, kind: str = "") -> Iterator[Path]:
+    """The files below a folder that the book takes, of one kind of ending if asked.
+
+    Each is one of its own, and no link, pipe or device, of a name that needs no care in Markdown,
+    and not too large; others are a warning each.
+    """
+    for path in sorted(folder.rglob(f"*{kind}")):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        why = ""
+        if folder.is_symlink() or path.is_symlink() or not path.is_file():
+            why = "is no file but a link, pipe or device"
+        elif not NAME.fullmatch(path.name):
+            why = "has a name with a character that pages cannot have"
+        elif path.stat().st_size > LARGEST:
+            why = f"has more than {LARGEST // 1_000_000} MB"
+        if why:
+            warnings.warn(f"{str(path)!r} {why}; it is left out of the book", stacklevel=4)
+        else:
+            yield path
+
+
+def _read(path: Path, read: Callable[[Path], tuple]) -> tuple | None:
+    """What `read` makes of a file; None, and a warning, if it cannot."""
+    try:
+        return read(path)
+    except Exception as error:  # of nbformat, jsonschema and pandas, without a common kind
+        why = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        warnings.warn(f"{path} is left out of the book, as unreadable ({why})", stacklevel=4)
+        return None
+
+
 def _stage(run: Run, source: Path) -> None:
-    """Write what Sphinx is to read, without this machine's folders; links are not followed."""
+    """Write what Sphinx is to read, without this machine's folders."""
     places = _places(run)
-    for folder in (PROJECT / "docs", PROJECT / "figures", run.path("figures")):
-        if folder.is_dir():
-            to = source / ("run/figures" if folder.parent == run.folder else folder.name)
-            shutil.copytree(folder, to, symlinks=True)
+    for folder in (PROJECT / "docs", PROJECT / "figures"):
+        for path in _files(folder):
+            storage.copy_file(path, source / path.relative_to(PROJECT))
+    pictures = [*_files(run.path("figures"), ".png")]
+    for path in pictures:
+        storage.copy_file(path, source / "run" / "figures" / path.name)
     captions, tables = {}, ["# Tables of this run"]
-    own = [path for path in sorted(run.folder.glob("*/*")) if not path.is_symlink()]
-    for path in (path for path in own if path.match("notebooks/*.ipynb")):
-        notebook = nbformat.from_dict(_without(places, nbformat.read(path, as_version=4)))
-        captions |= _dress(notebook, path.stem)
-        storage.write_text(source / "notebooks" / path.name, nbformat.writes(notebook))
-    for path in (path for path in own if path.match("tables/*.csv")):
-        table, text = pd.read_csv(path), path.read_text("utf-8")
-        storage.write_text(source / "run" / "tables" / path.name, _without(places, text))
-        tables += [f"## {path.stem}", f"[{len(table)} rows as CSV](tables/{path.name})"]
-        tables += [f"<div class='cell_output'>\n{table_html(table.head(ROWS))}\n</div>"]
+    for path in _files(run.path("notebooks"), ".ipynb"):
+        if made := _read(path, partial(_notebook, places)):
+            storage.write_text(source / "notebooks" / path.name, made[0])
+            captions |= made[1]
+    for path in _files(run.path("tables"), ".csv"):
+        if made := _read(path, partial(_table, places)):
+            storage.write_text(source / "run" / "tables" / path.name, made[0])
+            tables += [f"## {path.stem}", f"[all of it as CSV](tables/{path.name})", made[1]]
     docs = {path.stem: f"docs/{path.stem}" for path in sorted(PROJECT.glob("docs/*.md"))}
     results = [docs.pop("results", ""), "run/figures", "run/tables"]
-    others = [docs.pop("glossary", ""), *docs.values(), "run/about"]
+    root = {path.name: path.read_text("utf-8") for path in sorted(PROJECT.glob("*.md"))}
+    readme = root.pop("README.md")
+    others = [docs.pop("glossary", ""), *docs.values(), *root, "run/about"]
     contents = {"Notebooks": ["notebooks/*"], "Results": results, "To look up": others}
     listed = "".join(INDEX.format(name, "\n".join(pages)) for name, pages in contents.items())
-    record = run.path("run.json").read_text("utf-8")
+    record = run.path("run.json").read_text("utf-8").replace("`", "\\u0060")  # as JSON may have it
     for name, text in {
-        "index.md": (PROJECT / "README.md").read_text("utf-8") + listed,
-        "run/figures.md": _figures(run, captions),
+        **root,
+        "index.md": readme + listed,
+        "run/figures.md": _figures([path.name for path in pictures], captions),
         "run/tables.md": "\n\n".join(tables),
         "run/about.md": f"# How this run was made\n\n```json\n{record}\n```",
         "static/book.css": Path(__file__).with_suffix(".css").read_text("utf-8"),
     }.items():
         storage.write_text(source / name, _without(places, text))
+
+
+def _notebook(places: re.Pattern, path: Path) -> tuple[str, dict[str, str]]:
+    """An executed notebook as a page, and captions by figure file."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    notebook = nbformat.from_dict(_without(places, notebook))
+    captions = _dress(notebook, path.stem)
+    return nbformat.writes(notebook), captions
+
+
+def _table(places: re.Pattern, path: Path) -> tuple[str, str]:
+    """A table as CSV, and its beginning to show."""
+    text = path.read_text("utf-8")
+    if (columns := len(next(csv.reader(io.StringIO(text)), ()))) > COLUMNS:
+        raise ValueError(f"{columns} columns, where {COLUMNS} can be shown")
+    shown = table_html(pd.read_csv(io.StringIO(text), nrows=ROWS))
+    if len(shown) > LONGEST:
+        raise ValueError(f"{ROWS} rows of {len(shown):,} characters")
+    return _without(places, text), f"<div class='cell_output'>\n{shown}\n</div>"
 
 
 def _places(run: Run) -> re.Pattern:
@@ -209,8 +270,8 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
             cells += [] if "papermill-error-cell-tag" in tags else [cell]
             continue
         for shown in (output.get("data", {}) for output in cell.outputs):
-            if "text/markdown" in shown:  # HTML in it is text
-                shown["text/markdown"] = re.sub(r"<(?=[a-zA-Z/!])", "&lt;", shown["text/markdown"])
+            if "text/markdown" in shown:
+                shown["text/markdown"] = as_text(shown["text/markdown"])
             if shown.pop(WIDGET, None):  # needs a kernel
                 shown["text/plain"] = "(an interactive control: run the notebook to use it)"
         if "hide-cell" not in tags:
@@ -224,9 +285,13 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
         cell.metadata["mystnb"] = {"image": {"alt": caption}}
         if "solution" in tags:
             cell.metadata["mystnb"]["code_prompt_show"] = "Show the solution"
-        for file in re.findall(r"\"figures\", \"([^\"]+)\"", cell.source):
-            captions[file] = f"{caption} ([notebook](../notebooks/{name}.ipynb))"
+        for file in re.findall(r"\"figures\", f?\"([^\"]+)\"", cell.source):
+            captions[re.sub(r"\{[^}]*\}", "*", file)] = (
+                f"{caption} ([notebook](../notebooks/{name}.ipynb))"
+            )
         cells.append(cell)
+    if not cells or cells[0].cell_type != "markdown":
+        cells.insert(0, new_markdown_cell(f"# {name}"))
     title, _, rest = cells[0].source.partition("\n")
     cells[0].source = "\n\n".join([title, ALL_CODE, STOPPED * stopped, rest])
     language = notebook.metadata.get("language_info", {"name": "python"})
@@ -234,10 +299,16 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
     return captions
 
 
-def _figures(run: Run, captions: Mapping[str, str]) -> str:
-    """The page of all figures, in the order of the notebooks."""
-    there = {path.name for path in run.folder.glob("figures/*.png")}
-    shown = {name: text for name, text in captions.items() if name in there}
-    shown |= {name: name for name in sorted(there - shown.keys())}
+def _figures(there: Sequence[str], captions: Mapping[str, str]) -> str:
+    """The page of all figures, in the order of the notebooks.
+
+    captions: by names of files, with * for what a loop put there, which the name then tells apart.
+    """
+    shown = {}
+    for pattern, text in captions.items():
+        for name in (name for name in there if fnmatch(name, pattern)):
+            which = f"{Path(name).stem.replace('_', ' ').capitalize()}. "
+            shown[name] = which * (name != pattern) + text
+    shown |= {name: name for name in there if name not in shown}
     parts = [f"```{{figure}} figures/{name}\n\n{text}\n```" for name, text in shown.items()]
     return "\n\n".join(["# Figures of this run", "Click a figure to enlarge it.", *parts])

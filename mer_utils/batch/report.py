@@ -18,7 +18,7 @@ from mer_utils import storage
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import Run
 from mer_utils.evaluation import tables
-from mer_utils.evaluation.tables import markdown
+from mer_utils.evaluation.tables import markdown, plain
 from mer_utils.predict import zero_shot
 
 FIGURES = PROJECT / "figures"
@@ -88,10 +88,12 @@ def _path_says(folder: Path) -> str:
     lines = []
     for target, part in pd.read_csv(folder / "path.csv").groupby("target", sort=False):
         beyond = part[part["p_holm"] < 0.05]
-        steps = ", ".join(f"*{row.step}* ({row.difference:+.3f})" for row in beyond.itertuples())
+        steps = ", ".join(
+            f"*{plain(row.step)}* ({row.difference:+.3f})" for row in beyond.itertuples()
+        )
         first, last = part["value"].iloc[[0, -1]]
         lines.append(
-            f"- {target}: from {first:.3f} to {last:.3f}. Steps that are beyond luck: "
+            f"- {plain(target)}: from {first:.3f} to {last:.3f}. Steps that are beyond luck: "
             f"{steps or 'none'}."
         )
     return "\n".join(lines)
@@ -110,9 +112,9 @@ def _says(folder: Path) -> str:
         of_paper = part[part["method"].str.startswith(("baseline", "alignment"))]
         best, top = part.iloc[0], of_paper.iloc[0]
         lines.append(
-            f"- {row.Index}: best without a look at its audio is *{best['method']}*, "
+            f"- {plain(row.Index)}: best without a look at its audio is *{plain(best['method'])}*, "
             f"{_with_interval(best)}; best of the paper's {len(of_paper)} rows (picked on the "
-            f"target) is *{top['method']}*, {_with_interval(top)}. {row.beyond} of "
+            f"target) is *{plain(top['method'])}*, {_with_interval(top)}. {row.beyond} of "
             f"{row.methods} methods are beyond both chance levels ({row.bar:.3f})."
         )
     return "\n".join(lines)

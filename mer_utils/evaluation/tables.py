@@ -6,6 +6,7 @@ deviation over seeds; a method with several seeds has the mean over seeds. Datas
 resampled: no interval and no p-value here says what another dataset would give.
 """
 
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -426,7 +427,12 @@ def markdown(table: pd.DataFrame) -> str:
     """A table of text as a Markdown table; the index makes the first columns."""
     names = [str(name) for name in table.index.names]
     head = [n if n != "None" else "" for n in names] + [str(column) for column in table.columns]
-    lines = [head, ["---"] * len(head), *table.reset_index().astype(str).to_numpy().tolist()]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    rows = table.reset_index().astype(str).to_numpy().tolist()
+    lines = [[*map(plain, head)], ["---"] * len(head), *([*map(plain, row)] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """A name or label to stand in Markdown: no HTML, link, formula, code or cell begins in it."""
+    marked = re.sub(r"[\\`*|$]|&(?=#?\w+;)|(?<=\])[(\[:]", r"\\\g<0>", re.sub(r"\s+", " ", text))
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", marked)
