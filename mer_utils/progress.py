@@ -1,17 +1,29 @@
-"""Progress bars, and long work on all cores.
+"""Progress bars, long work on all cores, and words for a terminal.
 
 Bars are silent in batch runs, where they would fill the executed notebook.
 """
 
 import os
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print a text; signs that steer a terminal, or cannot be printed, as Python escapes them."""
+    steers = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    signs = [
+        ascii(x)[1:-1] if unicodedata.category(x) in steers and x not in "\n\t" else x
+        for x in str(text)
+    ]
+    print("".join(signs), file=file or sys.stdout, flush=True)
 
 
 def progress_bar(*arguments: object, show: bool = True, **settings: object) -> tqdm:

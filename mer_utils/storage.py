@@ -120,7 +120,7 @@ def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{folder}: another process is at work here; waiting for it", file=sys.stderr)
+        print(f"{str(folder)!r}: another process is at work here; waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield

@@ -175,7 +175,7 @@ CASES = [
      "a tone|1.0 s at 16,000 Hz|frequency (Hz)|level (dB below peak)"),
     ("self_similarity", [{"state 0": np.eye(40, 8), "state 4": np.ones((40, 8)) * ANGLES[2]}, 10.0],
      "state 0|state 4|time (s)|cosine of two moments"),
-    ("emotion_curve", [RANKS, 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
+    ("emotion_curve", [RANKS.set_index("start"), 9.0, "a song"], "a song|each point hears 9 s|eerie|time (s)"),
     ("unit_circle", [{"before": BEFORE[:, :2], "after": AFTER[:, :2]}, ["calm", "sad"] * 20, OWNED],
      "before|after|calm|sad|cal500 (outer ring)|mine (inner ring)"),
     ("curves", [{"loss": RANKS.set_index("start"), "gap": RANKS.set_index("start")}, {"p": 3.0}],

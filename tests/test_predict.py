@@ -234,7 +234,7 @@ def test_a_training_track_is_found_again(loaded, features, data):
     assert found.warnings == ()
     assert found.table["rank"].is_monotonic_decreasing
     assert found.table["rank"].between(0, 100).all()
-    assert found.over_time["start"].tolist() == features.start.tolist()
+    assert found.over_time.index.tolist() == features.start.tolist()
     why = predict.why(model, reference, found, count=4)
     assert set(why["training label"]) <= set(model.vocabulary)
     assert why["rank"].is_monotonic_decreasing
