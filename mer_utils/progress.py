@@ -18,12 +18,9 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 def say(text: object, file: TextIO | None = None) -> None:
     """Print a text; signs that steer a terminal, or cannot be printed, as Python escapes them."""
-    steers = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    signs = [
-        ascii(x)[1:-1] if unicodedata.category(x) in steers and x not in "\n\t" else x
-        for x in str(text)
-    ]
-    print("".join(signs), file=file or sys.stdout, flush=True)
+    steers = {x for x in str(text) if unicodedata.category(x) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    escapes = {ord(sign): ascii(sign)[1:-1] for sign in steers - {"\n", "\t"}}
+    print(str(text).translate(escapes), file=file or sys.stdout, flush=True)
 
 
 def progress_bar(*arguments: object, show: bool = True, **settings: object) -> tqdm:

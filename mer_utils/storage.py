@@ -32,19 +32,15 @@ CACHE = PROJECT / "cache"  # what takes long to make, in files and folders named
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _MENDS = {
-    errno.ENOSPC: "free some space, or choose another disk",
-    errno.EDQUOT: "free some space, or choose another disk",
-    errno.EFBIG: "choose a disk, or a limit, that takes larger files",
-    errno.EROFS: "choose a folder that can be written to",
-    errno.EACCES: "choose one that you may use, or change its permissions",
-    errno.EPERM: "choose one that you may use, or change its permissions",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: "what stands before the last / has to be a folder",
-    errno.EISDIR: "name a file",
-    errno.EEXIST: "something else has this name: choose another, or move it away",
-    errno.ELOOP: "links lead in a circle: remove one",
-    errno.EMFILE: "close other programs, or raise the limit (ulimit -n)",
-    errno.ENOENT: "check the spelling, or make it first",
+    "ENOSPC EDQUOT": "free some space, or choose another disk",
+    "EROFS EACCES EPERM": "choose a place that you may use, or change its permissions",
+    "ENAMETOOLONG": "choose a shorter name",
+    "ENOTDIR EEXIST": "something else has this name, or a part of it: choose another",
+    "EISDIR": "name a file",
+    "ELOOP": "links lead in a circle: remove one",
+    "EMFILE ENFILE": "close other programs, or raise the limit (ulimit -n)",
+    "EFBIG": "the file is too large for this disk, or for the limit (ulimit -f)",
+    "ENOENT": "check the spelling, or make it first",
 }
 
 
@@ -53,7 +49,8 @@ def told(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     paths = [str(x) for x in (error.filename, error.filename2) if x is not None]
-    mend = _MENDS.get(error.errno, "mend it, then repeat the command")
+    name = errno.errorcode.get(error.errno)
+    mend = next((_MENDS[x] for x in _MENDS if name in x.split()), "mend it, then try again")
     return f"{' to '.join(paths) or 'a file'}: {error.strerror}; {mend}"
 
 

@@ -343,6 +343,16 @@ def test_definitions_are_taken_as_they_stand():
             cli.definition(wrong)
 
 
+def test_labels_may_be_called_as_columns_are(loaded, features):
+    words = ("start", "label", "rank", "score", "song", "warnings", "sureness", "track", "dataset")
+    found = predict.predict_song(*loaded, features, words)
+    assert all(word in found.as_text(over_time=True) for word in words)
+    table = found.as_table(over_time=True)
+    assert len(table) == len(words) * len(features.start)
+    for word, ranks in table.groupby("label")["rank"]:
+        assert ranks.tolist() == found.over_time[word].tolist()
+
+
 def test_command_line(folder, loaded, song, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
     broken, table = tmp_path / "broken.wav", tmp_path / "out" / "ranks.csv"

@@ -42,7 +42,7 @@ def parameter(text: str) -> tuple[str, object]:
 
 def folder(text: str) -> str:
     """Read the name of a folder to write to: an empty one would be the project itself."""
-    if not text.strip() or "\0" in text:
+    if not text.strip():
         raise argparse.ArgumentTypeError(f"{text!r} names no folder")
     return text
 

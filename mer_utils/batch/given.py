@@ -15,7 +15,6 @@ _DATE = "tag:yaml.org,2002:timestamp"  # such as 2020-01-01, which JSON does not
 class _Plain(yaml.SafeLoader):
     """YAML without aliases, by which a few lines say a billion values, and of plain kinds only."""
 
-    depth = 0
     yaml_constructors = {kind: yaml.SafeLoader.yaml_constructors[kind] for kind in _KINDS} | {
         _DATE: yaml.SafeLoader.construct_yaml_str,
         None: yaml.SafeLoader.construct_undefined,
@@ -24,12 +23,7 @@ class _Plain(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"aliases (*) are not read{self.peek_event().start_mark}")
-        self.depth += 1
-        if self.depth > DEEPEST + 1:
-            raise yaml.YAMLError(f"more than {DEEPEST} lists or mappings within one another")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
+        return super().compose_node(parent, index)
 
 
 def read_yaml(text: str) -> object:
@@ -38,7 +32,7 @@ def read_yaml(text: str) -> object:
         raise ValueError(f"{len(text):,} characters of YAML, expected {LARGEST:,} at most")
     try:
         return _Plain(text).get_single_data()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"not YAML ({error})") from error
 
 

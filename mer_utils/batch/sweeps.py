@@ -190,34 +190,23 @@ def run_cells(
     out = PROJECT / out
     cells = plan(grid, out)
     with storage.locked(out):
-        return _run_cells(cells, out, executor, threads, timeout)
-
-
-def _run_cells(
-    cells: Sequence[Cell],
-    out: Path,
-    executor: Executor | None,
-    threads: int | None,
-    timeout: float | None,
-) -> pd.DataFrame:
-    """Run those of the cells that are not done yet, and write what all say together."""
-    todo = [cell for cell in cells if cell.status != "done"]
-    prepare_features(todo)
-    cores = os.cpu_count() or 1
-    workers = getattr(executor, "_max_workers", None) or cores if executor else 1
-    threads = threads or max(1, cores // workers)
-    finished = _in_turn(todo, executor, threads, timeout)
-    failed = []
-    try:
-        for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
-            how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
-            say(f"[{number}/{len(cells)}] {cell.folder.name} {how}")
-            if error:
-                failed.append(f"{cell.folder.name}: {error}")
-    finally:  # also on Ctrl-C: what is done can be read
-        results = collect(cells)
-        if not results.empty:
-            summarise(cells, results, out)
+        todo = [cell for cell in cells if cell.status != "done"]
+        prepare_features(todo)
+        cores = os.cpu_count() or 1
+        workers = getattr(executor, "_max_workers", None) or cores if executor else 1
+        threads = threads or max(1, cores // workers)
+        finished = _in_turn(todo, executor, threads, timeout)
+        failed = []
+        try:
+            for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
+                how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
+                say(f"[{number}/{len(cells)}] {cell.folder.name} {how}")
+                if error:
+                    failed.append(f"{cell.folder.name}: {error}")
+        finally:  # also on Ctrl-C: what is done can be read
+            results = collect(cells)
+            if not results.empty:
+                summarise(cells, results, out)
     if failed:
         listed = "\n\n".join(failed)
         raise NotebookError(
