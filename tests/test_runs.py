@@ -199,7 +199,7 @@ def test_unreadable_parameters_are_named(given, capsys):
 
 
 @pytest.mark.parametrize(
-    "value", [[float("nan")], float("inf"), 2**70, {1: "x"}, "a\0b", "\udcff", b"x", [{1, 2}]]
+    "value", [[float("nan")], float("inf"), 10**400, {1: "x"}, "a\0b", "\udcff", b"x", [{1, 2}]]
 )
 def test_values_that_json_does_not_know_are_refused(tiny, value):
     with pytest.raises(ValueError, match="'any'"):

@@ -1,6 +1,5 @@
 """What users give as YAML, parameters and grids: plain values of bounded size."""
 
-import math
 import unicodedata
 from collections.abc import Mapping
 
@@ -32,7 +31,7 @@ def read_yaml(text: str) -> object:
         raise ValueError(f"{len(text):,} characters of YAML, expected {LARGEST:,} at most")
     try:
         return _Plain(text).get_single_data()
-    except (yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # also KeyError of !!bool x, RecursionError of a deep one
         raise ValueError(f"not YAML ({error})") from error
 
 
@@ -51,8 +50,8 @@ def check_plain(name: str, value: object, depth: int = 0) -> None:
         if any(unicodedata.category(x) in ("Cc", "Cs") and x not in "\n\t" for x in value):
             wrong = f"has control characters ({value[:40]!r}); remove them"
     elif isinstance(value, int | float):
-        if not (math.isfinite(value) and abs(value) < 2**63):
-            wrong = f"is {value:.3g}, expected a finite number below 2^63"
+        if not abs(value) < 2**63:  # nor is a NaN
+            wrong = f"is {str(value)[:20]}, expected a finite number below 2^63"
     elif value is not None:
         wrong = f"has a {type(value).__name__}, expected text, numbers and lists of them"
     if wrong:

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
     common = notebooks.check_parameters([notebook], {**declared, **common})
     cells: dict[str, Cell] = {}
-    inputs = cache(_inputs)
+    inputs, named_path = cache(_inputs), cache(notebooks.named_path)
     for combination in ParameterGrid(described["grid"]):
         for own in {"profile", "out"} & {*described["fixed"], *combination}:
             raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
@@ -123,7 +123,11 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        made = {"parameters": given, "inputs": inputs(chosen.datasets, _named(given)), **made_by}
+        made = {
+            "parameters": given,
+            "inputs": inputs(chosen.datasets, _named(given, named_path)),
+            **made_by,
+        }
         key = f"{name}-{storage.settings_hash(made)}"
         cells.setdefault(key, Cell(given, varied, Path(out).absolute() / "cells" / key))
     return list(cells.values())
@@ -137,9 +141,11 @@ def _made_by(notebook: Path) -> dict[str, str]:
     return {"notebook": source, "package": code.files_hash(files)}
 
 
-def _named(parameters: Mapping[str, object]) -> tuple[Path, ...]:
+def _named(
+    parameters: Mapping[str, object], named_path: Callable[[object], Path | None]
+) -> tuple[Path, ...]:
     """The user's files and folders that parameters name."""
-    paths = {notebooks.named_path(x) for x in parameters.values() if isinstance(x, str) and x}
+    paths = {named_path(x) for x in parameters.values() if isinstance(x, str) and x}
     return tuple(sorted(filter(None, paths)))
 
 
