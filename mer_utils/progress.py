@@ -1,17 +1,26 @@
-"""Progress bars, and long work on all cores.
+"""Progress bars, long work on all cores, and words for a terminal.
 
 Bars are silent in batch runs, where they would fill the executed notebook.
 """
 
 import os
+import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print a text; signs that steer a terminal, or cannot be printed, as Python escapes them."""
+    steers = {x for x in str(text) if unicodedata.category(x) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    escapes = {ord(sign): ascii(sign)[1:-1] for sign in steers - {"\n", "\t"}}
+    print(str(text).translate(escapes), file=file or sys.stdout, flush=True)
 
 
 def progress_bar(*arguments: object, show: bool = True, **settings: object) -> tqdm:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
+from os.path import isfile  # of a text that can be no path it says no
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, TypeVar
@@ -110,7 +111,7 @@ def _place(entry: Callable) -> tuple[str, str]:
 
 def _load(path: str) -> ModuleType:
     """Run a file as a module, once a process."""
-    file = next((place for place in places(path) if place.is_file()), None)
+    file = next(filter(isfile, places(path)), None)
     if file is None:
         raise FileNotFoundError(f"no file {' nor '.join(map(str, dict.fromkeys(places(path))))}")
     file = file.resolve()

@@ -1,9 +1,12 @@
 """Files: written whole or not at all, and read without running anything.
 
-Every file is written under a temporary name in its own folder and then moved, so a run that is
-killed never leaves half a file. Formats: JSON, npy, parquet/CSV, safetensors; no pickle.
+Every file is written under a temporary name in its own folder and then moved, so neither a run that
+is killed nor a loss of power leaves half a file. Formats: JSON, npy, parquet/CSV, safetensors; no
+pickle.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,51 +15,109 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = PROJECT / "cache"  # what takes long to make, in files and folders named by what made them
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_MENDS = {
+    "ENOSPC EDQUOT": "free some space, or choose another disk",
+    "EROFS EACCES EPERM": "choose a place that you may use, or change its permissions",
+    "ENAMETOOLONG": "choose a shorter name",
+    "ENOTDIR EEXIST": "something else has this name, or a part of it: choose another",
+    "EISDIR": "name a file",
+    "ELOOP": "links lead in a circle: remove one",
+    "EMFILE ENFILE": "close other programs, or raise the limit (ulimit -n)",
+    "EFBIG": "the file is too large for this disk, or for the limit (ulimit -f)",
+    "ENOENT": "check the spelling, or make it first",
+}
+
+
+def told(error: BaseException) -> str:
+    """What an error says; of one of the system, path and mend instead of its number."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    paths = [str(x) for x in (error.filename, error.filename2) if x is not None]
+    name = errno.errorcode.get(error.errno)
+    mend = next((_MENDS[x] for x in _MENDS if name in x.split()), "mend it, then try again")
+    return f"{' to '.join(paths) or 'a file'}: {error.strerror}; {mend}"
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`; move it to `path` if the block succeeds.
+    """Give a new, empty temporary file in the folder of `path`; move it if the block succeeds.
 
-    The folder is made if it is missing. If the block raises, nothing is left behind.
+    The folder is made if it is missing. If the block raises, nothing is left behind; what a killed
+    process leaves is removed by the next one that writes into the folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    _clear(path.parent.absolute())
+    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _locked_file(temporary) as held:
+            yield temporary
+            os.fsync(held)
+            os.replace(temporary, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def _locked_file(path: Path) -> Iterator[BinaryIO]:
+    """Make a file, locked while this process lives: `_clear` of another sees by it that it does."""
+    with open(path, "xb") as file:
+        with suppress(OSError):  # of a disk without locks: there nothing is cleared
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            yield file
+            return
+    with _locked_file(path) as file:  # the first was cleared before it was locked
+        yield file
+
+
+@cache
+def _clear(folder: Path) -> None:
+    """Remove temporary files of processes that were killed, once a folder and process."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with suppress(OSError), open(path, "rb") as file:  # an error: its writer lives
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+@contextmanager
+def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     """Let only one process at a time work on a folder; the others wait, and say so.
 
-    The folder is made if it is missing, and a file `.lock` stays in it. The lock goes with the
-    process that holds it, however that ends.
+    The folder is made if it is missing, and a file `name` stays in it. The lock goes with the
+    process that holds it, however that ends. A folder that cannot be written to needs none.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK)
+    if not os.access(folder, os.W_OK):
+        yield
+        return
+    lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{folder}: another process is at work here; waiting for it", file=sys.stderr)
+        print(f"{str(folder)!r}: another process is at work here; waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield
@@ -65,9 +126,9 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file."""
+    """Write a UTF-8 text file; what UTF-8 cannot say, of a file's name say, as JSON escapes it."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -109,9 +170,10 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         raise ValueError(f"{path}: a table is written as .parquet or .csv, not {path.suffix!r}")
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
-            table.to_parquet(temporary)
+            temporary.write_bytes(table.to_parquet())
         else:
-            table.to_csv(temporary, index=not isinstance(table.index, pd.RangeIndex))
+            index = not isinstance(table.index, pd.RangeIndex)
+            table.to_csv(temporary, index=index, errors="backslashreplace")
 
 
 def write_tensors(
@@ -120,7 +182,7 @@ def write_tensors(
     """Write named tensors as safetensors."""
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata)
+        temporary.write_bytes(save(plain, metadata))  # `save_file` has a temporary file of its own
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 import subprocess
 import sys
@@ -575,3 +576,35 @@ def test_a_column_a_label_is_refused_with_lines_that_mend_it(tmp_path, monkeypat
     with pytest.warns(UserWarning, match="missing"):
         found = data.load_folder(table, audio="skip")
     assert found.tracks["labels"].tolist() == [("happy",), ("happy", "sad")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "con", "-x", "a／b", "a\x1b", "a\u202e", "n" * 200, "emotify", "a\\b"],
+)
+def test_names_that_no_dataset_can_have(tmp_path, name):
+    path = write(tmp_path / f"{name}.csv", "path,labels\na.wav,calm\n")
+    with pytest.raises(ValueError, match="called"):
+        data.load_folder(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("sep=;\npath;labels\na.wav;calm\n", "sep=;"),
+        ("path,labels\na.wav,calm\n./a.wav,sad\n", "paths occur more than once"),
+        ("path,labels\na.wav,ca\0lm\n", "no text"),
+        (",".join(map(str, range(3000))) + "\n" + "," * 2999, "3,000 columns"),
+    ],
+)
+def test_tables_of_ones_own_that_are_wrong(tmp_path, text, named):
+    with pytest.raises(ValueError, match=named):
+        data.load_folder(write(tmp_path / "mine.csv", text))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("pipe.csv", "folder.csv"):
+        with pytest.raises(ValueError, match=name):
+            data.load_folder(tmp_path / name)

@@ -234,7 +234,7 @@ def test_a_training_track_is_found_again(loaded, features, data):
     assert found.warnings == ()
     assert found.table["rank"].is_monotonic_decreasing
     assert found.table["rank"].between(0, 100).all()
-    assert found.over_time["start"].tolist() == features.start.tolist()
+    assert found.over_time.index.tolist() == features.start.tolist()
     why = predict.why(model, reference, found, count=4)
     assert set(why["training label"]) <= set(model.vocabulary)
     assert why["rank"].is_monotonic_decreasing
@@ -341,6 +341,16 @@ def test_definitions_are_taken_as_they_stand():
     for wrong in ("eerie", "=Music", "eerie="):
         with pytest.raises(argparse.ArgumentTypeError, match="label=sentence"):
             cli.definition(wrong)
+
+
+def test_labels_may_be_called_as_columns_are(loaded, features):
+    words = ("start", "label", "rank", "score", "song", "warnings", "sureness", "track", "dataset")
+    found = predict.predict_song(*loaded, features, words)
+    assert all(word in found.as_text(over_time=True) for word in words)
+    table = found.as_table(over_time=True)
+    assert len(table) == len(words) * len(features.start)
+    for word, ranks in table.groupby("label")["rank"]:
+        assert ranks.tolist() == found.over_time[word].tolist()
 
 
 def test_command_line(folder, loaded, song, tmp_path, monkeypatch, capsys):

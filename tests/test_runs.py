@@ -118,6 +118,15 @@ def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
     assert (tmp_path / "executed.html").is_file()
 
 
+def test_any_other_failure_names_the_notebook_and_the_cell(tiny, tmp_path, monkeypatch):
+    full = Mock(side_effect=OSError(28, "No space left on device"))
+    monkeypatch.setattr(notebooks.papermill, "execute_notebook", full)
+    with pytest.raises(
+        runs.NotebookError, match=r"01_second\.ipynb failed in its first cell.*space"
+    ):
+        notebooks.run_notebook(tiny / "01_second.ipynb", tmp_path / "executed.ipynb", {})
+
+
 def kernels() -> list[psutil.Process]:
     """The kernels that this process began."""
     return [c for c in psutil.Process().children() if "ipykernel_launcher" in c.cmdline()]
@@ -177,11 +186,41 @@ def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
     pipeline.run.assert_called_once_with("smoke", "here", **values)
 
 
-@pytest.mark.parametrize("given", ["epochs", "weights=[1, 2"])
+BOMB = "words=[&a [x, x, x], &b [*a, *a, *a], &c [*b, *b, *b]]"
+HOSTILE = ["epochs", "weights=[1, 2", BOMB, "weights=&a [*a]", "words=" + "[" * 50_000]
+HOSTILE += ["a=" + "{a: " * 2000, "song=!!binary aGk=", "epochs=" + "9" * 5000]
+
+
+@pytest.mark.parametrize("given", HOSTILE, ids=range(len(HOSTILE)))
 def test_unreadable_parameters_are_named(given, capsys):
     with pytest.raises(SystemExit):
         cli.main(["run", "--profile", "smoke", "-p", given])
-    assert repr(given) in capsys.readouterr().err
+    assert repr(given[:200]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "value", [[float("nan")], float("inf"), 10**400, {1: "x"}, "a\0b", "\udcff", b"x", [{1, 2}]]
+)
+def test_values_that_json_does_not_know_are_refused(tiny, value):
+    with pytest.raises(ValueError, match="'any'"):
+        notebooks.check_parameters(
+            [write_notebook(tiny / "02_any.ipynb", parameters="any = None")], {"any": value}
+        )
+
+
+def test_dates_are_text():
+    assert cli.parameter("song=2020-01-01") == ("song", "2020-01-01")
+
+
+@pytest.mark.parametrize("arguments", [["-p", "seed=1", "-p", "seed=2"], ["-p", "out=x"]])
+def test_names_that_collide_are_refused(arguments, capsys):
+    assert cli.main(["run", "--profile", "smoke", *arguments]) == 1
+    assert arguments[-1].partition("=")[0] in capsys.readouterr().err
+
+
+def test_nothing_that_is_said_steers_a_terminal(tmp_path, capsys):
+    cli.main(["predict", f"{tmp_path}/a\x1b[31m\u202e\udcff.wav"])
+    assert r"a\x1b[31m\u202e\udcff.wav" in capsys.readouterr().err
 
 
 def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):

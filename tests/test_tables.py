@@ -176,6 +176,8 @@ def test_a_latex_table_without_comparisons_has_no_stars():
     assert r"\label{tab:mine}" in table
     with pytest.raises(ValueError, match="'anchors'"):
         evaluation.latex_table(RESULTS, PAIRED, against="anchors")
+    with pytest.raises(ValueError, match="'nonsense'"):
+        evaluation.latex_table(RESULTS, metric="nonsense")
     with pytest.raises(ValueError, match="λ=1 & 50 %"):  # against which of several?
         evaluation.latex_table(RESULTS, PAIRED)
 

@@ -155,7 +155,7 @@ def song_html(listener: Listener, song: Song, number: int) -> str:
     if found is None:
         return template.render(song=song, number=number)
     middle = min(listener.encoder.segment_seconds, song.seconds) / 2
-    times = [0, *(found.over_time["start"] + middle), song.seconds]  # flat before and after
+    times = [0, *(found.over_time.index + middle), song.seconds]  # flat before and after
     words = []
     for row in found.table.itertuples():
         ranks = found.over_time[row.label].iloc[[0, *range(len(found.over_time)), -1]]

@@ -7,21 +7,24 @@ take seconds, and a prediction is to feel instant.
 import argparse
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
-import yaml
 
 from mer_utils import storage
 from mer_utils.batch import pipeline, profiles, runs
+from mer_utils.batch.given import read_yaml
 from mer_utils.batch.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.data.types import Features
 from mer_utils.predict import zero_shot
 from mer_utils.predict.songs import encoder_of, find_songs, song_features
-from mer_utils.progress import progress_bar
+from mer_utils.progress import progress_bar, say
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
 
@@ -32,9 +35,24 @@ def parameter(text: str) -> tuple[str, object]:
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
     try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: the value is not YAML ({error})") from error
+        return name, read_yaml(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text[:200]!r}: {error}") from error
+
+
+def folder(text: str) -> str:
+    """Read the name of a folder to write to: an empty one would be the project itself."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no folder")
+    return text
+
+
+def count(text: str, most: int = 2**15) -> int:
+    """Read a whole number from 1 to `most`."""
+    value = int(text)
+    if not 1 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{value} is not from 1 to {most}")
+    return value
 
 
 def definition(text: str) -> tuple[str, str]:
@@ -57,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     finished.add_argument("--run", default="runs/demo", help="run folder; default: runs/demo")
     one = workers.add_mutually_exclusive_group()
     at_a_time = "processes at a time; default: sweep 1, extract as many as there are cores"
-    one.add_argument("--jobs", type=int, help=at_a_time)
+    one.add_argument("--jobs", type=count, help=at_a_time)
     one.add_argument("--scheduler", metavar="ADDRESS", help="a dask scheduler, tcp://host:port")
 
     run = commands.add_parser(
@@ -80,7 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
     figures.set_defaults(call=_figures)
 
     site = commands.add_parser("site", parents=[finished], help="write a run as a book to read")
-    site.add_argument("--out", default="site", help="folder of the book; default: site")
+    site.add_argument(
+        "--out", default="site", type=folder, help="folder of the book; default: site"
+    )
     site.set_defaults(call=_site)
 
     heard = "turn the audio of a profile's datasets into features, at any scale"
@@ -95,10 +115,12 @@ def build_parser() -> argparse.ArgumentParser:
     grid = "run a grid of experiments (docs/sweeps.md)"
     sweep = commands.add_parser("sweep", parents=[workers], help=grid)
     sweep.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
-    sweep.add_argument("--out", required=True, help="folder of the sweep")
+    sweep.add_argument("--out", required=True, type=folder, help="folder of the sweep")
     sweep.add_argument("--dry-run", action="store_true", help="print the plan, and its cost so far")
-    sweep.add_argument("--timeout", type=float, help="seconds that one notebook cell may take")
-    sweep.add_argument("--threads", type=int, help="of each cell; default: cores / jobs")
+    sweep.add_argument(
+        "--timeout", type=partial(count, most=10**7), help="seconds that one notebook cell may take"
+    )
+    sweep.add_argument("--threads", type=count, help="of each cell; default: cores / jobs")
     sweep.set_defaults(call=_sweep)
 
     predict = commands.add_parser("predict", help="rank any words for songs, with a trained model")
@@ -121,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="a page for songs, on this machine only")
     app.add_argument("--model", help="folder of a model or of its run; default: the packaged one")
     app.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
-    app.add_argument("--port", type=int, default=5006, help="default: 5006")
+    app.add_argument("--port", type=partial(count, most=65_535), default=5006, help="default: 5006")
     app.add_argument("--no-browser", action="store_true", help="only print the address")
     app.set_defaults(call=_app)
     return parser
@@ -129,6 +151,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     given = dict(options.parameter)
+    if len(given) < len(options.parameter):
+        raise ValueError(f"-p: one of {', '.join(given)} is given twice")
     for name in {"profile", "out"} & {*given}:
         raise ValueError(f"-p {name}=…: write --{name} ({name.upper()}= with make)")
     pipeline.run(options.profile, options.out, **given)
@@ -138,20 +162,21 @@ def _figures(options: argparse.Namespace) -> None:
     from mer_utils.batch import report
 
     run = runs.reopen(options.run)
-    # tables first: a run without them changes nothing
-    print(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
-    print(f"{len(report.copy_figures(run))} figures beside them")
-    if run.profile.name == report.MODEL_OF:
-        print(f"its model, {report.copy_model(run) / 1e3:,.0f} kB, into the package")
-    for file in report.TEXTS:
-        done = report.update_text(run.profile.name, file)
-        print(f"tables in {file.name}: {', '.join(done) or 'none'}")
+    with storage.locked(CACHE, ".figures.lock"):
+        # tables first: a run without them changes nothing
+        say(f"{len(report.copy_tables(run))} tables to figures/{run.profile.name}/")
+        say(f"{len(report.copy_figures(run))} figures beside them")
+        if run.profile.name == report.MODEL_OF:
+            say(f"its model, {report.copy_model(run) / 1e3:,.0f} kB, into the package")
+        for file in report.TEXTS:
+            done = report.update_text(run.profile.name, file)
+            say(f"tables in {file.name}: {', '.join(done) or 'none'}")
 
 
 def _site(options: argparse.Namespace) -> None:
     from mer_utils.batch import book
 
-    print(f"open {book.build_book(runs.reopen(options.run), PROJECT / options.out)}")
+    say(f"open {book.build_book(runs.reopen(options.run), PROJECT / options.out)}")
 
 
 @contextmanager
@@ -162,8 +187,6 @@ def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
 
         with Client(scheduler) as client:
             yield client.get_executor(pure=False)  # a cell may be tried twice
-    elif jobs < 1:
-        raise ValueError(f"--jobs is {jobs}; it must be 1 or more")
     elif jobs == 1:
         yield None
     else:
@@ -179,7 +202,7 @@ def _extract(options: argparse.Namespace) -> None:
         data = profiles.load_labelled(profile, options.checkpoint, executor, options.jobs)
     for name, part in data.items():
         segments, layers, dim = part.features.values.shape
-        print(f"{name}: {segments:,} segments of {len(part.dataset):,} tracks, {layers} × {dim}")
+        say(f"{name}: {segments:,} segments of {len(part.dataset):,} tracks, {layers} × {dim}")
 
 
 def _sweep(options: argparse.Namespace) -> None:
@@ -188,7 +211,7 @@ def _sweep(options: argparse.Namespace) -> None:
     out = PROJECT / options.out
     cells = sweeps.plan(options.grid, out)
     if options.dry_run:
-        print(sweeps.plan_text(cells))
+        say(sweeps.plan_text(cells))
         return
     try:
         with _executor(options.scheduler, 1 if options.jobs is None else options.jobs) as executor:
@@ -198,7 +221,7 @@ def _sweep(options: argparse.Namespace) -> None:
         raise ValueError(
             f"stopped: {done} of {len(cells)} cells are done; the same line goes on from there"
         ) from None
-    print(f"{len(cells)} cells; read {out / 'summary.html'}")
+    say(f"{len(cells)} cells; read {out / 'summary.html'}")
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -210,7 +233,7 @@ def _predict(options: argparse.Namespace) -> None:
         zero_shot.check_enough(len(paths))
     model, reference = zero_shot.load_released(options.model)
     for warning in zero_shot.label_warnings(model, labels, definitions).values():
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", sys.stderr)
     songs, failed = _listen(paths, encoder_of(model, options.checkpoint), options)
     lost = f"{len(failed)} of {len(paths)} songs failed:\n" + "\n".join(failed)
     among, whose = reference, ", ".join(model.about["labels"])
@@ -218,13 +241,13 @@ def _predict(options: argparse.Namespace) -> None:
         if failed:
             raise ValueError(f"{lost}\nleave them out to rank the others among one another")
         among, whose = zero_shot.songs_as_reference(model, songs), "the given songs"
-    print(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
+    say(f"ranks among {len(among.tracks):,} tracks of {whose}; 100 is above all of them")
     tables = []
     for song in songs:
         found = zero_shot.predict_song(model, reference, song, labels, definitions, among)
         for warning in found.warnings:
-            print(f"warning: {Path(found.song).name}: {warning}", file=sys.stderr)
-        print(f"\n{found.as_text(options.over_time)}")
+            say(f"warning: {Path(found.song).name}: {warning}", sys.stderr)
+        say(f"\n{found.as_text(options.over_time)}")
         tables.append(found.as_table(options.over_time))
     if options.csv and tables:
         storage.write_table(options.csv, pd.concat(tables, ignore_index=True))
@@ -257,8 +280,8 @@ def _listen(
     for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
         try:
             songs.append(song_features(path, encoder, hop_seconds, CACHE / "songs"))
-        except AudioError as error:
-            failed.append(str(error))
+        except (AudioError, OSError) as error:
+            failed.append(storage.told(error))
     return songs, failed
 
 
@@ -266,11 +289,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        options.call(options)
-    except (ValueError, OSError, AudioError, runs.NotebookError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with patch.object(warnings, "showwarning", _show_warning):
+            options.call(options)
+    except (ValueError, OSError, ModuleNotFoundError, runs.NotebookError) as error:
+        say(f"error: {storage.told(error)}", sys.stderr)
+        return 1
+    except (MemoryError, BrokenExecutor) as error:
+        say(f"error: memory is short ({error}); fewer --jobs, or less data", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; what is kept will not be made again", file=sys.stderr)
+        say("stopped; what is kept will not be made again", sys.stderr)
         return 130  # as shells have it
     return 0
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    say(f"warning: {message}", sys.stderr)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from os.path import isdir, isfile  # of a text that can be no path they say no
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +23,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from mer_utils import storage
 from mer_utils.batch import pages
+from mer_utils.batch.given import check_plain
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
 from mer_utils.registry import places
@@ -56,13 +58,18 @@ def declared_parameters(path: Path) -> dict[str, object]:
     return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
 
 
-def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) -> dict[str, object]:
+def check_parameters(
+    paths: Sequence[Path], parameters: Mapping[str, object], declared: Mapping | None = None
+) -> dict[str, object]:
     """Parameters as JSON knows them, a whole number for a decimal one as a decimal, paths absolute.
 
     Papermill writes them into the notebook as source text: numpy's numbers and arrays become
-    Python's. Raises ValueError for one that no notebook declares, or of another type.
+    Python's. Raises ValueError for one that no notebook declares, of another type or not plain.
+    declared: what the notebooks declare, if it was read already.
     """
-    declared = {name: value for path in paths for name, value in declared_parameters(path).items()}
+    declared = declared or {
+        name: value for path in paths for name, value in declared_parameters(path).items()
+    }
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
@@ -71,6 +78,7 @@ def check_parameters(paths: Sequence[Path], parameters: Mapping[str, object]) ->
         default = declared[name]
         if isinstance(value, np.generic | np.ndarray | tuple):
             value = value.tolist() if hasattr(value, "tolist") else list(value)
+        check_plain(name, value)
         if isinstance(default, float) and type(value) is int:
             value = float(value)  # so that 1 and 1.0 are one experiment
         if default is not None and value is not None and type(value) is not type(default):
@@ -87,7 +95,8 @@ def named_path(value: object) -> Path | None:
     """The file or folder that a parameter names, as it is or as `file.py:name`, `hf:folder`."""
     text = str(value).removeprefix("hf:")
     text = text.rpartition(":")[0] if ".py:" in text else text
-    return next((p for p in places(text) if p.is_file() or ("/" in text and p.is_dir())), None)
+    found = (p for p in places(text) if isfile(p) or ("/" in text and isdir(p)))
+    return next(found, None)
 
 
 def _absolute(value: object) -> object:
@@ -140,8 +149,8 @@ def run_notebook(
     """
     declared = declared_parameters(path)
     executed.parent.mkdir(parents=True, exist_ok=True)
+    executed.unlink(missing_ok=True)
     silent = not (show and sys.stderr.isatty())
-    left = f"The notebook as far as it came: {executed}"
     try:
         papermill.execute_notebook(
             path,
@@ -153,21 +162,38 @@ def run_notebook(
             execution_timeout=timeout,
             progress_bar={"desc": path.stem, "leave": False, "disable": silent},
         )
-    except PapermillExecutionError as error:
-        source = "\n".join(error.source.splitlines()[:12])
+    except Exception as error:  # also of a full disk, or a kernel that does not begin
+        with suppress(Exception):
+            _write_page(executed)
         raise NotebookError(
-            f"{path.name} failed in cell {error.cell_index} (In [{error.exec_count}]):\n"
-            f"{textwrap.indent(source, '    ')}\n{error.ename}: {error.evalue}\n{left}"
+            f"{path.name} {_reason(error, executed)}\nThe notebook as far as it came: {executed}"
         ) from None
-    except DeadKernelError:
-        mend = "most often for want of memory: give it fewer jobs at a time, or less data"
-        raise NotebookError(f"{path.name}: the kernel died, {mend}\n{left}") from None
-    except CellTimeoutError as error:  # names the cell and the time
-        raise NotebookError(f"{path.name}: {error}\n{left}") from None
-    finally:
-        if executed.is_file():
-            notebook = nbformat.read(executed, as_version=4)
-            with suppress(OSError):  # of a home that cannot be written to
-                NotebookNotary().sign(notebook)  # trusted: else JupyterLab disables the sliders
-            page = pages.notebook_page(notebook, path.stem)
-            storage.write_text(executed.with_suffix(".html"), page)
+    _write_page(executed)
+
+
+def _reason(error: Exception, executed: Path) -> str:
+    """Where a notebook failed, and why."""
+    if isinstance(error, PapermillExecutionError):
+        source = "\n".join(error.source.splitlines()[:12])
+        where = f"cell {error.cell_index} (In [{error.exec_count}]):\n"
+        return f"failed in {where}{textwrap.indent(source, '    ')}\n{error.ename}: {error.evalue}"
+    why, cell = f"{type(error).__name__}: {storage.told(error)}", "its first cell"
+    if isinstance(error, DeadKernelError):
+        why = "the kernel died, most often for want of memory: give it fewer jobs at a time, or "
+        why += "less data"
+    elif isinstance(error, CellTimeoutError):
+        why = str(error)
+    with suppress(Exception):  # what papermill wrote of it
+        cells = nbformat.read(executed, as_version=4).cells
+        states = [cell.metadata.get("papermill", {}).get("status") for cell in cells]
+        cell = f"cell {next(n for n, state in enumerate(states) if state != 'completed')}"
+    return f"failed in {cell}: {why}"
+
+
+def _write_page(executed: Path) -> None:
+    """Write an executed notebook as HTML beside it."""
+    notebook = nbformat.read(executed, as_version=4)
+    with suppress(OSError):  # of a home that cannot be written to
+        NotebookNotary().sign(notebook)  # trusted: else JupyterLab disables the sliders
+    page = pages.notebook_page(notebook, executed.stem)
+    storage.write_text(executed.with_suffix(".html"), page)

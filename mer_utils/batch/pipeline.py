@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mer_utils import storage
 from mer_utils.batch import profiles, runs
+from mer_utils.progress import say
 from mer_utils.sound.hugging_face import find_model
 
 AT_A_TIME = 2  # notebooks: much of each keeps one core busy
@@ -50,11 +51,7 @@ def run(
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
     opened = runs.open_run(profile, out, **own)
-    for pattern in ("figures/method/*.svg", "docs/*.md"):  # the notebooks show and link them
-        for file in profiles.PROJECT.glob(pattern):
-            storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
-    runs.note(opened, parameters=given, **runs.provenance())
     seconds: dict[str, float] = {}
 
     def run_one(path: Path) -> None:
@@ -71,10 +68,14 @@ def run(
     share = max(1, cpu_count() // AT_A_TIME)
     threads = int(os.environ.get("OMP_NUM_THREADS") or share)
     processes = chosen.processes or min(cpu_count(), max(2, share))
-    with notebooks.quiet_kernels(threads, processes):
+    with storage.locked(opened.folder), notebooks.quiet_kernels(threads, processes):
+        for pattern in ("figures/method/*.svg", "docs/*.md"):  # the notebooks show and link them
+            for file in profiles.PROJECT.glob(pattern):
+                storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
+        runs.note(opened, parameters=given, **runs.provenance())
         _in_order(paths, run_one, stop=notebooks.stop_kernels)
-    runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
-    print(f"Executed notebooks, tables and figures: {opened.folder}")
+        runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
+    say(f"Executed notebooks, tables and figures: {opened.folder}")
     return opened.folder
 
 

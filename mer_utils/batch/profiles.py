@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from os.path import isfile  # of a text that can be no path it says no
 from pathlib import Path
 
 import numpy as np
@@ -82,11 +83,11 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         )
     if encoder and encoder != profile.encoder:
         profile = replace(profile, encoder=encoder, layers=None)
-    if csv and not csv.endswith(".csv") and (PROJECT / csv).is_file():
+    if csv and not csv.endswith(".csv") and isfile(PROJECT / csv):
         raise ValueError(f"csv={csv!r}: save it with commas, under a name that ends in .csv")
     if csv:
         places = [PROJECT / csv, Path(csv).absolute()]
-        own = str(next((x for x in places if x.is_file()), places[0]))
+        own = str(next(filter(isfile, places), places[0]))
         own = own if csv.endswith(".csv") else csv
         if name_of(own) in profile.datasets:
             raise ValueError(

@@ -21,6 +21,7 @@ from mer_utils.batch import profiles
 from mer_utils.batch.profiles import Profile
 
 VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
+RECORD_LOCK = ".run.json.lock"
 VERSIONS_OF += ("hdbscan", "numpy", "pandas", "papermill")
 
 
@@ -60,12 +61,13 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
     chosen = profiles.choose(profile, encoder, csv)
     folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
     record = folder / "run.json"
-    if record.is_file():
-        there = storage.read_json(record).get("profile")
-        if there != profile:
-            raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
-    else:
-        storage.write_json(record, {"profile": profile, **provenance()})
+    if not record.is_file():
+        with storage.locked(folder, RECORD_LOCK):
+            if not record.is_file():  # nor written meanwhile, with facts
+                storage.write_json(record, {"profile": profile, **provenance()})
+    there = storage.read_json(record).get("profile")
+    if there != profile:
+        raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     return Run(folder, chosen)
 
 
@@ -96,4 +98,6 @@ def provenance() -> dict:
 
 def note(run: Run, **facts: object) -> None:
     """Add facts to the run's record (run.json), replacing those of the same name."""
-    storage.write_json(run.path("run.json"), storage.read_json(run.path("run.json")) | facts)
+    record = run.path("run.json")
+    with storage.locked(run.folder, RECORD_LOCK):
+        storage.write_json(record, storage.read_json(record) | facts)

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,15 +26,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
 from mer_utils.batch import notebooks, pages, profiles
+from mer_utils.batch.given import read_yaml
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
+from mer_utils.data.reading import read_text
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.resampling import interval_over_seeds
+from mer_utils.progress import say
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import APPROACHES
 from mer_utils.projector.networks import PROJECTORS
@@ -42,6 +44,7 @@ from mer_utils.storage import slug
 
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}
+MOST_CELLS = 100_000
 METRIC = "song_roc_auc"  # of figures, comparisons and the page
 PACKAGE = Path(code.__file__).parent
 # change no cell's results
@@ -73,9 +76,9 @@ def read_grid(grid: str | Path | Mapping) -> dict:
     if not isinstance(grid, Mapping):
         name = str(grid)
         try:
-            grid = yaml.safe_load(Path(grid).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{name} is not YAML: {error}") from error
+            grid = read_yaml(read_text(Path(grid)))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}; {help_}") from error
     if not isinstance(grid, Mapping) or not grid.get("grid"):
         raise ValueError(f"{name} has no 'grid'; {help_}")
     described = {"profile": "demo", **grid, "fixed": grid.get("fixed") or {}}
@@ -83,9 +86,11 @@ def read_grid(grid: str | Path | Mapping) -> dict:
         if key not in KEYS or not isinstance(value, KEYS[key]):
             raise ValueError(f"{name} has {key}: {value!r}; {help_}")
     try:
-        ParameterGrid(described["grid"])
+        cells = ParameterGrid(described["grid"]).__len__()  # len() ends at 2^63
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}; {help_}") from error
+    if cells > MOST_CELLS:
+        raise ValueError(f"{name} has {cells:,} cells, expected {MOST_CELLS:,} at most; divide it")
     return described
 
 
@@ -101,13 +106,14 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     declared = notebooks.declared_parameters(notebook)
     made_by = _made_by(notebook)
     common = {k: v for k, v in profile.parameters.items() if k in declared} | described["fixed"]
+    common = notebooks.check_parameters([notebook], {**declared, **common})
     cells: dict[str, Cell] = {}
-    inputs = cache(_inputs)
+    inputs, named_path = cache(_inputs), cache(notebooks.named_path)
     for combination in ParameterGrid(described["grid"]):
         for own in {"profile", "out"} & {*described["fixed"], *combination}:
             raise ValueError(f"{own!r} is no parameter of a grid's cells; the sweep sets it")
-        varied = notebooks.check_parameters([notebook], combination)
-        given = notebooks.check_parameters([notebook], {**declared, **common, **varied})
+        varied = notebooks.check_parameters([notebook], combination, declared)
+        given = {**common, **varied}
         chosen = profiles.choose(profile.name, given.get("encoder", ""), given.get("csv", ""))
         if "target" in given:
             profiles.check_target(chosen, given["target"])
@@ -117,9 +123,13 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        made = {"parameters": given, "inputs": inputs(chosen.datasets, _named(given)), **made_by}
+        made = {
+            "parameters": given,
+            "inputs": inputs(chosen.datasets, _named(given, named_path)),
+            **made_by,
+        }
         key = f"{name}-{storage.settings_hash(made)}"
-        cells.setdefault(key, Cell(given, varied, Path(out).resolve() / "cells" / key))
+        cells.setdefault(key, Cell(given, varied, Path(out).absolute() / "cells" / key))
     return list(cells.values())
 
 
@@ -131,9 +141,11 @@ def _made_by(notebook: Path) -> dict[str, str]:
     return {"notebook": source, "package": code.files_hash(files)}
 
 
-def _named(parameters: Mapping[str, object]) -> tuple[Path, ...]:
+def _named(
+    parameters: Mapping[str, object], named_path: Callable[[object], Path | None]
+) -> tuple[Path, ...]:
     """The user's files and folders that parameters name."""
-    paths = {notebooks.named_path(x) for x in parameters.values() if isinstance(x, str) and x}
+    paths = {named_path(x) for x in parameters.values() if isinstance(x, str) and x}
     return tuple(sorted(filter(None, paths)))
 
 
@@ -183,23 +195,24 @@ def run_cells(
     """
     out = PROJECT / out
     cells = plan(grid, out)
-    todo = [cell for cell in cells if cell.status != "done"]
-    prepare_features(todo)
-    cores = os.cpu_count() or 1
-    workers = getattr(executor, "_max_workers", None) or cores if executor else 1
-    threads = threads or max(1, cores // workers)
-    finished = _in_turn(todo, executor, threads, timeout)
-    failed = []
-    try:
-        for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
-            how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
-            print(f"[{number}/{len(cells)}] {cell.folder.name} {how}", flush=True)
-            if error:
-                failed.append(f"{cell.folder.name}: {error}")
-    finally:  # also on Ctrl-C: what is done can be read
-        results = collect(cells)
-        if not results.empty:
-            summarise(cells, results, out)
+    with storage.locked(out):
+        todo = [cell for cell in cells if cell.status != "done"]
+        prepare_features(todo)
+        cores = os.cpu_count() or 1
+        workers = getattr(executor, "_max_workers", None) or cores if executor else 1
+        threads = threads or max(1, cores // workers)
+        finished = _in_turn(todo, executor, threads, timeout)
+        failed = []
+        try:
+            for number, (cell, error) in enumerate(finished, len(cells) - len(todo) + 1):
+                how = "FAILED" if error else f"done in {cell.seconds:.0f} s"
+                say(f"[{number}/{len(cells)}] {cell.folder.name} {how}")
+                if error:
+                    failed.append(f"{cell.folder.name}: {error}")
+        finally:  # also on Ctrl-C: what is done can be read
+            results = collect(cells)
+            if not results.empty:
+                summarise(cells, results, out)
     if failed:
         listed = "\n\n".join(failed)
         raise NotebookError(
@@ -253,7 +266,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)
     except Exception as error:  # whatever it is, the other cells go on
-        return str(error)
+        return storage.told(error)
     seconds = round(time.perf_counter() - start, 1)
     record = {"parameters": cell.parameters, "varied": cell.varied, "seconds": seconds}
     storage.write_json(cell.folder / "cell.json", record)

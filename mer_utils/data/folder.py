@@ -1,5 +1,8 @@
 """A user's own music: a CSV with paths and labels."""
 
+import os
+import re
+import unicodedata
 from collections import Counter
 from itertools import chain
 from pathlib import Path
@@ -8,7 +11,7 @@ import pandas as pd
 
 from mer_utils.data import reading
 from mer_utils.data.checks import no_duplicates, refuse, refuse_lines
-from mer_utils.data.reading import AudioRule
+from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
 
 _COLUMNS = ("path", "labels", "split", "group")
@@ -32,7 +35,7 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
     Raises ValueError for a file of another form, with its mend; missing audio as `audio` says.
     """
     path = Path(csv).absolute()
-    name = path.stem if name is None else name
+    name = _check_name(path, name)
     rows = _read_table(path)
     separator = next((s for s in ";|," if rows["labels"].str.contains(s, regex=False).any()), "")
     given = rows["labels"].str.split(separator or ";", regex=False)
@@ -54,9 +57,26 @@ def load_folder(csv: str | Path, name: str | None = None, audio: AudioRule = "re
     return Dataset(name, vocabulary, tracks, source)
 
 
+def _check_name(path: Path, name: str | None) -> str:
+    """The dataset's name; ValueError for one that is another's, or that a folder cannot have."""
+    given = path.stem if name is None else name
+    plain, wrong = unicodedata.normalize("NFKC", given), None
+    if name is None and (given in LOADERS or given in LOADERS.reserved):
+        wrong = "which is another dataset's name"
+    elif not plain.isprintable() or len(given.encode()) > 150 or re.search(r"^[-.]|[/\\]", plain):
+        wrong = "expected 150 bytes of printable text at most, without / or \\, not from - or . on"
+    elif re.fullmatch(r"\s*|con|prn|aux|nul|(com|lpt)\d", plain, re.I):
+        wrong = "which some systems keep for themselves"
+    if wrong:
+        raise ValueError(f"{path}: the dataset is called {given!r}, {wrong}; rename the file")
+    return given
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     """The CSV with all four columns, empty where not given."""
     first = reading.read_text(path).strip().partition("\n")[0]
+    if first.lower().startswith("sep="):
+        raise ValueError(f"{path}: the first line is Excel's {first!r}; delete that line")
     found = next((sign for sign in ";\t" if sign in first and "," not in first), None)
     if found is not None:
         raise ValueError(
@@ -71,6 +91,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     _check_columns(path, list(rows))
     rows = rows.reindex(columns=list(_COLUMNS), fill_value="")
     refuse_lines(path, "rows without a path", rows["path"], rows["path"] == "")
+    rows["path"] = rows["path"].map(os.path.normpath)  # ./a.mp3 and a.mp3 are one track
     no_duplicates(path, "paths", rows["path"])
     strange = ~rows["split"].isin([*SPLITS, ""])
     refuse_lines(path, f"splits other than {', '.join(SPLITS)} or empty", rows["split"], strange)
@@ -108,10 +129,11 @@ def _check_columns(path: Path, there: list[str]) -> None:
     if not names & {*_COLUMNS}:
         mends = [f"put a line that names the columns above {','.join(there)!r}"]
     if mends:
+        more = f" and {len(there) - 20} more" if len(there) > 20 else ""
         raise ValueError(
-            f"{path}: found the columns {', '.join(map(repr, there))}, expected 'path', 'labels' "
-            "and, if you have them, 'split', 'group' (the artist, say: tracks of one group stay on "
-            f"one side of a split); to mend it, {', '.join(mends)}"
+            f"{path}: found the columns {', '.join(map(repr, there[:20]))}{more}, expected 'path', "
+            "'labels' and, if you have them, 'split', 'group' (the artist, say: tracks of one "
+            f"group stay on one side of a split); to mend it, {', '.join(mends[:20])}"
         )
 
 

@@ -19,6 +19,8 @@ from mer_utils.data.vocabulary import VOCABULARIES, names
 from mer_utils.registry import Registry
 from mer_utils.storage import file_hash
 
+MOST_COLUMNS = 2000
+LARGEST = 100 * 2**20  # bytes of a text file: a million songs
 AudioRule = Literal["require", "skip"]
 LOADERS = Registry("dataset")
 """Loaders by the name of their dataset, called with its folder and `audio`."""
@@ -26,10 +28,17 @@ LOADERS = Registry("dataset")
 
 def read_text(path: Path) -> str:
     """A text file: UTF-16 if it says so itself, else UTF-8, or Latin-1 where it is not that."""
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; the loader's help says what belongs where")
-    data = path.read_bytes()
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder, a pipe or a device, expected a file")
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ValueError(f"{path}: more than {LARGEST:,} bytes of text, expected fewer; divide it")
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not utf_16:
+        raise ValueError(f"{path} has bytes that are no text; save it as UTF-8")
     try:
         return data.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError:
@@ -71,6 +80,8 @@ def table_of(
         raise ValueError(f"{path}: {len(rows)} lines; a header and a row at least are needed")
     lines, (header, *fields) = zip(*((n, [x.strip() for x in row]) for n, row in rows), strict=True)
     need(path, "columns", columns, header)
+    if len(header) > MOST_COLUMNS:
+        raise ValueError(f"{path}: {len(header):,} columns, expected {MOST_COLUMNS:,} at most")
     no_duplicates(path, "columns", header)
     sizes = pd.Series([len(row) for row in fields], index=lines[1:])
     what = f"rows with another number of fields than {len(header)} (one with a comma needs quotes)"

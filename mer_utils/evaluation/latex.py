@@ -26,8 +26,12 @@ def latex_table(
         from the one it was compared with gets stars: raised if it is better, lowered if worse.
     against: the name of that one, where `paired` compares with several.
     label: what the paper refers to the table by.
-    Returns the environment table* as text; ValueError if nothing was compared with `against`.
+    Returns the environment table* as text; ValueError for another metric, and if nothing was
+    compared with `against`.
     """
+    if metric not in {*METRICS} & {*results["metric"]}:
+        there = ", ".join(results["metric"].unique())
+        raise ValueError(f"no metric {metric!r} in these results; there are {there}")
     rows = results[results["metric"] == metric]
     methods = rows["reference"].isna() if "reference" in rows else rows["value"].notna()
     competes = methods & ~rows["method"].str.endswith("words stay")

@@ -105,16 +105,15 @@ def self_similarity(states: Mapping[str, np.ndarray], seconds: float) -> Figure:
 def emotion_curve(over_time: pd.DataFrame, segment_seconds: float, title: str) -> Figure:
     """How a song's ranks move along its time, a line a label.
 
-    over_time: start (s) and ranks, 0 to 100, of each label (`predict.zero_shot.Prediction`).
+    over_time: ranks, 0 to 100, of each label, indexed by start, s (`predict.zero_shot.Prediction`).
     segment_seconds: how much music a rank hears from its start on; it stands at the middle.
     """
     figure, [[panel]] = style.new_figure(height=3.0)
-    ranks = over_time.drop(columns="start")
-    looks = style.series_looks(list(ranks))
-    for label in ranks.mean().sort_values(ascending=False).index:
-        marker = style.MARKERS[ranks.columns.get_loc(label) % len(style.MARKERS)]
+    looks = style.series_looks(list(over_time))
+    for label in over_time.mean().sort_values(ascending=False).index:
+        marker = style.MARKERS[over_time.columns.get_loc(label) % len(style.MARKERS)]
         look = {**looks[label], "marker": marker, "markersize": 3.5, "label": label}
-        panel.plot(over_time["start"] + segment_seconds / 2, ranks[label], **look)
+        panel.plot(over_time.index + segment_seconds / 2, over_time[label], **look)
     panel.axhline(50, **{**style.CHANCE, "label": "middle of the set", "zorder": 1})
     panel.set(xlabel="time (s)", ylabel="rank in the\nreference set (%)", ylim=(-3, 103))
     style.titled(panel, title, f"each point hears {segment_seconds:g} s")

@@ -70,7 +70,7 @@ class Prediction:
     """What a model says of one song.
 
     table: label, rank (0 to 100, within the reference set), score; the highest rank first.
-    over_time: start, seconds, and a column of ranks for each label; one row a window.
+    over_time: a row a window, indexed by its "start", s; a column of ranks for each label.
     projection: (d,) where the song lies in the label space.
     sureness: 0 to 100 (`sureness`), how far to believe the order of its words.
     warnings: what makes this prediction doubtful (`song_warnings`).
@@ -89,8 +89,9 @@ class Prediction:
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
         lines = [f"{self.song}: {sure}", table]
         if over_time:
-            ranks = self.over_time.drop(columns="start")
-            heights = (ranks * 8 / 100).astype(int).clip(upper=7)  # a block is an eighth of 100
+            heights = (
+                (self.over_time * 8 / 100).astype(int).clip(upper=7)
+            )  # a block is an eighth of 100
             width = max(map(len, heights))
             lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
         return "\n".join(lines)
@@ -99,7 +100,10 @@ class Prediction:
         """The table, or ranks over time, a row a start and label; and song, sureness, warnings."""
         table = self.table
         if over_time:
-            table = self.over_time.melt("start", var_name="label", value_name="rank")
+            starts, labels = self.over_time.index, self.over_time.columns
+            table = pd.DataFrame({"start": np.tile(starts, len(labels))})
+            table["label"] = np.repeat(labels, len(starts))
+            table["rank"] = self.over_time.to_numpy().T.ravel()
         said = {"sureness": self.sureness, "warnings": "; ".join(self.warnings)}
         return table.assign(song=self.song, **said)
 
@@ -176,7 +180,7 @@ def predict_song(
     of_reference = label_scores(model, labels, among.projections)
     table = pd.DataFrame({"label": labels, "rank": percentile(song, of_reference), "score": song})
     over_time = pd.DataFrame(percentile(scores, of_reference), columns=list(labels))
-    over_time.insert(0, "start", features.start)
+    over_time.index = pd.Index(features.start, name="start")
     sure = float(sureness(model, reference, labels, mean)[0])
     return Prediction(
         str(features.track[0]),

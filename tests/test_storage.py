@@ -1,0 +1,84 @@
+"""Files: what a killed process leaves, two writers at once, what an error of the system says."""
+
+import errno
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mer_utils import storage
+from mer_utils.batch import runs
+
+FORK = multiprocessing.get_context("fork")  # spawned ones take seconds to import
+
+
+def write_slowly(path: Path) -> None:
+    with storage.replacing(path) as temporary:
+        temporary.write_text("half")
+        path.with_suffix(".begun").touch()
+        time.sleep(60)
+
+
+def test_what_a_killed_process_left_is_cleared_and_nothing_else(tmp_path):
+    writers = [FORK.Process(target=write_slowly, args=(tmp_path / x,)) for x in ("dead", "living")]
+    for writer in writers:
+        writer.start()
+    while len(list(tmp_path.glob("*.begun"))) < 2:
+        time.sleep(0.01)
+    writers[0].kill()
+    writers[0].join()
+    (tmp_path / ".mine.tmp").write_text("the user's")
+    storage.write_tensors(tmp_path / "other", {"a": torch.ones(2)})
+    left = sorted(path.name.split(".")[1] for path in tmp_path.glob(".*.tmp"))
+    assert left == ["living", "mine"]
+    writers[1].kill()
+
+
+def note_facts(folder: Path, name: str) -> None:
+    run = runs.open_run("smoke", folder)
+    for number in range(20):
+        runs.note(run, **{f"{name}{number}": number})
+
+
+def test_two_processes_lose_no_fact_of_a_run(tmp_path):
+    both = [FORK.Process(target=note_facts, args=(tmp_path, name)) for name in "ab"]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(30)
+    assert sum(name[1:].isdigit() for name in storage.read_json(tmp_path / "run.json")) == 40
+
+
+def test_a_folder_that_cannot_be_written_to_needs_no_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with storage.locked(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "mend"),
+    [
+        ("file/x", "something else"),
+        ("folder", "name a file"),
+        ("loop/x", "something else"),
+        ("n" * 300, "shorter"),
+        ("full", "free some space"),
+    ],
+)
+def test_an_error_of_the_system_names_path_and_mend(tmp_path, place, mend):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+
+    def write() -> None:
+        with storage.replacing(tmp_path / place):
+            if place == "full":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=str(tmp_path)) as error:
+        write()
+    assert mend in storage.told(error.value)
+    assert not list(tmp_path.glob(".*.tmp"))
