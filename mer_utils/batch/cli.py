@@ -13,7 +13,6 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import pandas as pd
 
@@ -289,7 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        with patch.object(warnings, "showwarning", _show_warning):
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             options.call(options)
     except (ValueError, OSError, ModuleNotFoundError, runs.NotebookError) as error:
         say(f"error: {storage.told(error)}", sys.stderr)
