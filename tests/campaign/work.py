@@ -1,0 +1,383 @@
+"""Units of real work, and what disturbs them: a kill, a second process, a disk.
+
+A unit is undisturbed once; disturbed and then run again it must leave the same bytes.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import psutil
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tests.campaign import material
+from tests.campaign.engine import Fell, Random, Skipped, ended, forked, kind
+
+from mer_utils import storage
+from mer_utils.batch import book, cli, notebooks, profiles, runs, sweeps
+from mer_utils.batch.runs import NotebookError
+from mer_utils.corpus import demo
+from mer_utils.data import load_folder
+from mer_utils.labels.language_model import _remembered, embed_texts
+from mer_utils.predict import release
+from mer_utils.projector import default_ridge
+from mer_utils.sound import extract, load_encoder
+
+UNITS: dict[str, tuple[Callable[[Path], None], float]] = {}
+TIMES = re.compile(rb'"(seconds|took)": [0-9.e-]+|[0-9]+ s\b|[0-9a-f]{8}-[0-9a-f-]{27}')
+SMOKE = os.environ.get("MER_SMOKE_RUN", "")
+TINY = profiles.Profile("tiny", "", (), ("07",), encoder="mert-v1-95m")
+EXPERIMENT = """
+import numpy as np, torch
+from pathlib import Path
+from mer_utils import evaluation, storage
+random, index = np.random.default_rng(seed), np.arange(40)
+targets = index[:, None] % np.array([2, 3]) == 0
+scores = weight * targets + random.normal(size=targets.shape)
+table = evaluation.evaluate(scores, targets, 1, resamples=20).reset_index()
+storage.write_table(Path(out) / "tables" / "experiment.parquet", table)
+kept = {"scores": scores, "targets": targets, "track_index": index, "groups": index // 2}
+kept = {name: torch.from_numpy(value) for name, value in kept.items()}
+storage.write_tensors(Path(out) / "scores.safetensors", kept | {"k": torch.tensor(1)})
+"""
+
+
+def unit(share: float = 1) -> Callable:
+    """Register a unit; share: how often it is drawn."""
+
+    def register(function: Callable[[Path], None]) -> Callable:
+        UNITS[function.__name__.strip("_")] = (function, share)
+        return function
+
+    return register
+
+
+# --- Units: each works in a project folder of its own
+
+
+def _clips() -> Path:
+    """A CSV of six short clips."""
+    csv = material.ROOT / "clips.csv"
+    if not csv.is_file():
+        for number in range(6):
+            material.soundfile.write(
+                material.ROOT / f"{number}.wav", material.sound(1 + number / 3), material.RATE
+            )
+        rows = [f"{x}.wav,{'happy' if x % 2 else 'sad'},,artist {x}" for x in range(6)]
+        csv.write_text("\n".join(["path,labels,split,group", *rows]))
+    return csv
+
+
+def _encoder():
+    return load_encoder("mert-v1-95m", material.checkpoints()["bin"], layers=(1, 2))
+
+
+@unit(8)
+def extraction(folder: Path) -> None:
+    """Features of six clips."""
+    extract(load_folder(_clips()), _encoder(), folder / "store", tracks_per_shard=1, jobs=1)
+
+
+@unit(1)
+def composing(folder: Path) -> None:
+    """Six pieces of the built-in corpus."""
+    demo.build("demo-mtg", size=6, seed=0, folder=folder)
+
+
+@unit(6)
+def vectors(folder: Path) -> None:
+    """Vectors of labels, kept in the cache."""
+    _remembered.cache_clear()
+    embed_texts([(f"music that is {x}",) for x in ("odd", "even", "prime")], "all-MiniLM-L6-v2", "")
+
+
+@unit(4)
+def released(folder: Path) -> None:
+    """A model, trained and released."""
+    release(default_ridge(model="all-MiniLM-L6-v2"), material.moods(), folder / "model")
+
+
+@unit(8)
+def noting(folder: Path) -> None:
+    """Facts in a run's record."""
+    opened = runs.open_run("smoke", folder / "run")
+    for number in range(10):
+        runs.note(opened, **{f"fact {number}": number})
+
+
+@unit(4)
+def command(folder: Path) -> None:
+    """`extract` from the command line."""
+    given = ["--csv", str(_clips()), "--checkpoint", str(material.checkpoints()["bin"])]
+    _called("extract", "--profile", "tiny", "--jobs", "1", *given)
+
+
+@unit(3)
+def predicting(folder: Path) -> None:
+    """`predict` from the command line, with a table."""
+    _called("predict", str(_clips().with_name("5.wav")), "--csv", str(folder / "ranks.csv"))
+
+
+@unit(1)
+def sweeping(folder: Path) -> None:
+    """A cell of a sweep, in a real kernel, of a small notebook."""
+    declared = 'profile = "smoke"\ntarget = "demo-mtg"\nout = ""\nweight = 1.0\nseed = 0'
+    cells = [new_markdown_cell("# 7"), new_code_cell(declared), new_code_cell(EXPERIMENT)]
+    cells[1].metadata["tags"] = ["parameters"]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    (folder / "notebooks").mkdir(exist_ok=True)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    storage.write_text(folder / "notebooks" / "07_small.ipynb", nbformat.writes(notebook))
+    notebooks.NOTEBOOKS = folder / "notebooks"
+    sweeps.prepare_features = lambda *_: None
+    sweeps.run_cells({"profile": "smoke", "grid": {"weight": [2.0]}}, folder / "sweep", threads=1)
+
+
+def _tiny_run(folder: Path) -> runs.Run:
+    """A run of one notebook, one table and one figure in a project of one page."""
+    opened = runs.open_run("smoke", folder / "runs" / "tiny")
+    cells = [new_markdown_cell("# 0\n\n$x^2$", id="a"), new_code_cell("1", id="b")]
+    texts = {"README.md": "# A\n", "docs/results.md": "# R\n", "docs/glossary.md": "# G\n"}
+    texts |= {"pyproject.toml": "[project]\nname = 'tiny'\n"}
+    texts |= {"runs/tiny/notebooks/00_a.ipynb": nbformat.writes(new_notebook(cells=cells))}
+    for name, text in texts.items():
+        storage.write_text(folder / name, text)
+    runs.save_table(opened, "results", pd.DataFrame({"method": ["ridge"], "value": [0.5]}))
+    return opened
+
+
+@unit(1)
+def site(folder: Path) -> None:
+    """A book of a tiny run."""
+    _tiny_run(folder)
+    _called("site", "--run", str(folder / "runs" / "tiny"), "--out", str(folder / "site"))
+
+
+@unit(1)
+def figures(folder: Path) -> None:
+    """`figures` of the smoke run: its tables and pictures into figures/ and the texts."""
+    from mer_utils.batch import report
+
+    if not SMOKE:
+        raise Skipped("MER_SMOKE_RUN names no smoke run (make notebooks PROFILE=smoke)")
+    run = runs.reopen(SMOKE)
+    report.copy_tables(run, folder / "figures")
+    report.copy_figures(run, folder / "figures")
+
+
+def _called(*arguments: str) -> None:
+    """The command line; its error is an OSError here."""
+    if cli.main(arguments):
+        raise OSError("exit status 1")
+
+
+def _in_project(name: str, folder: Path) -> None:
+    """A unit in a project folder."""
+    with material.project(folder):
+        UNITS[name][0](folder)
+
+
+# --- Undisturbed
+
+
+def made(folder: Path) -> dict[str, str]:
+    """Hashes of everything in a folder, but for locks and temporary files; times are left out."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            text = path.read_bytes().replace(str(folder).encode(), b"...")
+            found[str(name)] = hashlib.sha256(TIMES.sub(b"", text)).hexdigest()
+    return found
+
+
+@cache
+def undisturbed(name: str) -> tuple[dict[str, str], float, int]:
+    """What a unit makes, the seconds it takes, how many files it moves."""
+    folder = material.ROOT / f"unit-{name}"
+    folder.mkdir()
+    moves = folder.with_suffix(".moves")
+
+    def count() -> None:
+        with _moving(lambda number, before: moves.write_text(str(number))):
+            _in_project(name, folder)
+
+    start = time.perf_counter()
+    said = folder.with_suffix(".said")
+    if ended(forked(count, said)):
+        raise RuntimeError(f"the unit {name} fails undisturbed:\n{said.read_text()}")
+    seconds = time.perf_counter() - start
+    return made(folder), seconds, int(moves.read_text()) if moves.is_file() else 0
+
+
+@contextlib.contextmanager
+def _moving(call: Callable[[int, bool], None]):
+    """Call a function just before and just after each move of a file, with its number from 1."""
+    replace, number = os.replace, 0
+
+    def moved(*given, **how):
+        nonlocal number
+        number += 1
+        call(number, True)
+        replace(*given, **how)
+        call(number, False)
+
+    os.replace = moved
+    try:
+        yield
+    finally:
+        os.replace = replace
+
+
+def prepare() -> None:
+    """Everything that units need: models loaded, each unit done once undisturbed."""
+    material.model(), _clips(), _encoder()
+    profiles.PROFILES["tiny"] = TINY
+    if not SMOKE:
+        UNITS.pop("figures", None)
+    for name in UNITS:
+        undisturbed(name)
+
+
+def _drawn(random: Random, *without: str) -> str:
+    names = [name for name in UNITS if name not in without]
+    shares = np.array([UNITS[name][1] for name in names])
+    return str(random.choice(names, p=shares / shares.sum()))
+
+
+def whole(folder: Path) -> None:
+    """Fell if a file with a final name is half."""
+    readers = {".json": storage.read_json, ".npy": np.load, ".csv": pd.read_csv}
+    readers |= {".safetensors": storage.read_tensors, ".parquet": pd.read_parquet}
+    readers |= {".ipynb": partial(nbformat.read, as_version=4)}
+    for path in sorted(folder.rglob("[!.]*")):
+        if path.is_file() and path.suffix in readers:
+            try:
+                readers[path.suffix](path)
+            except Exception as error:
+                raise Fell(f"half a file: {path.relative_to(folder)} ({error})") from error
+
+
+def same(name: str, folder: Path) -> None:
+    """Fell if a folder has not what the undisturbed unit made."""
+    expected, found = undisturbed(name)[0], made(folder)
+    differ = [x for x in expected | found if expected.get(x) != found.get(x)]
+    if differ:
+        raise Fell(f"{name}: others than undisturbed: {differ[:5]}")
+
+
+def again(name: str, folder: Path) -> None:
+    """Run the unit to its end, and compare."""
+    if ended(forked(lambda: _in_project(name, folder), folder.with_suffix(".said"))):
+        raise Fell(f"{name}: does not go on after it was disturbed")
+    same(name, folder)
+
+
+# --- Kinds
+
+
+@kind(prepare, seconds=120, share=4)
+def kills(random: Random, folder: Path) -> None:
+    """SIGKILL at a random moment, or just before or after a file is moved; then again."""
+    name = _drawn(random)
+    _, seconds, moves = undisturbed(name)
+    at, after = int(random.integers(1, moves + 1)) if moves else 0, bool(random.integers(2))
+
+    def die(number: int, before: bool) -> None:
+        if number == at and before != after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def until_move() -> None:
+        with _moving(die):
+            _in_project(name, folder)
+
+    by_move = moves and random.random() < 0.5
+    work = until_move if by_move else lambda: _in_project(name, folder)
+    process = forked(work, folder.with_suffix(".said"))
+    if not by_move:
+        time.sleep(random.uniform(0, seconds))
+        os.kill(process, signal.SIGKILL)
+    ended(process)
+    whole(folder)
+    again(name, folder)
+
+
+@kind(prepare, seconds=120)
+def races(random: Random, folder: Path) -> None:
+    """Two processes do the same work in the same folder at the same time."""
+    name = _drawn(random, "noting", "sweeping")
+    said = folder.with_suffix(".said")
+    both = [forked(lambda: _in_project(name, folder), said) for _ in range(2)]
+    if any([ended(process) for process in both]):
+        raise Fell(f"{name}: one of two at once failed")
+    same(name, folder)
+
+
+@kind(lambda: None)
+def notes(random: Random, folder: Path) -> None:
+    """Two processes write facts into one run's record; none is lost."""
+    opened = runs.open_run("smoke", folder / "run")
+
+    def note(owner: int) -> None:
+        for number in range(10):
+            runs.note(opened, **{f"{owner}-{number}": number})
+            time.sleep(random.uniform(0, 0.002))
+
+    both = [forked(partial(note, x), folder.with_suffix(".said")) for x in range(2)]
+    if any([ended(process) for process in both]):
+        raise Fell("a note failed")
+    facts = sum("-" in key for key in storage.read_json(folder / "run" / "run.json"))
+    if facts != 20:
+        raise Fell(f"{20 - facts} of 20 facts are lost")
+
+
+def _limited(random: Random, folder: Path) -> None:
+    """No file may become larger than so many bytes."""
+    size = int(10 ** random.uniform(0, 6))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _read_only(random: Random, folder: Path) -> None:
+    """The folder may not be written to, by one who is not root."""
+    folder.chmod(0o555)
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+@kind(prepare, seconds=120)
+def disk(random: Random, folder: Path) -> None:
+    """Files that may not grow, a full disk, a folder that may not be written to; then again."""
+    name = _drawn(random, "sweeping")
+    how = (_limited, _read_only)[int(random.integers(2))]
+    said = folder.with_suffix(".disk")
+    said.touch()
+
+    def work() -> None:
+        how(random, folder)
+        try:
+            _in_project(name, folder)
+        except (ValueError, OSError, NotebookError) as error:  # as the command line does
+            os.write(2, f"error: {error}\n".encode(errors="replace"))
+
+    status, text = ended(forked(work, said)), said.read_text(errors="replace")
+    folder.chmod(0o755)
+    sys.stderr.write(text)
+    if status or "Traceback" in text:
+        last = text.strip().splitlines()[-1:] or [""]
+        raise Fell(f"{name}, {how.__name__.strip('_')}: {last[0]}")
+    whole(folder)
+    again(name, folder)
