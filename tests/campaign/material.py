@@ -1,7 +1,7 @@
 """What is damaged or disturbed: small files of every sort, made once in the parent."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -11,12 +11,14 @@ import numpy as np
 import soundfile
 import torch
 from moods import MOODS, mood_dataset
+from tqdm import tqdm
 
 from mer_utils.data.types import Features, Labelled
-from mer_utils.labels.embeddings import embed_labels
+from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL, load_language_model
 from mer_utils.predict import release
 from mer_utils.projector import default_ridge
 from mer_utils.sound.random_mert import write_mert_checkpoint
+from tests.campaign.engine import ended, forked
 
 RATE = 8000
 ROOT = Path()  # set by `begin`
@@ -29,6 +31,7 @@ def begin(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o755)
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # its monitor is a thread
 
 
 @contextmanager
@@ -79,10 +82,21 @@ def moods() -> dict[str, Labelled]:
 
 @cache
 def model() -> Path:
-    """A released model of the made-up features; the language model is loaded by the way."""
+    """A released model of the made-up features; both language models stay loaded here."""
+    folder = ROOT / "model"
+    for name in (DEFAULT_MODEL, BEST_MODEL):
+        load_language_model(name)
     with project(ROOT):
-        embed_labels(["gloomy"], model="all-MiniLM-L6-v2")
-        return release(default_ridge(model="all-MiniLM-L6-v2"), moods(), ROOT / "model")
+        method = default_ridge(model="all-MiniLM-L6-v2")
+        aside(lambda: release(method, moods(), folder))  # pyarrow would leave threads here
+    return folder
+
+
+def aside(make: Callable[[], object]) -> None:
+    """Make something in a child, which takes with it what threads it began."""
+    said = ROOT / "aside.said"
+    if ended(forked(make, said)):
+        raise RuntimeError(f"material cannot be made:\n{said.read_text()}")
 
 
 def listened() -> Features:

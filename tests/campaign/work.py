@@ -4,13 +4,13 @@ A unit is undisturbed once; disturbed and then run again it must leave the same 
 """
 
 import contextlib
+import ctypes
 import hashlib
-import json
 import os
 import re
 import resource
 import signal
-import sys
+import subprocess
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -19,13 +19,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from tests.campaign import material
-from tests.campaign.engine import Fell, Random, Skipped, ended, forked, kind
 
 from mer_utils import storage
-from mer_utils.batch import book, cli, notebooks, profiles, runs, sweeps
+from mer_utils.batch import cli, notebooks, profiles, runs, sweeps
 from mer_utils.batch.runs import NotebookError
 from mer_utils.corpus import demo
 from mer_utils.data import load_folder
@@ -33,6 +30,8 @@ from mer_utils.labels.language_model import _remembered, embed_texts
 from mer_utils.predict import release
 from mer_utils.projector import default_ridge
 from mer_utils.sound import extract, load_encoder
+from tests.campaign import material
+from tests.campaign.engine import Fell, Random, Skipped, ended, forked, kind
 
 UNITS: dict[str, tuple[Callable[[Path], None], float]] = {}
 TIMES = re.compile(rb'"(seconds|took)": [0-9.e-]+|[0-9]+ s\b|[0-9a-f]{8}-[0-9a-f-]{27}')
@@ -66,7 +65,7 @@ def unit(share: float = 1) -> Callable:
 # --- Units: each works in a project folder of its own
 
 
-def _clips() -> Path:
+def clips() -> Path:
     """A CSV of six short clips."""
     csv = material.ROOT / "clips.csv"
     if not csv.is_file():
@@ -86,7 +85,7 @@ def _encoder():
 @unit(8)
 def extraction(folder: Path) -> None:
     """Features of six clips."""
-    extract(load_folder(_clips()), _encoder(), folder / "store", tracks_per_shard=1, jobs=1)
+    extract(load_folder(clips()), _encoder(), folder / "store", tracks_per_shard=1, jobs=1)
 
 
 @unit(1)
@@ -119,14 +118,14 @@ def noting(folder: Path) -> None:
 @unit(4)
 def command(folder: Path) -> None:
     """`extract` from the command line."""
-    given = ["--csv", str(_clips()), "--checkpoint", str(material.checkpoints()["bin"])]
+    given = ["--csv", str(clips()), "--checkpoint", str(material.checkpoints()["bin"])]
     _called("extract", "--profile", "tiny", "--jobs", "1", *given)
 
 
 @unit(3)
 def predicting(folder: Path) -> None:
     """`predict` from the command line, with a table."""
-    _called("predict", str(_clips().with_name("5.wav")), "--csv", str(folder / "ranks.csv"))
+    _called("predict", str(clips().with_name("5.wav")), "--csv", str(folder / "ranks.csv"))
 
 
 @unit(1)
@@ -146,7 +145,7 @@ def sweeping(folder: Path) -> None:
     sweeps.run_cells({"profile": "smoke", "grid": {"weight": [2.0]}}, folder / "sweep", threads=1)
 
 
-def _tiny_run(folder: Path) -> runs.Run:
+def tiny_run(folder: Path) -> runs.Run:
     """A run of one notebook, one table and one figure in a project of one page."""
     opened = runs.open_run("smoke", folder / "runs" / "tiny")
     cells = [new_markdown_cell("# 0\n\n$x^2$", id="a"), new_code_cell("1", id="b")]
@@ -162,7 +161,7 @@ def _tiny_run(folder: Path) -> runs.Run:
 @unit(1)
 def site(folder: Path) -> None:
     """A book of a tiny run."""
-    _tiny_run(folder)
+    tiny_run(folder)
     _called("site", "--run", str(folder / "runs" / "tiny"), "--out", str(folder / "site"))
 
 
@@ -194,11 +193,12 @@ def _in_project(name: str, folder: Path) -> None:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """Hashes of everything in a folder, but for locks and temporary files; times are left out."""
+    """Hashes of a folder's files, without times; no locks, temporary files, executed notebooks."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and not path.match("cells/*/notebooks/*"):
             text = path.read_bytes().replace(str(folder).encode(), b"...")
             found[str(name)] = hashlib.sha256(TIMES.sub(b"", text)).hexdigest()
     return found
@@ -244,7 +244,7 @@ def _moving(call: Callable[[int, bool], None]):
 
 def prepare() -> None:
     """Everything that units need: models loaded, each unit done once undisturbed."""
-    material.model(), _clips(), _encoder()
+    material.model(), clips(), _encoder()
     profiles.PROFILES["tiny"] = TINY
     if not SMOKE:
         UNITS.pop("figures", None)
@@ -289,7 +289,7 @@ def again(name: str, folder: Path) -> None:
 # --- Kinds
 
 
-@kind(prepare, seconds=120, share=4)
+@kind(prepare, share=4)
 def kills(random: Random, folder: Path) -> None:
     """SIGKILL at a random moment, or just before or after a file is moved; then again."""
     name = _drawn(random)
@@ -315,13 +315,13 @@ def kills(random: Random, folder: Path) -> None:
     again(name, folder)
 
 
-@kind(prepare, seconds=120)
+@kind(prepare)
 def races(random: Random, folder: Path) -> None:
     """Two processes do the same work in the same folder at the same time."""
     name = _drawn(random, "noting", "sweeping")
     said = folder.with_suffix(".said")
     both = [forked(lambda: _in_project(name, folder), said) for _ in range(2)]
-    if any([ended(process) for process in both]):
+    if sum(ended(process) != 0 for process in both):
         raise Fell(f"{name}: one of two at once failed")
     same(name, folder)
 
@@ -337,7 +337,7 @@ def notes(random: Random, folder: Path) -> None:
             time.sleep(random.uniform(0, 0.002))
 
     both = [forked(partial(note, x), folder.with_suffix(".said")) for x in range(2)]
-    if any([ended(process) for process in both]):
+    if sum(ended(process) != 0 for process in both):
         raise Fell("a note failed")
     facts = sum("-" in key for key in storage.read_json(folder / "run" / "run.json"))
     if facts != 20:
@@ -351,33 +351,54 @@ def _limited(random: Random, folder: Path) -> None:
 
 
 def _read_only(random: Random, folder: Path) -> None:
-    """The folder may not be written to, by one who is not root."""
+    """The folder may not be written to; root gives up what lets it nevertheless."""
     folder.chmod(0o555)
-    if os.getuid() == 0:
-        os.setgid(65534)
-        os.setuid(65534)
+    ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
 
 
-@kind(prepare, seconds=120)
+def _full(random: Random, folder: Path) -> None:
+    """The folder is a disk of its own, of a few pages; it is gone with this process."""
+    if ctypes.CDLL(None).unshare(0x20000):  # CLONE_NEWNS
+        raise Skipped("no disk of its own: this is not root")
+    subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False)
+    _mount(f"size={int(random.integers(1, 30)) * 4}k", folder)
+
+
+def _mount(options: str, folder: Path) -> None:
+    given = ["mount", "-t", "tmpfs", "-o", options, "campaign", str(folder)]
+    if subprocess.run(given, capture_output=True, check=False).returncode:
+        raise Skipped("no tmpfs may be mounted here")
+
+
+@kind(prepare)
 def disk(random: Random, folder: Path) -> None:
     """Files that may not grow, a full disk, a folder that may not be written to; then again."""
-    name = _drawn(random, "sweeping")
-    how = (_limited, _read_only)[int(random.integers(2))]
-    said = folder.with_suffix(".disk")
-    said.touch()
+    name, how = _drawn(random, "sweeping"), (_limited, _read_only, _full)[random.integers(3)]
+    if how is _full:
+        how(random, folder)
+    read_end, write_end = os.pipe()
 
     def work() -> None:
-        how(random, folder)
+        os.dup2(write_end, 1)  # a pipe, as a file could not grow either
+        os.dup2(write_end, 2)
+        if how is not _full:
+            how(random, folder)
         try:
             _in_project(name, folder)
         except (ValueError, OSError, NotebookError) as error:  # as the command line does
             os.write(2, f"error: {error}\n".encode(errors="replace"))
 
-    status, text = ended(forked(work, said)), said.read_text(errors="replace")
+    process = forked(work, folder.with_suffix(".said"))
+    os.close(write_end)
+    with open(read_end, encoding="utf-8", errors="replace") as pipe:
+        text = pipe.read()
+    print(text)
+    status = ended(process)
     folder.chmod(0o755)
-    sys.stderr.write(text)
     if status or "Traceback" in text:
-        last = text.strip().splitlines()[-1:] or [""]
-        raise Fell(f"{name}, {how.__name__.strip('_')}: {last[0]}")
+        last = [line for line in text.splitlines() if line[:1].strip()][-1:]
+        raise Fell(f"{name}, {how.__name__.strip('_')}: {last}")
     whole(folder)
+    if how is _full:
+        _mount("remount,size=64m", folder)
     again(name, folder)
