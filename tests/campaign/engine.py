@@ -113,7 +113,7 @@ def _child(tried: Kind, seed: int, folder: Path, verdict: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 6 * GIB, now + 6 * GIB))
-    faulthandler.dump_traceback_later(max(5, tried.seconds - 5), file=open(2, "w", closefd=False))
+    faulthandler.dump_traceback_later(max(5, tried.seconds - 5), file=2)
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the campaign
     folder.mkdir()
     os.chdir(folder)
