@@ -17,9 +17,9 @@ from tests.campaign import engine, inputs, material, work  # noqa: F401 (kinds r
 from tests.campaign.engine import KINDS, Kind
 
 
-def until(chosen: list[Kind], minutes: float, first: int) -> engine.Plan:
+def until(chosen: list[Kind], end: float, first: int) -> engine.Plan:
     """A plan: a try of the kind that has had least of its share of time, until the time is over."""
-    seeds, end = itertools.count(first), time.monotonic() + 60 * minutes
+    seeds = itertools.count(first)
 
     def plan(spent: dict[str, float]) -> tuple[Kind, int] | None:
         following = min(chosen, key=lambda kind: spent[kind.name] / kind.share)
@@ -30,6 +30,7 @@ def until(chosen: list[Kind], minutes: float, first: int) -> engine.Plan:
 
 def main() -> int:
     """Run a campaign, or one try; returns the exit status."""
+    begun = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; default: all")
     parser.add_argument("--minutes", type=float, default=10)
@@ -52,7 +53,7 @@ def main() -> int:
             tries = iter([*itertools.product(chosen, seeds)])
             outcomes = engine.run(lambda _: next(tries, None), place, options.jobs)
         else:
-            plan = until(chosen, options.minutes, options.first)
+            plan = until(chosen, begun + 60 * options.minutes, options.first)
             outcomes = engine.run(plan, place, options.jobs)
         if options.seed is not None:
             for said in sorted(place.glob("*.said")):

@@ -23,6 +23,7 @@ import numpy as np
 Random = np.random.Generator
 MOST_MIB = 1536
 CPU_SECONDS = 20
+LONGEST = 180  # seconds of a try, the machine may be busy
 GIB = 2**30
 
 
@@ -61,7 +62,7 @@ KINDS: dict[str, Kind] = {}
 Plan = Callable[[dict[str, float]], tuple[Kind, int] | None]
 
 
-def kind(prepare: Callable[[], object], seconds: float = 180, share: float = 1) -> Callable:
+def kind(prepare: Callable[[], object], seconds: float = LONGEST, share: float = 1) -> Callable:
     """Register a kind.
 
     prepare: makes its material, in the parent; seconds: most of a try; share: of the time.
@@ -110,7 +111,8 @@ def ended(process: int) -> int:
 
 def _child(tried: Kind, seed: int, folder: Path, verdict: Path) -> None:
     """One try, its verdict left in a file: "held", or "fell: …", "skipped: …"."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    if tried.seconds <= LONGEST:  # else it is no input, but whole work
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 6 * GIB, now + 6 * GIB))
     faulthandler.dump_traceback_later(max(5, tried.seconds - 5), file=2)

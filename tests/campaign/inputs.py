@@ -12,6 +12,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -462,14 +463,23 @@ def _shown(random: Random, word: str, folder: Path) -> None:
         inert(path.read_text("utf-8"))
 
 
-@kind(lambda: (material.model(), work.clips()))
+@cache
+def _known() -> None:
+    """Vectors of the packaged model's words in the cache: they take seconds."""
+    material.model(), work.clips()
+    song = str(material.ROOT / "5.wav")
+    with material.project(material.ROOT):
+        material.aside(lambda: cli.main(["predict", song, "--labels=odd", "--define=odd=odd"]))
+
+
+@kind(_known)
 def names(random: Random, folder: Path) -> None:
     """Hostile labels, definitions, datasets, files: refused or shown as text."""
     word = "".join(chosen(random, WORDS) for _ in range(int(random.integers(1, 3))))
     print(ascii(word))
     shares = np.array([0.45, 0.5, 0.05])
     task = (_predicted, _own, _shown)[int(random.choice(3, p=shares))]
-    with suppress(*REFUSED), material.project(folder):
+    with suppress(*REFUSED), material.project(folder, material.ROOT / "cache"):
         task(random, word, folder)
     if [*folder.rglob("hacked"), *Path().glob("hacked")]:
         raise Fell("a word was run")
@@ -507,10 +517,10 @@ def html(random: Random, folder: Path) -> None:
             )
             pages.to_html(mark * int(random.integers(1, 3000)) + "x")
         case 2:
-            word = chosen(random, WORDS)
+            word = chosen(random, WORDS).replace("\udcff", "")
             inert(pages.page("t", pd.DataFrame({word: [word]}, index=[word])))
         case 3:
-            word = chosen(random, WORDS)
+            word = chosen(random, WORDS).replace("\udcff", "")
             index = pd.Index([word, "b"], name=f"{word} ")
             table = pd.DataFrame({word: [word, "a"]}, index=index)
             inert(pages.to_html(markdown(table)))

@@ -35,14 +35,15 @@ def begin(folder: Path) -> None:
 
 
 @contextmanager
-def project(folder: Path) -> Iterator[None]:
-    """Let the package take a folder for the project, with the cache in it."""
+def project(folder: Path, cache: Path | None = None) -> Iterator[None]:
+    """Let the package take a folder for the project, with the cache in it or elsewhere."""
+    cache = cache or folder / "cache"
     ours = [m for name, m in sys.modules.items() if name.split(".")[0] == "mer_utils"]
-    with patch.multiple("mer_utils.storage", PROJECT=folder, CACHE=folder / "cache"):
+    with patch.multiple("mer_utils.storage", PROJECT=folder, CACHE=cache):
         before = [(m, x, getattr(m, x)) for m in ours for x in ("PROJECT", "CACHE") if x in vars(m)]
         try:
             for module, name, _ in before:
-                setattr(module, name, folder / "cache" if name == "CACHE" else folder)
+                setattr(module, name, cache if name == "CACHE" else folder)
             yield
         finally:
             for module, name, value in before:

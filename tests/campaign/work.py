@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mer_utils import storage
@@ -324,6 +326,44 @@ def races(random: Random, folder: Path) -> None:
     if sum(ended(process) != 0 for process in both):
         raise Fell(f"{name}: one of two at once failed")
     same(name, folder)
+
+
+@kind(lambda: None, seconds=1200)
+def kernels(random: Random, folder: Path) -> None:
+    """SIGKILL while a real notebook of a smoke run is at work; no kernel stays; then again."""
+    if not SMOKE:
+        raise Skipped("MER_SMOKE_RUN names no smoke run (make notebooks PROFILE=smoke)")
+    run = Path(shutil.copytree(SMOKE, folder / "run"))
+    record = storage.read_json(run / "run.json")
+    path = notebooks.notebook_path(f"{random.integers(len(record['seconds'])):02d}")
+    os.environ["CAMPAIGN_TRY"] = str(folder)  # the kernels have it too
+
+    def work() -> None:
+        with notebooks.quiet_kernels(1, processes=1):
+            given = record["parameters"] | {"out": str(run)}
+            notebooks.run_notebook(path, run / "notebooks" / path.name, given, show=False)
+
+    process = forked(work, folder.with_suffix(".said"))
+    time.sleep(random.uniform(0, record["seconds"][path.stem]))
+    os.kill(process, signal.SIGKILL)
+    ended(process)
+    end = time.monotonic() + 20  # a kernel looks for its parent once a second
+    while alive := [x.pid for x in psutil.process_iter() if _of_try(x, folder)]:
+        if time.monotonic() > end:
+            raise Fell(f"{path.stem}: kernels stay: {alive}")
+        time.sleep(0.2)
+    if ended(forked(work, folder.with_suffix(".said"))):
+        raise Fell(f"{path.stem}: does not go on after a kill")
+    for table in sorted(Path(SMOKE).glob("tables/*.parquet")):
+        both = [pd.read_parquet(x / "tables" / table.name) for x in (Path(SMOKE), run)]
+        both = [x.drop(columns=[c for c in x if "second" in str(c)]) for x in both]
+        pd.testing.assert_frame_equal(*both, rtol=1e-2, atol=1e-3)  # by other numbers of threads
+
+
+def _of_try(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("CAMPAIGN_TRY") == str(folder)
+    return False
 
 
 @kind(lambda: None)
