@@ -3,9 +3,11 @@
 import argparse
 import itertools
 import os
+import re
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a fork needs a single thread
@@ -59,7 +61,9 @@ def main() -> int:
             for said in sorted(place.glob("*.said")):
                 print(said.read_text(errors="backslashreplace"))
     fell = [outcome for outcome in outcomes if outcome.fell]
-    print("\n".join(["", *map(engine.again, fell), "", engine.table(outcomes)]))
+    classes = Counter(re.sub(r"[\d.]+|'\S*'", "", f"{x.kind} {x.fell}") for x in fell)
+    print("\n".join(["", *(f"{n:5} x {name}" for name, n in classes.most_common()), ""]))
+    print(engine.table(outcomes))
     for name, reason in sorted({(x.kind, x.skipped) for x in outcomes if x.skipped}):
         print(f"skipped {name}: {reason}")
     return 1 if fell else 0

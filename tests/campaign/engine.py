@@ -181,6 +181,8 @@ def run(plan: Plan, place: Path, jobs: int) -> list[Outcome]:
                 print(again(outcomes[-1]), flush=True)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
+                for file in place.glob(f"{folder.name}.[sv]*"):
+                    file.unlink()
     return outcomes
 
 
