@@ -20,12 +20,13 @@ from tests.campaign.engine import KINDS, Kind
 
 
 def until(chosen: list[Kind], end: float, first: int) -> engine.Plan:
-    """A plan: a try of the kind that has had least of its share of time, until the time is over."""
+    """A plan: a try of the kind that has had least of its share of time, until the time is over, and each once."""
     seeds = itertools.count(first)
 
     def plan(spent: dict[str, float]) -> tuple[Kind, int] | None:
         following = min(chosen, key=lambda kind: spent[kind.name] / kind.share)
-        return (following, next(seeds)) if time.monotonic() < end else None
+        goes_on = time.monotonic() < end or not spent[following.name]
+        return (following, next(seeds)) if goes_on else None
 
     return plan
 
