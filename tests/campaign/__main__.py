@@ -20,7 +20,7 @@ from tests.campaign.engine import KINDS, Kind
 
 
 def until(chosen: list[Kind], end: float, first: int) -> engine.Plan:
-    """A plan: a try of the kind that has had least of its share of time, until the time is over, and each once."""
+    """A plan: a try of the kind that has had least of its share of time; each once at least."""
     seeds = itertools.count(first)
 
     def plan(spent: dict[str, float]) -> tuple[Kind, int] | None:
