@@ -7,20 +7,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROFILE ?= demo
 OUT ?= runs/$(PROFILE)
+MINUTES ?= 10
 PINS := pyproject.toml constraints.txt no-deps.txt
 READY := $(VENV)/ready-$(shell cat $(PINS) | cksum | cut -d' ' -f1)
 
 # name=value pairs of the command line that are not the Makefile's own become notebook parameters
-OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN
+OWN := PYTHON PROFILE OUT VENV BIN PINS READY OWN GIVEN MINUTES
 GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if $(filter command%,$(origin $(v))),-p '$(v)=$($(v))'))
 
-.PHONY: notebooks test lab app lint format hook figures site clean help
+.PHONY: notebooks test campaign lab app lint format hook figures site clean help
 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 20
+
+campaign: $(READY)  ## MINUTES=10 of hostile tries: kills, races, full disks, damaged files (SECURITY.md)
+	$(BIN)/python -m tests.campaign --minutes $(MINUTES)
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks

@@ -29,9 +29,20 @@ def constraints() -> dict[str, str]:
 def declared() -> dict[str, list[str]]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     return {
-        "run": [normal(name) for name in project["dependencies"]],
+        "run": [normal(name.partition(">")[0]) for name in project["dependencies"]],
         "dev": [normal(name) for name in project["optional-dependencies"]["dev"]],
     }
+
+
+def test_pins_are_not_below_the_minimum_that_a_promise_hangs_on():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    least = dict(line.split(">=") for line in project["dependencies"] if ">=" in line)
+    assert {"torch", "sentence-transformers", "safetensors"} <= {*least}
+    for name, version in least.items():
+        pinned, lowest = (
+            [int(part) for part in x.split(".")] for x in (constraints()[normal(name)], version)
+        )
+        assert pinned >= lowest, name
 
 
 def sources(folder: str) -> list[str]:
@@ -50,7 +61,7 @@ def imported(folder: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 names.add(node.module.split(".")[0])
-    ours = {"mer_utils", *(path.stem for path in PROJECT.glob("tests/*.py"))}
+    ours = {"mer_utils", "tests", *(path.stem for path in PROJECT.glob("tests/*.py"))}
     return names - set(sys.stdlib_module_names) - ours
 
 
