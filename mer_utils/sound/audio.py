@@ -60,9 +60,8 @@ def bad(path: str | Path, reason: str) -> AudioError:
     return AudioError(f"{printable(path)}: {reason}")
 
 
-def opened(path: str | Path) -> soundfile.SoundFile:
-    """Open an audio file; AudioError, before anything is read, for what cannot be one."""
-    path = Path(path)
+def file_state(path: str | Path) -> os.stat_result:
+    """Size and times of a file that may be audio; AudioError for what is no file, or is empty."""
     try:
         state = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
@@ -72,6 +71,13 @@ def opened(path: str | Path) -> soundfile.SoundFile:
         raise bad(path, "a folder, pipe, device or socket, expected a file; give an audio file")
     if not state.st_size:
         raise bad(path, "an empty file; get it again")
+    return state
+
+
+def opened(path: str | Path) -> soundfile.SoundFile:
+    """Open an audio file; AudioError, before any sound is read, for what cannot be one."""
+    path = Path(path)
+    file_state(path)
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, TypeError, OSError, ValueError) as error:  # TypeError: a .raw
