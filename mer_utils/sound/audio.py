@@ -115,22 +115,31 @@ def read(
 def stream(
     path: str | Path, sample_rate: int | None, minimum_seconds: float = MINIMUM_SECONDS
 ) -> Iterator[np.ndarray]:
-    """What `read` gives, in stretches of about ten minutes.
+    """What `read` gives, in stretches of about ten minutes; sample_rate None is the file's own.
 
-    sample_rate: None for the file's own.
     Raises AudioError as `read`, perhaps after some stretches: these are then to be thrown away.
     """
     with opened(path) as file:
-        own = file.samplerate
-        blocks = _checked(path, _decode(Path(path), file), own, minimum_seconds)
-        parts, ready, rate = [], 0, sample_rate or own
-        for block in blocks if rate == own else _resampled(blocks, own, rate):
-            parts.append(block)
-            ready += len(block)
+        own, parts, ready, length = file.samplerate, [], 0, 0
+        rate = sample_rate or own
+        # gives the same bits as for the whole waveform at once
+        resampler = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ")
+        for block in _decode(Path(path), file):
+            if wrong := np.count_nonzero(~(np.abs(block) <= LOUDEST)):  # NaN is not either
+                found = f"{wrong} of {len(block)} samples after {length / own:.0f} s"
+                raise bad(path, f"{found} are not finite, or beyond {LOUDEST:g}; convert it again")
+            length += len(block)
+            parts.append(block if rate == own else resampler.resample_chunk(block))
+            ready += len(parts[-1])
             if ready >= _STRETCH * rate:
                 yield np.concatenate(parts)
                 parts, ready = [], 0
-    if ready:
+    if not length or length < minimum_seconds * own:
+        found = f"{length / own:.2f} s long, at least {minimum_seconds:g} s are needed"
+        raise bad(path, f"{found}; give a longer one")
+    rest = np.empty(0, dtype=np.float32)
+    parts.append(rest if rate == own else resampler.resample_chunk(rest, last=True))
+    if sum(map(len, parts)):
         yield np.concatenate(parts)
 
 
@@ -203,54 +212,33 @@ def for_each(function: Callable, paths: pd.Series, description: str) -> list:
         return list(progress_bar(found, total=len(paths), desc=description, unit="file"))
 
 
-def _checked(
-    path: str | Path, blocks: Iterable[np.ndarray], sample_rate: int, minimum_seconds: float
-) -> Iterator[np.ndarray]:
-    """The blocks of a file's waveform, as long as nothing is wrong with them."""
-    length = 0
-    for block in blocks:
-        if count := np.count_nonzero(~(np.abs(block) <= LOUDEST)):  # NaN is not either
-            wrong = f"{count} of {len(block)} samples after {length / sample_rate:.0f} s"
-            raise bad(path, f"{wrong} are not finite, or beyond {LOUDEST:g}; convert it again")
-        length += len(block)
-        yield block
-    if not length or length < minimum_seconds * sample_rate:
-        seconds = f"{length / sample_rate:.2f} s long"
-        raise bad(path, f"{seconds}, at least {minimum_seconds:g} s are needed; give a longer one")
-
-
-def _resampled(blocks: Iterable[np.ndarray], own: int, rate: int) -> Iterator[np.ndarray]:
-    """Blocks at another rate: the same bits that soxr gives for the whole waveform at once."""
-    resampler = soxr.ResampleStream(own, rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
-
-
 def _decode(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Decode and mix an open file, block by block; AudioError if it ends before its header says."""
-    decoded = 0
-    for block in _mono(path, file):
-        decoded += len(block)
-        yield block
-    announced, tolerance = file.frames, file.samplerate / 10
-    if file.format == "MP3":
-        tolerance = file.samplerate
-        with _piped(path) as whole:
-            if not whole.seekable():  # no header tells its length
-                # libsndfile then guesses it from the first frames' bit rate and stops there.
-                for block in _mono(path, whole) if decoded >= announced else ():
-                    if decoded < len(block):
+    """Decode and mix an open file, block by block; AudioError if it is damaged or cut short."""
+    decoded, rate = 0, file.samplerate
+    try:
+        for block in _mono(file):
+            decoded += len(block)
+            yield block
+        announced, tolerance = file.frames, rate / 10
+        if file.format == "MP3":
+            tolerance = rate
+            with _piped(path) as whole:
+                if not whole.seekable():  # no header tells its length
+                    # libsndfile then guesses it from the first frames' bit rate and stops there.
+                    for block in _mono(whole) if decoded >= announced else ():
                         yield block[decoded:]
-                    decoded = max(0, decoded - len(block))
-                return
-    elif file.format == "OGG":
-        return
-    elif file.format != "FLAC":  # libsndfile takes the length from the size of the file
-        announced = decoded * _times_longer(file)
+                        decoded = max(0, decoded - len(block))
+                    return
+        elif file.format == "OGG":
+            return
+        elif file.format != "FLAC":  # libsndfile takes the length from the size of the file
+            announced = decoded * _times_longer(file)
+    except soundfile.SoundFileError as error:
+        reason = f"damaged somewhere after {decoded / rate:.0f} s ({error}); get it again"
+        raise bad(path, reason) from error
     if decoded < announced - tolerance:
-        seconds, whole = decoded / file.samplerate, announced / file.samplerate
-        raise bad(path, f"cut short, ends after {seconds:.1f} of {whole:.1f} s; get it again")
+        seconds = f"{decoded / rate:.1f} of {announced / rate:.1f} s"
+        raise bad(path, f"cut short, ends after {seconds}; get it again")
 
 
 def _times_longer(file: soundfile.SoundFile) -> float:
@@ -262,23 +250,15 @@ def _times_longer(file: soundfile.SoundFile) -> float:
     return 1 if (header + 4096) % 2**31 <= 8192 else header / max(1, there)
 
 
-def _mono(path: Path, file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def _mono(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
     """The rest of an open file, mixed to mono, in blocks (samples,).
 
     Until nothing comes, since a header's number of frames may be wrong or missing.
     """
-    frames, seconds = min(_BLOCK, 4 * _BLOCK // file.channels), 0.0
+    frames = min(_BLOCK, 4 * _BLOCK // file.channels)
     buffer = np.empty((frames, file.channels), dtype=np.float32)
     mix = np.full(file.channels, 1 / file.channels, dtype=np.float32)
-    while True:
-        try:
-            block = file.read(out=buffer)
-        except soundfile.SoundFileError as error:
-            reason = f"damaged somewhere after {seconds:.0f} s ({error}); get it again"
-            raise bad(path, reason) from error
-        if not len(block):
-            return
-        seconds += len(block) / file.samplerate
+    while len(block := file.read(out=buffer)):
         # Not block.mean(axis=1), which is ten times slower over so short an axis.
         yield np.einsum("fc,c->f", block, mix)  # (frames, channels) -> (frames,)
 
@@ -296,7 +276,7 @@ def _piped(path: Path) -> Iterator[soundfile.SoundFile]:
 
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
-    with soundfile.SoundFile(read_end) as file:
+    with open(read_end, "rb") as pipe, soundfile.SoundFile(pipe.fileno(), closefd=False) as file:
         yield file
     feeder.join()
 
