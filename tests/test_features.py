@@ -208,6 +208,27 @@ def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
         assert content(store) == expected
 
 
+def test_stretches_of_a_track_give_the_same_bytes(dataset, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_BLOCK", 1_500)
+    monkeypatch.setattr(audio, "_STRETCH", 1)
+    sound.extract(dataset, FakeEncoder(), tmp_path / "store", tracks_per_shard=2)
+    assert content(tmp_path / "store") == expected
+
+
+def test_segments_before_damage_count_for_nothing(tmp_path, monkeypatch):
+    tracks = make_dataset(tmp_path / "audio", [3.0, 9.0, 3.0])
+    cut = Path(tracks.tracks.loc["t1", "audio"])
+    cut.write_bytes(cut.read_bytes()[:50_000])
+    monkeypatch.setattr(audio, "_BLOCK", 1_500)
+    monkeypatch.setattr(audio, "_STRETCH", 1)
+    with pytest.warns(UserWarning, match="1 of 3"):
+        found = sound.extract(tracks, FakeEncoder(), tmp_path / "store", on_error="skip")
+    assert found.track.tolist() == ["t0"] * 3 + ["t2"] * 3
+    values = np.concatenate([audio.read(tracks.tracks.loc[t, "audio"], RATE) for t in ("t0", "t2")])
+    expected = FakeEncoder()(values.reshape(6, RATE)).astype(np.float16)
+    np.testing.assert_array_equal(found.values, expected)
+
+
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])
 def test_real_encoders_give_the_same_bytes_in_another_process(name, forkserver, tmp_path):
     """The trained musicnn, and a small random MERT."""

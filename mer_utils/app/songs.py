@@ -118,7 +118,9 @@ def hear(song: Song, encoder: Encoder) -> None:
     try:
         if (megabytes := audio.file_state(song.path).st_size / 1e6) > MOST_MEGABYTES:
             raise AudioError(f"{megabytes:.0f} MB; the most is {MOST_MEGABYTES}. Give it as mp3")
-        if (announced := audio.announced_seconds(song.path)) > 60 * MOST_MINUTES:
+        with audio.opened(song.path) as file:
+            announced = file.frames / file.samplerate
+        if announced > 60 * MOST_MINUTES:
             raise AudioError(f"{announced / 60:.0f} minutes long; the most is {MOST_MINUTES}")
         if song.path != song.played:
             storage.copy_file(song.path, song.played)

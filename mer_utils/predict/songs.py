@@ -105,22 +105,21 @@ def song_features(
     kept = None
     if cache is not None:
         state = audio.file_state(path)
-        made_by = {"path": ascii(os.path.realpath(path)), "bytes": state.st_size}
-        made_by |= {"time": state.st_mtime_ns}
-        made_by |= {"encoder": settings, "hop_seconds": hop_seconds}
-        made_by |= {"code": code_hash(encoder, "predict.songs")}
+        made_by = {"bytes": state.st_size, "time": state.st_mtime_ns}
+        made_by |= {"path": ascii(os.path.realpath(path)), "encoder": settings}
+        made_by |= {"hop_seconds": hop_seconds, "code": code_hash(encoder, "predict.songs")}
         kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
     tensors = None
-    if kept:
-        with suppress(OSError, ValueError):  # not there, or damaged: made again
-            tensors = storage.read_tensors(kept)
+    with suppress(OSError, ValueError):  # not there, or damaged: made again
+        tensors = storage.read_tensors(kept) if kept else None
     if tensors is None:
         tensors = _listen(path, encoder, hop_seconds)
         try:
             if kept:
                 storage.write_tensors(kept, tensors)
         except (OSError, SafetensorError) as error:
-            warnings.warn(f"{cache}: keeps no features of songs ({error})", stacklevel=2)
+            reason = getattr(error, "strerror", error)  # without the path: it is said once
+            warnings.warn(f"{cache}: keeps no features of songs ({reason})", stacklevel=2)
     values, starts = tensors["values"].numpy(), tensors["starts"].numpy()
     track = np.full(len(starts), printable(path))
     return projector_input(Features(values, track, starts, settings))
@@ -129,9 +128,11 @@ def song_features(
 def _listen(path: str | Path, encoder: Encoder, hop_seconds: float | None) -> dict:
     """The encoder's "values" for each segment, (segments, layers, dim), and its "starts", s."""
     rate, seconds = encoder.sample_rate, hop_seconds or encoder.segment_seconds
-    if (count := audio.announced_seconds(path) / seconds) > audio.MOST_WINDOWS:
-        most = f"{count:.0f} segments, {seconds:g} s apart; the most is {audio.MOST_WINDOWS}"
-        raise audio.bad(path, f"{most}: take a longer hop, or cut it up")
+    with audio.opened(path) as file:
+        count = file.frames / file.samplerate / seconds
+    if count > audio.MOST_WINDOWS and file.format != "MP3":  # whose length may be a guess
+        found = f"{count:.0f} segments, {seconds:g} s apart, at most {audio.MOST_WINDOWS}"
+        raise audio.bad(path, f"{found} are heard; take a longer hop, or cut it up")
     length, hop = round(encoder.segment_seconds * rate), max(1, round(seconds * rate))
     stretches = audio.stream(path, rate, max(audio.MINIMUM_SECONDS, encoder.minimum_samples / rate))
     values, starts = [], []

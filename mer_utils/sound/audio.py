@@ -85,19 +85,14 @@ def opened(path: str | Path) -> soundfile.SoundFile:
         hint = f"ffmpeg -i {printable(path.name)} {printable(path.stem)}.flac"
         mend = f"get it again, or convert it: {hint}"
         raise bad(path, f"not readable as audio ({reason}); {mend}") from error
-    rate, channels, kind = file.samplerate, file.channels, file.format
-    if kind in FORMATS and LEAST_RATE <= rate <= MOST_RATE and channels <= MOST_CHANNELS:
+    rate, channels, kind, frames = file.samplerate, file.channels, file.format, file.frames
+    fits = LEAST_RATE <= rate <= MOST_RATE and channels <= MOST_CHANNELS and frames < 2**62
+    if kind in FORMATS and fits:
         return file
     file.close()
-    most = f"{LEAST_RATE} to {MOST_RATE} Hz and at most {MOST_CHANNELS} channels"
-    found = f"{kind} of {rate} Hz and {channels} channels"
+    most = f"{LEAST_RATE} to {MOST_RATE} Hz, at most {MOST_CHANNELS} channels and known length"
+    found = f"{kind} of {rate} Hz, {channels} channels and {frames} frames"
     raise bad(path, f"{found}, expected one of {', '.join(FORMATS)} of {most}; convert it")
-
-
-def announced_seconds(path: str | Path) -> float:
-    """How long a file's header says it is; of some, a guess. AudioError as `opened`."""
-    with opened(path) as file:
-        return file.frames / file.samplerate
 
 
 def read(
