@@ -158,6 +158,12 @@ def test_values_that_float16_cannot_hold_are_an_error(dataset, tmp_path):
     with pytest.raises(ValueError, match="layer 3"):
         sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
 
+    def overflow() -> None:
+        raise FloatingPointError
+
+    with pytest.raises(ValueError, match="t0"):
+        sound.extract(dataset, FakeEncoder(before=overflow), tmp_path / "other")
+
 
 def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) -> None:
     """In a process of its own: killed before this move of a file to its final name."""

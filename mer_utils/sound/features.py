@@ -318,7 +318,11 @@ def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
     numbers = count()
 
     def encode(batch: dict[tuple[int, int], np.ndarray]) -> None:
-        output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
+        try:
+            output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
+        except FloatingPointError as error:
+            tracks = ", ".join(sorted({shard.tracks[number]["track"] for number, _ in batch}))
+            raise ValueError(f"{error} Or is one of these far beyond -1 to 1: {tracks}?") from error
         values.update(zip(batch, _to_half(output, encoder), strict=True))
 
     for found in _decoded(shard):
