@@ -170,7 +170,8 @@ def test_an_upload_stays_in_its_folder(name, tmp_path):
 
 
 def test_songs_that_cannot_be_used_say_why(tmp_path, monkeypatch):
-    encoder = SimpleNamespace(sample_rate=RATE, segment_seconds=9, settings=dict)
+    about = {"sample_rate": RATE, "segment_seconds": 9, "minimum_samples": RATE}
+    encoder = SimpleNamespace(**about, settings=dict)
     wave = write_song(tmp_path / "wave.wav", 2, (440,), 60).read_bytes()
     for name, content, why in (
         ("x.txt", "text", ".mp3"),

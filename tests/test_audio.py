@@ -1,13 +1,17 @@
 """Audio: what is read, what is refused, how it is cut."""
 
+import os
 import re
+import struct
 import threading
+import wave
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +115,100 @@ def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
     for name, said in bad.items():
         assert said in found.loc[name, "problem"]
         assert str(tmp_path) not in found.loc[name, "problem"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        *[(x, None) for x in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "MP3")],
+        ("WAV", "FLOAT"),
+        ("WAV", "IMA_ADPCM"),
+        ("AIFF", "ULAW"),
+    ],
+)
+def test_a_file_that_ends_before_its_header_says_is_an_error(tmp_path, kind, subtype):
+    path, noise = tmp_path / "song", np.random.default_rng(0).normal(0, 0.1, (44_100 * 4, 2))
+    soundfile.write(path, noise, 44_100, format=kind, subtype=subtype)
+    assert len(audio.read(path, 16_000)) == pytest.approx(64_000, abs=1_000)
+    whole = path.read_bytes()
+    for part in (1 / 3, 2 / 3):
+        path.write_bytes(whole[: round(len(whole) * part)])
+        with pytest.raises(AudioError, match="song"):
+            audio.read(path, 16_000)
+
+
+def test_headers_of_honest_writers_are_believed(tmp_path):
+    """Sizes that a pipe's writer could not know, an odd chunk, long comments, an ID3 tag, aifc."""
+    path, samples = tmp_path / "song.wav", np.arange(32_000, dtype="<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    whole = path.read_bytes()
+    head, data = whole[8:36], whole[44:]
+    sizes = [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000]
+    written = [(min(n + 36, 2**32 - 1), head, n, data) for n in sizes]
+    comment = (
+        b"LIST" + struct.pack("<I", 5_004) + b"INFO" + (b"ICMT" + b"\x5c\0\0\0" + bytes(92)) * 50
+    )
+    odd = b"junk" + struct.pack("<I", 3) + b"abc\0"
+    written += [(len(whole) - 8 + len(x), head + x, len(data), data) for x in (comment, odd)]
+    written += [(len(whole) - 8, head, len(data), data + b"ID3\3\0\0\0\0\0\x0a" + bytes(10))]
+    for riff, head, size, data in written:
+        start = b"RIFF" + struct.pack("<I", riff) + head + b"data" + struct.pack("<I", size)
+        path.write_bytes(start + data)
+        np.testing.assert_array_equal(audio.read(path, 16_000)[:32_000] * 2**15, samples)
+    form = b"AIFCCOMM\0\0\0\x18\0\1\0\0\x7d\0\0\x10\x40\x0c\xfa" + bytes(7) + b"NONE\0\0"
+    form += b"SSND" + struct.pack(">I", 64_008) + bytes(8) + samples.astype(">i2").tobytes()
+    path.write_bytes(b"FORM" + struct.pack(">I", len(form)) + form)
+    np.testing.assert_array_equal(audio.read(path, 16_000) * 2**15, samples)
+
+
+def test_what_no_song_is_is_refused_before_it_is_read(tmp_path):
+    """A rate or number of channels that would take gigabytes, a pipe that would never end."""
+    for name, rate, channels, kind in (
+        ("slow", 1, 1, "WAV"),
+        ("fast", 2_000_000, 1, "WAV"),
+        ("wide", 8_000, 65, "WAV"),
+        ("creative", 8_000, 1, "VOC"),
+    ):
+        soundfile.write(tmp_path / name, np.zeros((9_000, channels)), rate, format=kind)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "itself").symlink_to("itself")
+    for name in ("slow", "fast", "wide", "creative", "pipe", "itself", ".", "x" * 300, "nul\0"):
+        with pytest.raises(AudioError):
+            audio.read(tmp_path / name, 16_000)
+    with pytest.raises(AudioError, match=re.escape("a\\nb\\x1b")):
+        audio.read(tmp_path / "a\nb\x1b", 16_000)
+
+
+def test_stretches_are_the_bits_of_the_whole(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).uniform(-1, 1, 44_100 * 7).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, 44_100, subtype="FLOAT")
+    monkeypatch.setattr(audio, "_BLOCK", 10_000)
+    monkeypatch.setattr(audio, "_STRETCH", 2)
+    stretches = list(audio.stream(tmp_path / "a.wav", 16_000))
+    assert len(stretches) == 4
+    whole = soxr.resample(noise, 44_100, 16_000, quality="HQ")
+    np.testing.assert_array_equal(np.concatenate(stretches), whole)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any),
+    length=st.integers(1, 8),
+    hop=st.integers(1, 12),
+    to_end=st.booleans(),
+)
+def test_windows_are_those_of_the_whole_wherever_it_was_cut(lengths, length, hop, to_end):
+    wave = np.arange(sum(lengths), dtype=np.float32)
+    stretches = np.split(wave, np.cumsum(lengths)[:-1])
+    starts, cut, ends = zip(*audio.windows(stretches, length, hop, to_end), strict=True)
+    found = np.concatenate(starts).tolist()
+    expected = list(range(0, max(1, len(wave) - length + 1), hop))
+    last = len(wave) - length
+    assert found == expected + [last] * (to_end and expected[-1] < last)
+    assert ends[-1] == len(wave)
+    for start, window in zip(found, (row for part in cut for row in part), strict=True):
+        np.testing.assert_array_equal(window, wave[start : start + length])
 
 
 @settings(deadline=None)

@@ -204,6 +204,15 @@ def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
         build()
 
 
+def test_a_whole_corpus_is_read_without_writing(built, monkeypatch):
+    first = built["demo-mtg"]
+    folder = Path(first.tracks["audio"].iloc[0]).parents[2]
+    for name in ("locked", "replacing"):
+        monkeypatch.setattr(storage, name, lambda *_: pytest.fail("writes"))
+    again = demo.build("demo-mtg", SIZE, seed=3, folder=folder)
+    pd.testing.assert_frame_equal(again.tracks, first.tracks)
+
+
 @pytest.mark.parametrize("look_up", ["files", "version"])
 def test_a_missing_package_is_named_with_its_mend(monkeypatch, look_up):
     def absent(name):

@@ -158,6 +158,12 @@ def test_values_that_float16_cannot_hold_are_an_error(dataset, tmp_path):
     with pytest.raises(ValueError, match="layer 3"):
         sound.extract(dataset, FakeEncoder(gain=1e6), tmp_path / "store")
 
+    def overflow() -> None:
+        raise FloatingPointError
+
+    with pytest.raises(ValueError, match="t0"):
+        sound.extract(dataset, FakeEncoder(before=overflow), tmp_path / "other")
+
 
 def extract(dataset: Dataset, store: Path, dies_before_move: int | None = None) -> None:
     """In a process of its own: killed before this move of a file to its final name."""
@@ -206,6 +212,27 @@ def test_executors_give_the_same_bytes(forkserver, dataset, expected, tmp_path):
         with pool:
             sound.extract(dataset, FakeEncoder(), store, pool, tracks_per_shard=2)
         assert content(store) == expected
+
+
+def test_stretches_of_a_track_give_the_same_bytes(dataset, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_BLOCK", 1_500)
+    monkeypatch.setattr(audio, "_STRETCH", 1)
+    sound.extract(dataset, FakeEncoder(), tmp_path / "store", tracks_per_shard=2)
+    assert content(tmp_path / "store") == expected
+
+
+def test_segments_before_damage_count_for_nothing(tmp_path, monkeypatch):
+    tracks = make_dataset(tmp_path / "audio", [3.0, 9.0, 3.0])
+    cut = Path(tracks.tracks.loc["t1", "audio"])
+    cut.write_bytes(cut.read_bytes()[:50_000])
+    monkeypatch.setattr(audio, "_BLOCK", 1_500)
+    monkeypatch.setattr(audio, "_STRETCH", 1)
+    with pytest.warns(UserWarning, match="1 of 3"):
+        found = sound.extract(tracks, FakeEncoder(), tmp_path / "store", on_error="skip")
+    assert found.track.tolist() == ["t0"] * 3 + ["t2"] * 3
+    values = np.concatenate([audio.read(tracks.tracks.loc[t, "audio"], RATE) for t in ("t0", "t2")])
+    expected = FakeEncoder()(values.reshape(6, RATE)).astype(np.float16)
+    np.testing.assert_array_equal(found.values, expected)
 
 
 @pytest.mark.parametrize("name", ["musicnn", "mert-v1-95m"])

@@ -1,6 +1,7 @@
 """Own music and words: models to take home, ranks, warnings, the command line."""
 
 import argparse
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -24,6 +25,7 @@ from mer_utils.labels.language_model import weights_hash
 from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Method, Model, TrainingSettings, default_ridge, fit
 from mer_utils.projector.networks import RidgeProjector
+from mer_utils.sound import AudioError, audio
 
 LABELS = ("sad", "joyful", "ready to fight")
 
@@ -204,8 +206,9 @@ def test_the_curve_reaches_the_end_of_the_song(encoder, tmp_path):
     assert predict.song_features(path, encoder).start.tolist() == [0, 9]  # as in training
     soundfile.write(path, np.zeros(18 * 16_000), 16_000)
     assert predict.song_features(path, encoder, hop_seconds=9).start.tolist() == [0, 9]
-    with pytest.raises(ValueError, match="hop_seconds is 0"):
-        predict.song_features(path, encoder, hop_seconds=0)
+    for wrong in (0, -3, 1e-9, 1e9, np.nan, np.inf):
+        with pytest.raises(ValueError, match="hop_seconds"):
+            predict.song_features(path, encoder, hop_seconds=wrong)
 
 
 def test_other_words_for_the_same_song_take_no_listening(song, encoder, tmp_path, monkeypatch):
@@ -214,6 +217,49 @@ def test_other_words_for_the_same_song_take_no_listening(song, encoder, tmp_path
     again = predict.song_features(song, encoder, cache=tmp_path)
     np.testing.assert_array_equal(before.values, again.values)
     np.testing.assert_array_equal(before.start, again.start)
+
+
+def test_a_cache_that_cannot_be_used_stops_nothing(features, song, encoder, tmp_path):
+    (tmp_path / "full").touch()  # no folder: neither read nor written
+    with pytest.warns(UserWarning, match="full"):
+        found = predict.song_features(song, encoder, cache=tmp_path / "full")
+    np.testing.assert_array_equal(found.values, features.values)
+    predict.song_features(song, encoder, cache=tmp_path / "kept")
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.write_bytes(b"damaged")
+    found = predict.song_features(song, encoder, cache=tmp_path / "kept")
+    np.testing.assert_array_equal(found.values, features.values)
+    assert storage.read_tensors(kept)
+
+
+def test_a_song_of_too_many_windows_is_refused_before_it_is_heard(song, encoder, monkeypatch):
+    monkeypatch.setattr(audio, "MOST_WINDOWS", 20)
+    monkeypatch.setattr(audio, "stream", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(AudioError, match="20"):
+        predict.song_features(song, encoder, hop_seconds=0.5)
+
+
+def test_a_folder_with_all_that_can_be_wrong(folder, song, tmp_path, monkeypatch, capsys):
+    """The one good song is heard; the others are told of; pipes and links to folders are none."""
+    monkeypatch.setattr(cli, "CACHE", tmp_path / "cache")
+    music = tmp_path / "music"
+    (music / "deep" / "deeper").mkdir(parents=True)
+    (music / "deep" / "deeper" / "good.flac").symlink_to(song)
+    (music / "deep" / "loop").symlink_to(music)
+    (music / "album.mp3").mkdir()
+    os.mkfifo(music / "pipe.wav")
+    (music / "itself.wav").symlink_to("itself.wav")
+    (music / "gone.mp3").symlink_to("nowhere.mp3")
+    (music / "line\nend\x1b.wav").write_bytes(b"RIFF")
+    (music / os.fsdecode(b"latin\xe9.wav")).write_bytes(b"RIFF")
+    assert cli.main(["predict", str(music), "--model", str(folder)]) == 1
+    shown = capsys.readouterr()
+    assert "good.flac" in shown.out
+    assert "4 of 5 songs" in shown.err
+    assert all(x in shown.err for x in ("itself.wav", "gone.mp3", "line\\nend\\x1b", "\\udce9"))
+    assert predict.find_songs([music], most=1)
+    with pytest.raises(TimeoutError, match="music"):
+        predict.find_songs([music], seconds=0)
 
 
 # --- Ranks

@@ -74,7 +74,8 @@ class Visit:
         self._keep(lambda song: not song.cache)
         try:
             folders = [Path(typed).expanduser()] if (typed := self.path.value.strip()) else []
-            for path in (await asyncio.to_thread(find_songs, folders))[: MOST_SONGS + 1]:
+            bounds = (MOST_SONGS + 1, songs.MOST_SEARCH)
+            for path in await asyncio.to_thread(find_songs, folders, *bounds):
                 self._take(path.name, path)
         except (OSError, ValueError, RuntimeError) as error:
             self.notes["songs"].append(str(error))

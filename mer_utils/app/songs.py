@@ -7,7 +7,6 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pandas as pd
-import soundfile
 
 from mer_utils import storage
 from mer_utils.data.types import Features
@@ -15,6 +14,7 @@ from mer_utils.predict import zero_shot
 from mer_utils.predict.songs import encoder_of, song_features
 from mer_utils.predict.zero_shot import Prediction, Reference
 from mer_utils.projector.model import Model
+from mer_utils.sound import audio
 from mer_utils.sound.acoustics import CUES
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
@@ -24,6 +24,7 @@ FIRST_WORDS = "happy, sad, energetic, relaxed, gentle, powerful, gloomy, threate
 MOST_WORDS, LONGEST_WORD = 12, 40
 MOST_SONGS, MOST_MEGABYTES, MOST_MINUTES = 12, 50, 20
 KINDS = (".wav", ".flac", ".mp3", ".ogg")  # what libsndfile reads and browsers play
+MOST_SEARCH = 10.0  # seconds that a folder is looked through
 HOP_SECONDS = 3.0  # between points of the curve, as `predict --over-time` has it
 # measured cues, and how songs differ in them
 COMPARED = {"tempo": ("slower", "faster"), "mode": ("more minor", "more major")}
@@ -114,20 +115,18 @@ def hear(song: Song, encoder: Encoder) -> None:
     """Fill in a song's seconds and features; AudioError, in words for the page, if that fails."""
     if Path(song.name).suffix.lower() not in KINDS:
         raise AudioError(f"its name ends in none of {', '.join(KINDS)}; convert it to one of these")
-    if (megabytes := song.path.stat().st_size / 1e6) > MOST_MEGABYTES:
-        raise AudioError(f"{megabytes:.0f} MB; the most is {MOST_MEGABYTES}. Give it as mp3")
     try:
-        announced = soundfile.info(song.path).duration
-    except soundfile.SoundFileError:
-        announced = 0.0  # song_features says what is wrong
-    if announced > 60 * MOST_MINUTES:
-        raise AudioError(f"{announced / 60:.0f} minutes long; the most is {MOST_MINUTES}")
-    if song.path != song.played:
-        storage.copy_file(song.path, song.played)
-    try:
+        if (megabytes := audio.file_state(song.path).st_size / 1e6) > MOST_MEGABYTES:
+            raise AudioError(f"{megabytes:.0f} MB; the most is {MOST_MEGABYTES}. Give it as mp3")
+        with audio.opened(song.path) as file:
+            announced = file.frames / file.samplerate
+        if announced > 60 * MOST_MINUTES:
+            raise AudioError(f"{announced / 60:.0f} minutes long; the most is {MOST_MINUTES}")
+        if song.path != song.played:
+            storage.copy_file(song.path, song.played)
         song.features = song_features(song.path, encoder, HOP_SECONDS, song.cache)
     except AudioError as error:
-        raise AudioError(str(error).removeprefix(f"{song.path}: ")) from error
+        raise AudioError(str(error).removeprefix(f"{audio.printable(song.path)}: ")) from error
     song.seconds = float(song.features.start[-1]) + min(encoder.segment_seconds, announced)
 
 

@@ -102,13 +102,17 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
     settings = _settings(spec, pieces, size, seed)
     home = Path(folder) / f"{name}-{storage.settings_hash(settings)}"
     audio = [home / "audio" / f"{piece.track}.flac" for piece in pieces]
-    with storage.locked(home):  # two notebooks may ask for it at the same time
-        missing = [(p, path) for p, path in zip(pieces, audio, strict=True) if not path.exists()]
-        played = _played(spec, [piece for piece, _ in missing])
-        for (_, path), (sound, facts) in zip(missing, played, strict=True):
-            storage.write_json(path.with_suffix(".json"), facts)
-            with storage.replacing(path) as temporary:
-                temporary.write_bytes(sound)
+    about = home / "corpus.json"  # written last
+    source = {"kind": "composed and rendered by mer_utils.corpus, synthetic", **settings}
+    if not all(path.exists() for path in (*audio, about)):  # whole, it may lie on a read-only disk
+        with storage.locked(home):  # two notebooks may ask for it at the same time
+            missing = [x for x in zip(pieces, audio, strict=True) if not x[1].exists()]
+            played = _played(spec, [piece for piece, _ in missing])
+            for (_, path), (sound, facts) in zip(missing, played, strict=True):
+                storage.write_json(path.with_suffix(".json"), facts)
+                with storage.replacing(path) as temporary:
+                    temporary.write_bytes(sound)
+            storage.write_json(about, source)
     facts = [storage.read_json(path.with_suffix(".json")) for path in audio]
     tracks = track_table(
         [piece.track for piece in pieces],
@@ -119,8 +123,6 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
         **pd.DataFrame([piece.point for piece in pieces]),
         **pd.DataFrame(facts),
     )
-    source = {"kind": "composed and rendered by mer_utils.corpus, synthetic", **settings}
-    storage.write_json(home / "corpus.json", source)
     return Dataset(name, spec.labels, tracks, source, spec.top_k)
 
 

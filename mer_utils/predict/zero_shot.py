@@ -179,7 +179,8 @@ def predict_song(
     scores = label_scores(model, labels, projected.numpy())  # (segments, labels)
     of_reference = label_scores(model, labels, among.projections)
     table = pd.DataFrame({"label": labels, "rank": percentile(song, of_reference), "score": song})
-    over_time = pd.DataFrame(percentile(scores, of_reference), columns=list(labels))
+    ranks = [percentile(one, of_reference) for one in scores]  # of many at once it takes gigabytes
+    over_time = pd.DataFrame(np.stack(ranks), columns=list(labels))
     over_time.index = pd.Index(features.start, name="start")
     sure = float(sureness(model, reference, labels, mean)[0])
     return Prediction(

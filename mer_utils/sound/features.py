@@ -24,10 +24,9 @@ import socket
 import uuid
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from itertools import count, groupby, zip_longest
 from operator import itemgetter
@@ -314,44 +313,71 @@ def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
     """
     encoder = shard.encoder
     rows: list[dict] = []
-    values: dict[int, np.ndarray] = {}  # number of the segment: (layers, dim)
-    waiting: dict[int, dict[int, np.ndarray]] = defaultdict(dict)  # samples: {number: segment}
+    values: dict[tuple[int, int], np.ndarray] = {}  # numbers of track and segment: (layers, dim)
+    waiting: dict[int, dict[tuple[int, int], np.ndarray]] = defaultdict(dict)  # by samples
     numbers = count()
 
-    def encode(batch: dict[int, np.ndarray]) -> None:
-        output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
+    def encode(batch: dict[tuple[int, int], np.ndarray]) -> None:
+        try:
+            output = encoder(np.stack(list(batch.values())))  # (batch, layers, dim)
+        except FloatingPointError as error:
+            tracks = ", ".join(sorted({shard.tracks[number]["track"] for number, _ in batch}))
+            raise ValueError(f"{error} Or is one of these far beyond -1 to 1: {tracks}?") from error
         values.update(zip(batch, _to_half(output, encoder), strict=True))
 
-    with ThreadPoolExecutor(shard.decode_threads) as pool:
-        for row, segments in pool.map(partial(_decode, encoder), shard.tracks):
-            rows.append(row)
-            for segment in segments:
-                waiting[len(segment)][next(numbers)] = segment
-                if len(waiting[len(segment)]) == shard.batch_size:
-                    encode(waiting.pop(len(segment)))
+    for found in _decoded(shard):
+        if isinstance(found, dict):  # a track's end
+            rows.append(found)
+            continue
+        for segment in found:
+            waiting[len(segment)][len(rows), next(numbers)] = segment
+            if len(waiting[len(segment)]) == shard.batch_size:
+                encode(waiting.pop(len(segment)))
     for batch in waiting.values():
         encode(batch)
-    ordered = np.array([values[i] for i in range(len(values))], dtype=np.float16)
+    whole = (place for place in sorted(values) if rows[place[0]]["error"] is None)
+    ordered = np.array([values[place] for place in whole], dtype=np.float16)
     return ordered.reshape(-1, len(encoder.layers), encoder.dim), rows
 
 
-def _decode(encoder: Encoder, track: dict) -> tuple[dict, np.ndarray]:
-    """A track's row for the tables, and its segments (segments, samples): none of bad audio."""
+def _decoded(shard: _Shard) -> Iterator[np.ndarray | dict]:
+    """What `_decode` gives of each track in turn, while threads decode the next few stretches."""
+    tracks = [_decode(shard.encoder, track) for track in shard.tracks]
+    with ThreadPoolExecutor(shard.decode_threads) as pool:
+        coming = deque(pool.submit(next, track) for track in tracks[: shard.decode_threads])
+        for number, track in enumerate(tracks, shard.decode_threads):
+            found = coming.popleft().result()
+            while not isinstance(found, dict):
+                rest = pool.submit(next, track)
+                yield found
+                found = rest.result()
+            coming.extend(pool.submit(next, after) for after in tracks[number : number + 1])
+            yield found
+
+
+def _decode(encoder: Encoder, track: dict) -> Iterator[np.ndarray | dict]:
+    """A track's segments (segments, samples), a stretch at a time, and then its row for the tables.
+
+    If that has an error, the segments count for nothing.
+    """
     path, rate = track["audio"], encoder.sample_rate
     if (size := _file_size(path)) != track["audio_bytes"]:
         raise RuntimeError(
             f"{path}: {size} bytes on {socket.gethostname()}, {track['audio_bytes']} where the "
             "extraction began; all workers have to see the same files"
         )
-    error, waveform, cut = None, (), np.empty((0, 0), dtype=np.float32)
+    nothing = {"segments": 0, "seconds": 0.0, "segment_seconds": 0.0}
+    error, row = None, nothing
     try:
         shortest = max(audio.MINIMUM_SECONDS, encoder.minimum_samples / rate)
-        waveform = audio.read(path, rate, minimum_seconds=shortest)
-        cut = audio.segments(waveform, rate, encoder.segment_seconds)
+        length = round(encoder.segment_seconds * rate)
+        for _, cut, end in audio.windows(audio.stream(path, rate, shortest), length, length):
+            yield cut
+            found = {"segments": row["segments"] + len(cut), "seconds": end / rate}
+            row = found | {"segment_seconds": cut.shape[1] / rate}
     except AudioError as problem:
-        error = str(problem)
-    found = {"segments": len(cut), "seconds": len(waveform) / rate}
-    return track | found | {"segment_seconds": cut.shape[1] / rate, "error": error}, cut
+        error, row = str(problem), nothing
+    yield track | row | {"error": error}
 
 
 def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
