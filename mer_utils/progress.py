@@ -16,11 +16,18 @@ from tqdm import tqdm
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def say(text: object, file: TextIO | None = None) -> None:
-    """Print a text; signs that steer a terminal, or cannot be printed, as Python escapes them."""
+def printable(text: object, keep: str = "") -> str:
+    """A text, such as a path, with what steers a terminal or is no Unicode as Python escapes it.
+
+    keep: signs to leave as they are.
+    """
     steers = {x for x in str(text) if unicodedata.category(x) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-    escapes = {ord(sign): ascii(sign)[1:-1] for sign in steers - {"\n", "\t"}}
-    print(str(text).translate(escapes), file=file or sys.stdout, flush=True)
+    return str(text).translate({ord(x): ascii(x)[1:-1] for x in steers - {*keep}})
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print a text of any number of lines, `printable`."""
+    print(printable(text, keep="\n\t"), file=file or sys.stdout, flush=True)
 
 
 def progress_bar(*arguments: object, show: bool = True, **settings: object) -> tqdm:

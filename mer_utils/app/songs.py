@@ -13,6 +13,7 @@ from mer_utils.data.types import Features
 from mer_utils.predict import zero_shot
 from mer_utils.predict.songs import encoder_of, song_features
 from mer_utils.predict.zero_shot import Prediction, Reference
+from mer_utils.progress import printable
 from mer_utils.projector.model import Model
 from mer_utils.sound import audio
 from mer_utils.sound.acoustics import CUES
@@ -126,7 +127,7 @@ def hear(song: Song, encoder: Encoder) -> None:
             storage.copy_file(song.path, song.played)
         song.features = song_features(song.path, encoder, HOP_SECONDS, song.cache)
     except AudioError as error:
-        raise AudioError(str(error).removeprefix(f"{audio.printable(song.path)}: ")) from error
+        raise AudioError(str(error).removeprefix(f"{printable(song.path)}: ")) from error
     song.seconds = float(song.features.start[-1]) + min(encoder.segment_seconds, announced)
 
 

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 
 from mer_utils import storage
 from mer_utils.data.types import Features
+from mer_utils.progress import printable
 from mer_utils.projector.model import Model
 from mer_utils.sound import audio, musicnn
-from mer_utils.sound.audio import printable
 from mer_utils.sound.cues import projector_input
 from mer_utils.sound.encoders import Encoder, load_encoder
 from mer_utils.sound.features import code_hash

@@ -30,7 +30,7 @@ import soundfile
 import soxr
 
 from mer_utils.data.types import Dataset
-from mer_utils.progress import progress_bar
+from mer_utils.progress import printable, progress_bar
 
 MINIMUM_SECONDS = 1.0  # less music than this says nothing about its mood
 SILENCE = 1e-4  # peak amplitude, -80 dB of full scale
@@ -47,12 +47,6 @@ _CUT = re.compile(r": (\d+) \(should be (\d+)\)")
 
 class AudioError(ValueError):
     """An audio file that cannot be used; the message names the file, what is wrong, the mend."""
-
-
-def printable(path: str | Path) -> str:
-    """A path to print: line ends, control characters and what is no Unicode as escapes."""
-    text = str(path)
-    return "".join(x if x.isprintable() else ascii(x)[1:-1] for x in text)
 
 
 def bad(path: str | Path, reason: str) -> AudioError:
