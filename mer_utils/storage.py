@@ -11,15 +11,17 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file, save_file
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -75,14 +77,37 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> object:
-    """Read a JSON file; an unreadable one is an error that names it."""
+MEND = "delete it and make or get it again"  # what to do about a file that is not what was written
+
+
+def read_json(path: str | Path, schema: object = object, mend: str = MEND) -> Any:
+    """Read a JSON file as it stands, numbers and texts and all.
+
+    schema: what it has to be, as pydantic takes it: a type, or a model beside the noun that the
+        file describes. mend: what to do if it is not.
+    Raises ValueError naming the file, the field, what was expected and what was found.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: not readable as JSON ({error}); delete it and make it again"
-        ) from error
+        text = Path(path).read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_no_number)
+        _adapter(schema).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "all of it"
+        found = f"{first['msg']}, found {first['input']!r:.80}"
+        raise ValueError(f"{path}: {field}: {found}; {mend}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {mend}") from error
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+@cache
+def _adapter(schema: object) -> TypeAdapter:
+    return TypeAdapter(schema)
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:
@@ -97,9 +122,46 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def read_array(path: str | Path, memory_map: bool = False) -> np.ndarray:
-    """Read one npy array, memory-mapped if asked."""
-    return np.load(path, mmap_mode="r" if memory_map else None, allow_pickle=False)
+def read_array(
+    path: str | Path, shape: Sequence[int | None], memory_map: bool = False
+) -> np.ndarray:
+    """Read one npy array of floating point, memory-mapped if asked.
+
+    shape: that it has to have, None for any size.
+    Raises ValueError, naming the file, for another array and, if it is not mapped, for a value
+    that is not finite.
+    """
+    with reading(path, "npy"):  # mapped: never more than the file holds, whatever it claims
+        array = np.lib.format.open_memmap(path, mode="r")
+    _check(path, "the array", array, shape, array.dtype.kind == "f")
+    if memory_map:
+        return array
+    array = np.array(array)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path}: holds NaN or infinity, expected numbers; {MEND}")
+    return array
+
+
+@contextmanager
+def reading(path: str | Path, form: str) -> Iterator[None]:
+    """Turn what a library says of a damaged file, a dozen kinds, into one error that names it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and type(error) is not OSError:
+            raise  # not there, not ours to read
+        raise ValueError(f"{path}: not readable as {form} ({error}); {MEND}") from error
+
+
+def _check(path: object, what: str, values: Any, shape: Sequence[int | None], real: bool) -> None:
+    """Refuse an array or tensor of another shape, or that is not of floating point."""
+    fits = len(values.shape) == len(shape) and all(
+        size in (None, found) for size, found in zip(shape, values.shape, strict=True)
+    )
+    if not (fits and real):
+        found = f"{values.dtype} {tuple(values.shape)}"
+        wanted = f"floating point {tuple('any' if x is None else x for x in shape)}"
+        raise ValueError(f"{path}: {what} is {found}, expected {wanted}; {MEND}")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -123,14 +185,52 @@ def write_tensors(
         save_file(plain, temporary, metadata)
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read named tensors from a safetensors file; an unreadable one is an error that names it."""
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path}: not readable as safetensors ({error}); delete it and make it again"
-        ) from error
+def read_table(path: str | Path, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Any:
+    """Read a table from parquet.
+
+    numbers, texts: columns that it has to have: of finite numbers, of text.
+    Raises ValueError, naming the file, for a damaged or another one.
+    """
+    with reading(path, "parquet"):
+        table = pd.read_parquet(path)
+        for column in (*numbers, *texts):
+            if column in numbers and not np.isfinite(table[column]).all():
+                raise ValueError(f"{column} holds what is no number")
+            if column in texts and not table[column].map(lambda x: isinstance(x, str)).all():
+                raise ValueError(f"{column} holds what is no text")
+    return table
+
+
+def read_tensors(
+    path: str | Path, shapes: Mapping[str, Sequence[int | None]] | None = None
+) -> dict[str, torch.Tensor]:
+    """Read named tensors from a safetensors file; what is of floating point has to be finite.
+
+    shapes: of tensors of floating point that have to be there, by name; None for any size.
+    Raises ValueError, naming file and tensor, for a damaged file or another one.
+    """
+    with reading(path, "safetensors"):
+        tensors = load_file(path)
+    check_tensors(path, tensors, shapes)
+    return tensors
+
+
+def check_tensors(
+    path: object,
+    tensors: Mapping[str, torch.Tensor],
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+) -> None:
+    """Refuse what is no plain tensor, not finite, not there or of another shape."""
+    for name, tensor in tensors.items():
+        plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        if not plain or tensor.is_meta or tensor.is_quantized:
+            raise ValueError(f"{path}: {name} is {type(tensor).__name__}, no plain tensor; {MEND}")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity, expected numbers; {MEND}")
+    for name, shape in (shapes or {}).items():
+        if name not in tensors:
+            raise ValueError(f"{path}: {name} is missing, there are {[*tensors][:9]}; {MEND}")
+        _check(path, name, tensors[name], shape, tensors[name].is_floating_point())
 
 
 def slug(name: str) -> str:

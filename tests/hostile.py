@@ -3,7 +3,21 @@
 import copy
 from collections.abc import Iterator
 
-DAMAGE = (None, True, -1, 0, 0.5, 10**30, 1e308, float("nan"), float("inf"), "", "x", "../\x00\n")
+DAMAGE = (
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    10**9,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "../\x00\n",
+)
 DAMAGE += ([], [None], [[]], {}, {"x": None})
 """What a value of a JSON file is replaced by; NaN and infinity are what Python's json reads too."""
 

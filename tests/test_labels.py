@@ -290,7 +290,7 @@ storage.write_array("vectors.npy", embed_labels(["happy", "sad"]).vectors)
         command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    found = storage.read_array(tmp_path / "vectors.npy")
+    found = storage.read_array(tmp_path / "vectors.npy", (2, None))
     np.testing.assert_allclose(found, embed_labels(["happy", "sad"]).vectors, atol=1e-6)
 
 

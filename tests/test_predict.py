@@ -141,7 +141,7 @@ def changed_config(folder, **changes):
         (lambda f: (f / "reference.parquet").write_bytes(b"x"), "reference.parquet"),
         (lambda f: (f / "projector.safetensors").unlink(), "projector.safetensors"),
         (lambda f: changed_config(f, encoder=None), "encoder"),
-        (lambda f: changed_config(f, format=1), "format 1"),
+        (lambda f: changed_config(f, format=1), "format"),
         (lambda f: changed_config(f, label_model_sha256="0" * 64), "SHA-256 000000000000…"),
     ],
 )

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import BaseModel, NonNegativeFloat
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
@@ -48,6 +49,12 @@ PACKAGE = Path(code.__file__).parent
 DRAWING = ("figures/*", "batch/cli", "batch/report", "batch/book", "batch/pages", "batch/sweeps")
 
 
+class Done(BaseModel):
+    """What is read of a cell's cell.json."""
+
+    seconds: NonNegativeFloat
+
+
 @dataclass(frozen=True)
 class Cell:
     """One experiment of a sweep: all its parameters, those of the grid, and where it lies."""
@@ -64,7 +71,7 @@ class Cell:
     @property
     def seconds(self) -> float:
         """How long it took, if it is done."""
-        return storage.read_json(self.folder / "cell.json")["seconds"]
+        return storage.read_json(self.folder / "cell.json", Done)["seconds"]
 
 
 def read_grid(grid: str | Path | Mapping) -> dict:
@@ -268,7 +275,9 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
     tables = []
     for cell in cells:
         if cell.status == "done":
-            table = pd.read_parquet(cell.folder / "tables" / "experiment.parquet")
+            table = storage.read_table(
+                cell.folder / "tables" / "experiment.parquet", ("chance", "tracks"), ("metric",)
+            )
             varied = {k: v if np.isscalar(v) else str(v) for k, v in cell.varied.items()}
             table = table.drop(columns=varied, errors="ignore")
             table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)

@@ -20,10 +20,11 @@ from scipy.stats import rankdata
 from torch.nn import functional
 
 from mer_utils import storage
+from mer_utils.data.checks import plain_texts
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
 from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
-from mer_utils.projector.model import Model, load_model
+from mer_utils.projector.model import MEND, Model, load_model
 from mer_utils.projector.training import project
 
 RELEASED = Path(__file__).with_name("released")  # the model that comes with the package
@@ -125,13 +126,21 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
     `projector.load_model`.
     """
     folder = model_folder(path)
-    model = load_model(folder)  # first: it checks the reference set's files too
-    tensors = storage.read_tensors(folder / "reference.safetensors")
-    table = pd.read_parquet(folder / "reference.parquet")
-    inputs, projections = tensors["inputs"].float(), tensors.get("projections")
-    if projections is None:  # of a linear projector
+    model = load_model(folder, own_code=False)  # first: it checks the reference's hashes too
+    path = folder / "reference.parquet"
+    table = storage.read_table(path, texts=("track", "dataset", "labels"))
+    if table.empty:
+        raise ValueError(f"{path}: no tracks to rank songs among; {MEND}")
+    sizes = model.projector.config
+    shapes = {"inputs": (len(table), model.mean.numel()), "far": ()}
+    if sizes["kind"] != "ridge":
+        shapes["projections"] = (len(table), sizes["dimensions"])
+    tensors = storage.read_tensors(folder / "reference.safetensors", shapes)
+    inputs, far = tensors["inputs"].float(), float(tensors["far"])
+    if sizes["kind"] == "ridge":
         projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))
-    far = float(tensors["far"])
+    else:
+        projections = tensors["projections"]
     return model, Reference(table, projections.float().numpy(), inputs.numpy(), far)
 
 
@@ -189,8 +198,11 @@ def predict_song(
 
 
 def check_words(labels: Sequence[str]) -> tuple[str, ...]:
-    """Labels without surrounding space, each once; ValueError if none is left."""
+    """Labels without surrounding space, each once; ValueError if none is left or one is no text
+    to show (`data.checks.plain_texts`).
+    """
     words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
+    plain_texts("the words to rank", "labels", words)
     if not words:
         raise ValueError("no labels; give at least one, such as 'hopeful'")
     if joined := next((word for word in words if ";" in word), None):

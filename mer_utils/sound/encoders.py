@@ -159,9 +159,7 @@ class Encoder:
         with torch.inference_mode(), _exact_convolutions(self.network.device):
             features = compute(given.to(self.network.device)).cpu().numpy()
         if not np.isfinite(features).all():
-            raise FloatingPointError(
-                f"{self.name}: features that are not finite; is its checkpoint sound?"
-            )
+            raise ValueError(f"{self.name}: features that are not finite; is its checkpoint sound?")
         return features
 
 
