@@ -258,7 +258,7 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         if prefixed:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
-        check_tensors(weights, tensors)
+        check_tensors(weights, tensors, {k: v.shape for k, v in tensors.items()})
     with reading(weights, f"the tensors of its {CONFIG}"):
         with torch.device("meta"):  # shapes only: the random start would be thrown away
             model = transformers.HubertModel(config)
