@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from safetensors.torch import load_file, save_file
 
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = PROJECT / "cache"  # what takes long to make, in files and folders named by what made them
+Shape = Sequence[int | None]  # None for any size
+MEND = "delete it and make or get it again"  # what to do about a file that is not what was written
+_adapter = cache(TypeAdapter)
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 
 
@@ -77,19 +81,15 @@ def write_json(path: str | Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-MEND = "delete it and make or get it again"  # what to do about a file that is not what was written
-
-
 def read_json(path: str | Path, schema: object = object, mend: str = MEND) -> Any:
-    """Read a JSON file as it stands, numbers and texts and all.
+    """Read a JSON file; ValueError names file, field, what was expected and what was found.
 
-    schema: what it has to be, as pydantic takes it: a type, or a model beside the noun that the
-        file describes. mend: what to do if it is not.
-    Raises ValueError naming the file, the field, what was expected and what was found.
+    schema: what it has to be, as pydantic takes it, such as a model that stands beside the noun
+        that the file describes. mend: what to do if it is not.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=int)  # which NaN and infinity are not
         _adapter(schema).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -99,15 +99,6 @@ def read_json(path: str | Path, schema: object = object, mend: str = MEND) -> An
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error}); {mend}") from error
     return value
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-@cache
-def _adapter(schema: object) -> TypeAdapter:
-    return TypeAdapter(schema)
 
 
 def copy_file(source: str | Path, path: str | Path) -> None:
@@ -122,23 +113,12 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def read_array(
-    path: str | Path, shape: Sequence[int | None], memory_map: bool = False
-) -> np.ndarray:
-    """Read one npy array of floating point, memory-mapped if asked.
-
-    shape: that it has to have, None for any size.
-    Raises ValueError, naming the file, for another array and, if it is not mapped, for a value
-    that is not finite.
-    """
+def read_array(path: str | Path, shape: Shape, memory_map: bool = False) -> np.ndarray:
+    """Read one npy array of floating point, memory-mapped if asked; errors as `check`."""
     with reading(path, "npy"):  # mapped: never more than the file holds, whatever it claims
         array = np.lib.format.open_memmap(path, mode="r")
-    _check(path, "the array", array, shape, array.dtype.kind == "f")
-    if memory_map:
-        return array
-    array = np.array(array)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path}: holds NaN or infinity, expected numbers; {MEND}")
+    array = array if memory_map else np.array(array)
+    check(path, {"it": array}, {"it": shape}, finite=not memory_map)
     return array
 
 
@@ -153,15 +133,28 @@ def reading(path: str | Path, form: str) -> Iterator[None]:
         raise ValueError(f"{path}: not readable as {form} ({error}); {MEND}") from error
 
 
-def _check(path: object, what: str, values: Any, shape: Sequence[int | None], real: bool) -> None:
-    """Refuse an array or tensor of another shape, or that is not of floating point."""
-    fits = len(values.shape) == len(shape) and all(
-        size in (None, found) for size, found in zip(shape, values.shape, strict=True)
-    )
-    if not (fits and real):
-        found = f"{values.dtype} {tuple(values.shape)}"
-        wanted = f"floating point {tuple('any' if x is None else x for x in shape)}"
-        raise ValueError(f"{path}: {what} is {found}, expected {wanted}; {MEND}")
+def check(
+    path: object, values: Mapping[str, Any], shapes: Mapping[str, Shape] | None, finite: bool = True
+) -> None:
+    """Raise ValueError for arrays or tensors, by name, that are not what was kept in a file.
+
+    shapes: of those of floating point that have to be there.
+    finite: whether what is of floating point may hold neither NaN nor infinity.
+    """
+    for name, found in values.items():
+        if isinstance(found, torch.Tensor):
+            if found.layout != torch.strided or found.is_meta or found.is_quantized:
+                raise ValueError(f"{path}: {name} is no plain tensor; {MEND}")
+        elif not isinstance(found, np.ndarray):
+            raise ValueError(f"{path}: {name} is {type(found).__name__}, no tensor; {MEND}")
+        if finite and "float" in str(found.dtype) and not torch.as_tensor(found).isfinite().all():
+            raise ValueError(f"{path}: {name} holds NaN or infinity, expected numbers; {MEND}")
+    for name, shape in (shapes or {}).items():
+        found = values.get(name, np.empty(0, dtype=bool))
+        sizes = zip_longest(shape, found.shape, fillvalue=-1)
+        if "float" not in str(found.dtype) or any(x not in (None, y) for x, y in sizes):
+            there = f"{found.dtype} {tuple(found.shape)}" if name in values else "missing"
+            raise ValueError(f"{path}: {name} is {there}, expected floats {(*shape,)}; {MEND}")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -185,52 +178,30 @@ def write_tensors(
         save_file(plain, temporary, metadata)
 
 
-def read_table(path: str | Path, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Any:
-    """Read a table from parquet.
+def read_table(
+    path: str | Path, numbers: Sequence[str] = (), texts: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a table from parquet; ValueError, naming the file, for a damaged or another one.
 
     numbers, texts: columns that it has to have: of finite numbers, of text.
-    Raises ValueError, naming the file, for a damaged or another one.
     """
     with reading(path, "parquet"):
         table = pd.read_parquet(path)
-        for column in (*numbers, *texts):
-            if column in numbers and not np.isfinite(table[column]).all():
-                raise ValueError(f"{column} holds what is no number")
-            if column in texts and not table[column].map(lambda x: isinstance(x, str)).all():
-                raise ValueError(f"{column} holds what is no text")
+        found = [np.isfinite(table[column]).all() for column in numbers]
+        found += [table[column].map(type).eq(str).all() for column in texts]
+        if not all(found):
+            raise ValueError(f"expected numbers in {numbers}, texts in {texts}")
     return table
 
 
 def read_tensors(
-    path: str | Path, shapes: Mapping[str, Sequence[int | None]] | None = None
+    path: str | Path, shapes: Mapping[str, Shape] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Read named tensors from a safetensors file; what is of floating point has to be finite.
-
-    shapes: of tensors of floating point that have to be there, by name; None for any size.
-    Raises ValueError, naming file and tensor, for a damaged file or another one.
-    """
+    """Read named tensors from a safetensors file; errors as `check`, and for a damaged file."""
     with reading(path, "safetensors"):
         tensors = load_file(path)
-    check_tensors(path, tensors, shapes)
+    check(path, tensors, shapes)
     return tensors
-
-
-def check_tensors(
-    path: object,
-    tensors: Mapping[str, torch.Tensor],
-    shapes: Mapping[str, Sequence[int | None]] | None = None,
-) -> None:
-    """Refuse what is no plain tensor, not finite, not there or of another shape."""
-    for name, tensor in tensors.items():
-        plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
-        if not plain or tensor.is_meta or tensor.is_quantized:
-            raise ValueError(f"{path}: {name} is {type(tensor).__name__}, no plain tensor; {MEND}")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity, expected numbers; {MEND}")
-    for name, shape in (shapes or {}).items():
-        if name not in tensors:
-            raise ValueError(f"{path}: {name} is missing, there are {[*tensors][:9]}; {MEND}")
-        _check(path, name, tensors[name], shape, tensors[name].is_floating_point())
 
 
 def slug(name: str) -> str:

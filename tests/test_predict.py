@@ -269,6 +269,12 @@ def test_a_label_is_a_text_that_can_be_shown(word):
             make()
 
 
+def test_a_songs_name_is_printed_without_what_a_terminal_obeys(loaded, features):
+    named = replace(features, track=np.full(len(features), "a\x1b[31m\n\udcff.mp3", dtype=object))
+    text = predict.predict_song(*loaded, named, zero_shot.FIRST_WORDS).as_text()
+    assert text.startswith(r"a\x1b[31m\n\udcff.mp3: ")
+
+
 def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     model, written = loaded[0], ModelCard.load(folder / "README.md")
     assert written.data.license == "mit"

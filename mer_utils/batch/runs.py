@@ -15,20 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import create_model
 
 from mer_utils import storage
 from mer_utils.batch import profiles
 from mer_utils.batch.profiles import Profile
 
+RECORD = create_model("run.json", profile=str)  # what is read of it
 VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
 VERSIONS_OF += ("hdbscan", "numpy", "pandas", "papermill")
-
-
-class Record(BaseModel):
-    """What is read of run.json."""
-
-    profile: str
 
 
 class NotebookError(RuntimeError):
@@ -68,7 +63,7 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
     folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
     record = folder / "run.json"
     if record.is_file():
-        there = storage.read_json(record, Record)["profile"]
+        there = storage.read_json(record, RECORD)["profile"]
         if there != profile:
             raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     else:
@@ -83,7 +78,7 @@ def reopen(folder: str | Path) -> Run:
         raise FileNotFoundError(
             f"{record.parent} is not a run: no run.json; `make notebooks` first"
         )
-    return open_run(storage.read_json(record, Record)["profile"], record.parent)
+    return open_run(storage.read_json(record, RECORD)["profile"], record.parent)
 
 
 def save_table(run: Run, name: str, table: pd.DataFrame) -> None:

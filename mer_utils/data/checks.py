@@ -26,12 +26,12 @@ def plain_texts(where: object, what: str, texts: Iterable[object], longest: int 
     refuse(where, told, [f"{x!r:.80}" for x in wrong])
 
 
-def _plain(text: str) -> str:
-    plain_texts("here", "names", [text])
-    return text
+def shown(text: str) -> str:
+    """A text to print, such as a path, with what would do something else escaped."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-PlainText = Annotated[str, AfterValidator(_plain)]
+PlainText = Annotated[str, AfterValidator(lambda text: plain_texts("", "names", [text]) or text)]
 """A name or a label in a file that is read back."""
 
 

@@ -103,7 +103,7 @@ def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="dataset"))
 
 
-class EncoderSettings(BaseModel, extra="allow"):
+class EncoderSettings(BaseModel):
     """What is read of `Features.encoder` where a file has it."""
 
     name: PlainText

@@ -293,10 +293,8 @@ def _outcome(tasks: Sequence[Task]) -> Outcome:
         [task.folder for task in tasks if task.shuffled == shuffled] for shuffled in (False, True)
     )
     shape = len(tasks[0].target.features), len(tasks[0].target.dataset.labels)
-    scores = [
-        [storage.read_array(folder / "scores.npy", shape) for folder in each]
-        for each in (folders, shuffled)
-    ]
+    read = partial(storage.read_array, shape=shape)
+    scores = [[read(folder / "scores.npy") for folder in each] for each in (folders, shuffled)]
     histories = [storage.read_table(folder / "history.parquet") for folder in folders]
     return Outcome(tasks[0].target.name, tasks[0].method, *scores, histories, folders)
 

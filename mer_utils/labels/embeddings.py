@@ -131,7 +131,8 @@ def label_texts(
     if not name:
         raise ValueError(f"label {label!r} is no text with words in it")
     if definitions and label in definitions:
-        plain_texts(f"label {label!r}", "definitions", [definitions[label]], 10 * LONGEST)
+        one_line = " ".join(definitions[label].split())
+        plain_texts(f"label {label!r}", "definitions", [one_line], 10 * LONGEST)
     if style not in WRITTEN:
         return tuple(template.format(name) for template in TEMPLATES[style])
     known = {**WRITTEN[style], **(definitions or {})}

@@ -139,15 +139,8 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        **as_text(
-            {
-                "kind": model.projector.config["kind"],
-                "encoder": encoder,
-                "space": model.space.describe(),
-                "about": model.about,
-                "licences": LICENCES,
-            }
-        ),
+        **as_text({"kind": model.projector.config["kind"], "encoder": encoder}),
+        **as_text({"space": model.space.describe(), "about": model.about, "licences": LICENCES}),
         scores=_scores(results, scored_as, datasets),
         built_in=built_in,
     )

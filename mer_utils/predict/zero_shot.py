@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 from torch.nn import functional
 
 from mer_utils import storage
-from mer_utils.data.checks import plain_texts
+from mer_utils.data.checks import plain_texts, shown
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
 from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
@@ -88,7 +88,7 @@ class Prediction:
         """The song and its table; if asked, also the ranks along it, a block a window."""
         sure = f"the model is surer of it than of {self.sureness:.0f} % of its training music"
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
-        lines = [f"{self.song}: {sure}", table]
+        lines = [f"{shown(self.song)}: {sure}", table]
         if over_time:
             ranks = self.over_time.drop(columns="start")
             heights = (ranks * 8 / 100).astype(int).clip(upper=7)  # a block is an eighth of 100
@@ -132,15 +132,14 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
     if table.empty:
         raise ValueError(f"{path}: no tracks to rank songs among; {MEND}")
     sizes = model.projector.config
+    linear = sizes["kind"] == "ridge"  # `Reference.save` leaves its projections out
     shapes = {"inputs": (len(table), model.mean.numel()), "far": ()}
-    if sizes["kind"] != "ridge":
-        shapes["projections"] = (len(table), sizes["dimensions"])
+    shapes |= {} if linear else {"projections": (len(table), sizes["dimensions"])}
     tensors = storage.read_tensors(folder / "reference.safetensors", shapes)
     inputs, far = tensors["inputs"].float(), float(tensors["far"])
-    if sizes["kind"] == "ridge":
+    projections = tensors.get("projections")
+    if linear:
         projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))
-    else:
-        projections = tensors["projections"]
     return model, Reference(table, projections.float().numpy(), inputs.numpy(), far)
 
 

@@ -348,9 +348,8 @@ def real_values(part: Labelled, keep: np.ndarray) -> np.ndarray:
     values = np.asarray(part.features.values[keep], dtype=np.float32)
     most = np.maximum(values.max((1, 2)), -values.min((1, 2)))  # (segments,)
     wrong = part.features.track[keep][~(most <= LARGEST)]  # NaN too
-    refuse(
-        part.name, f"tracks have features that are no numbers up to {LARGEST:g}", np.unique(wrong)
-    )
+    strange = f"tracks have features that are no numbers up to {LARGEST:g}"
+    refuse(part.name, strange, np.unique(wrong).tolist())
     return values
 
 

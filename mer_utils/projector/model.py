@@ -24,7 +24,7 @@ from mer_utils.labels.space import Description, LabelSpace
 from mer_utils.projector.networks import PROJECTORS, Projector, build_projector
 from mer_utils.projector.ridge import ROWS
 from mer_utils.projector.training import project
-from mer_utils.registry import Registry
+from mer_utils.registry import PACKAGE, Registry
 
 FORMAT = 4
 WEIGHTS = "projector.safetensors"
@@ -34,18 +34,17 @@ MEND = "copy the model's folder again, or train it again"
 FITS = ("name", "layers", "columns", "tags", "weights_sha256", "segment_seconds", "pooling")
 
 
-class ProjectorConfig(BaseModel, extra="allow"):
-    """`Projector.config`; more are the settings of its kind, which `build_projector` checks."""
+class ProjectorConfig(BaseModel):
+    """What every projector's config has; `build_projector` checks the settings of its kind."""
 
     kind: str
     layers: PositiveInt
     dim: PositiveInt
     dimensions: PositiveInt
-    width: PositiveInt = 1
     keep_length: bool = True
 
 
-class About(BaseModel, extra="allow"):
+class About(BaseModel):
     """What is read of `Model.about`."""
 
     labels: dict[PlainText, list[PlainText]] = Field(min_length=1)
@@ -65,7 +64,7 @@ class Config(BaseModel):
     encoder: EncoderSettings
     weights_sha256: str
     beside_sha256: dict[str, str]
-    known_texts: list[str] = []
+    known_texts: list[str]
     about: About
 
 
@@ -174,16 +173,12 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
     """
     folder = Path(folder)
     config = _valid_config(folder, own_code)
-    sizes, texts = config["projector"], config.get("known_texts")
-    try:
+    sizes, texts = config["projector"], config["known_texts"]
+    with storage.reading(folder / "config.json", "a model"):
         space = LabelSpace.from_description(config["label_space"])
-        ours = PROJECTORS[sizes["kind"]].__module__.startswith(__name__.partition(".")[0])
+        ours = PROJECTORS[sizes["kind"]].__module__.startswith(PACKAGE)
         with torch.device("meta" if ours else "cpu"):  # shapes only: any size may be claimed
             wanted = build_projector(**sizes).state_dict()
-    except OSError:
-        raise
-    except Exception as error:  # a constructor says in its own way what is wrong
-        raise ValueError(f"{folder / 'config.json'}: {error}; {MEND}") from error
     shapes = {f"projector.{k}": v.shape for k, v in wanted.items() if v.is_floating_point()}
     shapes |= dict.fromkeys(("features.mean", "features.std"), (sizes["layers"], sizes["dim"]))
     if texts:
@@ -195,11 +190,9 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
     if not (std > 0).all():
         raise ValueError(f"{folder / WEIGHTS}: features.std is not above 0 throughout; {MEND}")
     projector = build_projector(**sizes)
-    try:
-        state = {k: v for k, v in tensors.items() if k.startswith("projector.")}
-        projector.load_state_dict({k.split(".", 1)[1]: v for k, v in state.items()})
-    except RuntimeError as error:
-        raise ValueError(f"{folder / WEIGHTS}: {error}; {MEND}") from error
+    weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
+    with storage.reading(folder / WEIGHTS, "the projector's weights"):
+        projector.load_state_dict(weights)
     model = Model(projector.eval(), space, mean, std, config["encoder"], config["about"])
     if texts:
         known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))

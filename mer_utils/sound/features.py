@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
-from pydantic import BaseModel
+from pydantic import create_model
 from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, code, storage
@@ -47,18 +47,13 @@ from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import ENCODERS, Encoder
 
+MANIFEST = create_model("manifest.json", encoder=EncoderSettings)  # what is read of it
 WORTH_WORKERS = 6  # shards: a process takes as long to begin as one or two take
 
 # Settings that decide no more than how the last bit is rounded.
 _ROUNDING = ("batch_size", "tracks_per_shard", "versions.", "encoder.device", "encoder.torch")
 _ROUNDING += ("encoder.transformers",)
 _PACKAGES = ("numpy", "soundfile", "soxr", "torch", "transformers")  # whose versions are recorded
-
-
-class Manifest(BaseModel):
-    """What is read of manifest.json beside what `_claim` compares."""
-
-    encoder: EncoderSettings
 
 
 def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> Features:
@@ -73,7 +68,7 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     if not _is_complete(store):
         raise ValueError(f"{store}: no complete features here; run extract to make or finish them")
     index = storage.read_table(store / "index.parquet", ("start",), ("track",))
-    encoder = storage.read_json(store / "manifest.json", Manifest)["encoder"]
+    encoder = storage.read_json(store / "manifest.json", MANIFEST)["encoder"]
     shape = (len(encoder["layers"]), len(index), encoder.get("dim"))  # (layers, segments, dim)
     values = storage.read_array(store / "values.npy", shape, memory_map=True)
     if layers is not None:
@@ -206,7 +201,7 @@ def _claim(store: Path, manifest: dict) -> None:
         if any(not inside.name.startswith(".") for inside in store.iterdir()):
             raise ValueError(f"{store}: not empty, and no feature store; give another folder")
         storage.write_json(path, manifest)
-    differences = _differences(storage.read_json(path, Manifest), manifest)
+    differences = _differences(storage.read_json(path, MANIFEST), manifest)
     if _is_complete(store):  # nothing will be mixed into it any more
         differences = {k: v for k, v in differences.items() if not k.startswith(_ROUNDING)}
     if differences:

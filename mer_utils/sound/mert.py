@@ -24,12 +24,12 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
-from pydantic import BaseModel, Field
+from pydantic import Field, create_model
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from mer_utils.sound.encoders import ENCODERS, Network, pick_layers
-from mer_utils.storage import check_tensors, file_hash, read_json, reading
+from mer_utils.storage import check, file_hash, read_json, reading
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
     from transformers import HubertConfig, HubertModel
@@ -65,20 +65,18 @@ EXPECTED = {"model_type": "mert_model", "sampling_rate": SAMPLE_RATE, "sample_ra
 EXPECTED |= dict.fromkeys(OFF, False)
 """What a checkpoint must say: of anything else HubertModel has another network, or none."""
 
+Count = Annotated[int, Field(ge=1, le=100_000)]
+SETTINGS = create_model(
+    "the settings",
+    num_hidden_layers=(Annotated[int, Field(ge=1, le=1000)], 12),
+    num_attention_heads=(Count, 12),
+    conv_kernel=(list[Count], []),
+    conv_stride=(list[Count], []),
+)
+"""What the checkpoint's JSON files may claim; transformers checks the rest."""
+
 PREFIX = "mert_model."  # of the network's tensors in some checkpoints; a head then has none
 UNUSED = ("masked_spec_embed", "final_proj", "label_embs_concat")  # tensors only training needs
-
-
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-
-
-class Settings(BaseModel):
-    """What a checkpoint's JSON files may claim; transformers checks the rest."""
-
-    num_hidden_layers: int = Field(12, ge=1, le=1000)
-    num_attention_heads: Count = 12
-    conv_kernel: list[Count] = []
-    conv_stride: list[Count] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +224,7 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     """HuBERT's configuration from that of a MERT v1, and whether waveforms are normalised."""
     found = {"do_normalize": True, "sample_rate": SAMPLE_RATE, **dict.fromkeys(OFF, False)}
     for file in (PREPROCESSOR, CONFIG):
-        found |= read_json(folder / file, Settings)
+        found |= read_json(folder / file, SETTINGS)
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
         if found.get(key) != value:
@@ -258,7 +256,7 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         if prefixed:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
-        check_tensors(weights, tensors, {k: v.shape for k, v in tensors.items()})
+        check(weights, tensors, {k: v.shape for k, v in tensors.items()})
     with reading(weights, f"the tensors of its {CONFIG}"):
         with torch.device("meta"):  # shapes only: the random start would be thrown away
             model = transformers.HubertModel(config)
