@@ -76,12 +76,10 @@ def test_what_cannot_be_loaded_is_named(checkpoint, name, arguments, named):
 
 
 def test_features_that_are_not_finite_are_an_error(tmp_path):
-    folder = random_mert.write_mert_checkpoint(tmp_path, file_format="bin")
-    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    tensors["encoder.layers.0.layer_norm.weight"][0] = torch.inf
-    torch.save(tensors, folder / "pytorch_model.bin")
+    folder = random_mert.write_mert_checkpoint(tmp_path)
     broken = sound.load_encoder("mert-v1-95m", folder, device="cpu")
-    with pytest.raises(FloatingPointError, match="features that are not finite"):
+    broken.network.model.encoder.layers[0].layer_norm.weight[0] = torch.inf
+    with pytest.raises(ValueError, match="features that are not finite"):
         broken(noise(broken))
 
 

@@ -289,7 +289,7 @@ storage.write_array("vectors.npy", embed_labels(["happy", "sad"]).vectors)
         command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    found = storage.read_array(tmp_path / "vectors.npy")
+    found = storage.read_array(tmp_path / "vectors.npy", (2, None))
     np.testing.assert_allclose(found, embed_labels(["happy", "sad"]).vectors, atol=1e-6)
 
 
@@ -434,3 +434,17 @@ def test_a_space_that_remembers_needs_no_language_model(directions, tmp_path, mo
     np.testing.assert_allclose(whole.vectors(EMOTIFY[:2], EMOTIFY), few, atol=1e-6)
     with pytest.raises(RuntimeError):
         whole.vectors(EMOTIFY[:3], EMOTIFY)
+
+
+def test_an_array_that_is_not_what_was_kept_is_named(tmp_path):
+    path, good = tmp_path / "kept.npy", np.ones((2, 3), dtype=np.float32)
+    np.save(path, good)
+    whole = path.read_bytes()
+    for other in (good[:, :2], good * np.nan, good.astype(int), np.array([[{}]])):
+        np.save(path, other, allow_pickle=True)
+        with pytest.raises(ValueError, match=r"kept\.npy"):
+            storage.read_array(path, (2, 3))
+    for content in (b"", whole[:-1], whole.replace(b"(2, 3)", b"(9**9,)"), b"PK" + whole):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"kept\.npy"):
+            storage.read_array(path, (2, 3))

@@ -1,6 +1,8 @@
 """MERT: parity with transformers' own HuBERT, and what must be refused."""
 
+import json
 import pickle
+import random
 import shutil
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from hostile import edits
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from mer_utils import sound
@@ -162,6 +165,42 @@ def test_what_changes_nothing_is_let_pass(tmp_path, norm_after, encoder):
 class Bomb:
     def __reduce__(self):
         return (pytest.fail, ("code of the checkpoint was run",))
+
+
+NO_WEIGHTS = {  # in place of one tensor
+    "a list": [1.0, 2.0],
+    "sparse": torch.ones(32).to_sparse(),
+    "meta": torch.ones(32, device="meta"),
+    "quantised": torch.quantize_per_tensor(torch.ones(32), 0.1, 0, torch.qint8),
+    "NaN": torch.full((32,), torch.nan),
+    "integers": torch.ones(32, dtype=torch.int64),
+    "no dimension": torch.tensor(1.0),
+}
+
+
+@pytest.mark.parametrize("value", NO_WEIGHTS.values(), ids=NO_WEIGHTS)
+def test_tensors_that_are_no_weights_are_refused(tmp_path, norm_after, value):
+    weights = copy(norm_after, tmp_path) / "pytorch_model.bin"
+    torch.save(torch.load(weights, weights_only=True) | {LAST: value}, weights)
+    with pytest.raises(ValueError, match=rf"(?s){weights.name}.*{LAST}|tensors only"):
+        load(tmp_path)
+    torch.save([value], weights)
+    with pytest.raises(ValueError, match=weights.name):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_a_changed_setting_is_an_error_or_runs(tmp_path, norm_after, file):
+    folder = copy(norm_after, tmp_path)
+    cases = list(edits(read_json(folder / file)))
+    for what, value in random.Random(0).sample(cases, min(len(cases), 60)):
+        (folder / file).write_text(json.dumps(value))
+        try:
+            load(folder)(noise(1))
+        except (ValueError, OSError):
+            continue
+        except Exception as error:
+            pytest.fail(f"{what}: {error!r}")
 
 
 @pytest.mark.parametrize("content", ["bomb", "cut short", "safetensors"])

@@ -504,3 +504,21 @@ def test_a_dataset_too_small_for_a_ceiling_has_none(parts, monkeypatch):
     with pytest.warns(UserWarning, match="one: no supervised reference"):
         table = tables.reference_table({"one": part}, resamples=20)
     assert set(table["method"]) == {"every label", "most frequent"}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_features_that_are_no_numbers_name_dataset_and_track(parts, value):
+    first, second = list(parts.values())[:2]
+    values = np.array(first.features.values)
+    values[3] = value
+    track = first.features.track[3]
+    with pytest.raises(ValueError, match=rf"{first.name}.*{track}"):
+        fit(projector.default_ridge(), with_values(first, values), second)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30])
+def test_features_without_any_difference_train_nothing(parts, size):
+    part = next(iter(parts.values()))
+    tiny = size * np.asarray(part.features.values, dtype=np.float32)
+    with pytest.raises(ValueError, match=part.name):
+        fit(projector.default_ridge(), with_values(part, tiny))

@@ -1,13 +1,17 @@
 """Own music and words: models to take home, ranks, warnings, the command line."""
 
 import argparse
+import html
+import json
 import os
+import random
 import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import hostile
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +21,9 @@ from huggingface_hub import ModelCard
 
 from mer_utils import predict, storage
 from mer_utils.batch import cli, profiles, report
+from mer_utils.batch.pages import to_html
 from mer_utils.data import Features, Labelled
+from mer_utils.data import types as data_types
 from mer_utils.data.types import official_part
 from mer_utils.data.vocabulary import SENTENCES, SOUNDS, names
 from mer_utils.labels import language_model
@@ -143,7 +149,7 @@ def changed_config(folder, **changes):
         (lambda f: (f / "reference.parquet").write_bytes(b"x"), "reference.parquet"),
         (lambda f: (f / "projector.safetensors").unlink(), "projector.safetensors"),
         (lambda f: changed_config(f, encoder=None), "encoder"),
-        (lambda f: changed_config(f, format=1), "format 1"),
+        (lambda f: changed_config(f, format=1), "format"),
         (lambda f: changed_config(f, label_model_sha256="0" * 64), "SHA-256 000000000000…"),
     ],
 )
@@ -152,6 +158,123 @@ def test_a_model_that_is_not_whole_is_refused(folder, tmp_path, change, named):
     change(tmp_path)
     with pytest.raises(ValueError, match=named):
         predict.load_released(tmp_path)
+
+
+def tampered(folder, to, file, **changes):
+    """A copy of a model with other tensors in a file and hashes that fit; None takes one away."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    tensors = storage.read_tensors(to / file) | changes
+    storage.write_tensors(to / file, {k: v for k, v in tensors.items() if v is not None})
+    sign(to)
+
+
+def sign(folder):
+    hashes = {name: storage.file_hash(folder / name) for name in zero_shot.REFERENCE_FILES}
+    weights = storage.file_hash(folder / "projector.safetensors")
+    changed_config(folder, weights_sha256=weights, beside_sha256=hashes)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("projector.weight", lambda x: x * torch.nan),
+        ("projector.weight", lambda x: x / 0),
+        ("projector.weight", lambda x: x[1:]),
+        ("projector.weight", lambda x: x.to(torch.int64)),
+        ("projector.offset", lambda x: None),
+        ("projector.more", lambda x: torch.zeros(3)),
+        ("features.mean", lambda x: x[0]),
+        ("features.std", lambda x: x * 0),
+        ("features.std", lambda x: -x),
+        ("labels.known", lambda x: x[:, 1:]),
+        ("labels.mean", lambda x: None),
+        ("inputs", lambda x: x * torch.nan),
+        ("inputs", lambda x: x[1:]),
+        ("inputs", lambda x: x[:, 1:]),
+        ("far", lambda x: torch.tensor(torch.nan)),
+    ],
+)
+def test_tensors_that_are_no_model_are_refused(folder, tmp_path, name, change):
+    file = "projector.safetensors" if "." in name else "reference.safetensors"
+    there = storage.read_tensors(folder / file).get(name)
+    tampered(folder, tmp_path, file, **{name: change(there)})
+    with pytest.raises(ValueError, match=rf"(?s){file}.*{name.split('.')[-1]}"):
+        predict.load_released(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "a column less", "no parquet"])
+def test_a_reference_set_without_its_tracks_is_refused(folder, tmp_path, damage):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "reference.parquet"
+    table = pd.read_parquet(path)
+    less = {"empty": table[:0], "a column less": table.drop(columns="dataset")}.get(damage)
+    path.write_bytes(b"PAR1 no table") if less is None else storage.write_table(path, less)
+    sign(tmp_path)
+    with pytest.raises(ValueError, match=r"reference\.parquet"):
+        predict.load_released(tmp_path)
+
+
+def test_a_changed_value_in_the_config_is_an_error_or_predicts(folder, tmp_path, features):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "config.json"
+    cases = list(hostile.edits(storage.read_json(path)))
+    for what, value in random.Random(0).sample(cases, 25):
+        path.write_text(json.dumps(value))
+        try:
+            model, reference = predict.load_released(tmp_path)
+            predict.encoder_of(model)
+            predict.predict_song(model, reference, features, zero_shot.FIRST_WORDS)
+        except (ValueError, OSError):
+            continue
+        except Exception as error:
+            pytest.fail(f"{what}: {error!r}")
+
+
+@pytest.mark.parametrize("value", ["evil.py:x", "./evil.py:x"])
+@pytest.mark.parametrize("place", ["projector.kind", "label_space.model", "encoder.name"])
+def test_a_model_of_somebody_elses_runs_no_code(folder, tmp_path, monkeypatch, place, value):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "evil.py").write_text("open('it ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    config = storage.read_json("config.json")
+    part, key = place.split(".")
+    config[part][key] = value
+    storage.write_json("config.json", config)
+    with pytest.raises(ValueError, match=r"evil\.py"):
+        predict.load_released(tmp_path)
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "[x](javascript:y)", "*`_$"])
+def test_a_card_shows_names_as_they_are(loaded, name):
+    about = loaded[0].about | {"labels": {name: ["sad"]}, "tracks": {name: 7}}
+    text = model_card.card(replace(loaded[0], about=about), None, "one")
+    assert "<script" not in text
+    row = next(line for line in text.splitlines() if "| 7 |" in line)
+    shown = to_html(f"{'| a ' * 4}|\n{'| --- ' * 4}|\n{row}\n")
+    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", shown)]
+    assert cells[:3] == [name, "7", "1"]
+
+
+WORDS = ["a\x1b[31mred", "a\nb", "x" * 10_000, "nul\0", "\ud800", "\u202eright to left"]
+
+
+@pytest.mark.parametrize("word", WORDS, ids=ascii)
+def test_a_label_is_a_text_that_can_be_shown(word):
+    tracks = data_types.track_table(["t"], [(word,)], ["g"])
+    for make in (
+        lambda: zero_shot.check_words(["sad", word]),
+        lambda: data_types.Dataset("d", (word,), tracks),
+        lambda: data_types.Dataset(word, (), tracks[:0]),
+    ):
+        with pytest.raises(ValueError, match=r"labels|names"):
+            make()
+
+
+def test_a_songs_name_is_printed_without_what_a_terminal_obeys(loaded, features):
+    named = replace(features, track=np.full(len(features), "a\x1b[31m\n\udcff.mp3", dtype=object))
+    text = predict.predict_song(*loaded, named, zero_shot.FIRST_WORDS).as_text()
+    assert text.startswith(r"a\x1b[31m\n\udcff.mp3: ")
 
 
 def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):

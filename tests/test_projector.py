@@ -119,3 +119,11 @@ def test_label_penalty_by_hand():
 def test_errors(kind, settings, named):
     with pytest.raises(ValueError, match=named):
         build_projector(kind, 1, 2, 3, **settings)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_a_ridge_on_what_is_no_number_is_refused(value):
+    x = torch.ones(4, 1, 2, dtype=torch.float64)
+    x[0] = value
+    with pytest.raises(ValueError, match="fit_ridge"):
+        fit_ridge(x, torch.ones(4, 1), 1.0)

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic import create_model
 
 from mer_utils import storage
 from mer_utils.batch import profiles
 from mer_utils.batch.profiles import Profile
 
+RECORD = create_model("run.json", profile=str)  # what is read of it
 VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
 RECORD_LOCK = ".run.json.lock"
 VERSIONS_OF += ("hdbscan", "numpy", "pandas", "papermill")
@@ -65,7 +67,7 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
         with storage.locked(folder, RECORD_LOCK):
             if not record.is_file():  # nor written meanwhile, with facts
                 storage.write_json(record, {"profile": profile, **provenance()})
-    there = storage.read_json(record).get("profile")
+    there = storage.read_json(record, RECORD)["profile"]
     if there != profile:
         raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     return Run(folder, chosen)
@@ -78,7 +80,7 @@ def reopen(folder: str | Path) -> Run:
         raise FileNotFoundError(
             f"{record.parent} is not a run: no run.json; `make notebooks` first"
         )
-    return open_run(storage.read_json(record)["profile"], record.parent)
+    return open_run(storage.read_json(record, RECORD)["profile"], record.parent)
 
 
 def save_table(run: Run, name: str, table: pd.DataFrame) -> None:

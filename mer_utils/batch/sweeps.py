@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import NonNegativeFloat, create_model
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
@@ -45,6 +46,7 @@ from mer_utils.storage import slug
 EXPERIMENT = "07"  # the notebook that a cell of the grid runs
 KEYS = {"profile": str, "fixed": Mapping, "grid": Mapping | list | tuple}
 MOST_CELLS = 100_000
+DONE = create_model("cell.json", seconds=NonNegativeFloat)  # what is read of it
 METRIC = "song_roc_auc"  # of figures, comparisons and the page
 PACKAGE = Path(code.__file__).parent
 # change no cell's results
@@ -67,7 +69,7 @@ class Cell:
     @property
     def seconds(self) -> float:
         """How long it took, if it is done."""
-        return storage.read_json(self.folder / "cell.json")["seconds"]
+        return storage.read_json(self.folder / "cell.json", DONE)["seconds"]
 
 
 def read_grid(grid: str | Path | Mapping) -> dict:
@@ -281,7 +283,8 @@ def collect(cells: Sequence[Cell]) -> pd.DataFrame:
     tables = []
     for cell in cells:
         if cell.status == "done":
-            table = pd.read_parquet(cell.folder / "tables" / "experiment.parquet")
+            path = cell.folder / "tables" / "experiment.parquet"
+            table = storage.read_table(path, texts=("metric",))
             varied = {k: v if np.isscalar(v) else str(v) for k, v in cell.varied.items()}
             table = table.drop(columns=varied, errors="ignore")
             table = pd.concat([pd.DataFrame([varied] * len(table)), table], axis=1)

@@ -11,9 +11,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, Field, FiniteFloat
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from mer_utils.data.checks import need, no_duplicates, refuse
+from mer_utils.data.checks import PlainText, need, no_duplicates, plain_texts, refuse
 from mer_utils.storage import settings_hash
 
 SPLITS = ("train", "validation", "test")
@@ -41,6 +42,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Refuse what no other module can rely on."""
+        plain_texts("a dataset", "names", [self.name])
+        plain_texts(self.name, "labels", self.labels)
         need(self.name, "columns of tracks", ("audio", "labels", "split", "group"), self.tracks)
         no_duplicates(self.name, "labels", self.labels)
         no_duplicates(self.name, "track ids", self.tracks.index)
@@ -98,6 +101,18 @@ def describe(datasets: Iterable[Dataset]) -> pd.DataFrame:
             "licence": dataset.source.get("licence", "unknown"),
         }
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="dataset"))
+
+
+class EncoderSettings(BaseModel):
+    """What is read of `Features.encoder` where a file has it."""
+
+    name: PlainText
+    layers: list[int | PlainText] = Field(min_length=1)
+    dim: int | None = None
+    segment_seconds: FiniteFloat = Field(1.0, gt=0)
+    columns: list[int | str] = []
+    tags: list[str] = []
+    blocks: list[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -292,8 +292,10 @@ def _outcome(tasks: Sequence[Task]) -> Outcome:
     folders, shuffled = (
         [task.folder for task in tasks if task.shuffled == shuffled] for shuffled in (False, True)
     )
-    scores = [[storage.read_array(f / "scores.npy") for f in each] for each in (folders, shuffled)]
-    histories = [pd.read_parquet(folder / "history.parquet") for folder in folders]
+    shape = len(tasks[0].target.features), len(tasks[0].target.dataset.labels)
+    read = partial(storage.read_array, shape=shape)
+    scores = [[read(folder / "scores.npy") for folder in each] for each in (folders, shuffled)]
+    histories = [storage.read_table(folder / "history.parquet") for folder in folders]
     return Outcome(tasks[0].target.name, tasks[0].method, *scores, histories, folders)
 
 

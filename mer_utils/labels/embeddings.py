@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mer_utils.data.checks import no_duplicates, refuse
+from mer_utils import storage
+from mer_utils.data.checks import LONGEST, no_duplicates, plain_texts, refuse
 from mer_utils.data.vocabulary import SENTENCES, SOUNDS
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
@@ -129,6 +130,9 @@ def label_texts(
     name = clean_name(label) if isinstance(label, str) else ""
     if not name:
         raise ValueError(f"label {label!r} is no text with words in it")
+    if definitions and label in definitions:
+        one_line = " ".join(definitions[label].split())
+        plain_texts(f"label {label!r}", "definitions", [one_line], 10 * LONGEST)
     if style not in WRITTEN:
         return tuple(template.format(name) for template in TEMPLATES[style])
     known = {**WRITTEN[style], **(definitions or {})}
@@ -199,7 +203,7 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
         mtg-jamendo and cal500.
     Raises FileNotFoundError for a missing file, ValueError for arrays that lack or do not fit.
     """
-    with np.load(path, allow_pickle=False) as file:
+    with storage.reading(path, "npz"), np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     embeddings = {}
     for name in dict.fromkeys(re.sub("_(labels|vectors)$", "", key) for key in arrays):
@@ -210,6 +214,6 @@ def read_vectors(path: str | Path) -> dict[str, LabelEmbeddings]:
             vectors = arrays[f"{name}_vectors"].astype(np.float32)  # (labels, d)
             made = (words, texts, vectors, Path(path).name, "file", (dataset,) * len(words))
             embeddings[dataset] = LabelEmbeddings(*made)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path}, {name}: {error}") from error
     return embeddings

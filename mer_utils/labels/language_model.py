@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from mer_utils import code, storage
 from mer_utils.progress import quiet_transformers
@@ -203,7 +202,7 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
             return SentenceTransformer(
                 str(folder), device="cpu", trust_remote_code=False, local_files_only=True
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers has a dozen kinds, without a common one
         raise ValueError(f"the language model in {folder} does not load: {error}") from error
 
 
@@ -261,7 +260,7 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
         made_by["versions"] = _versions()
         kept = storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
     if kept is not None and kept.is_file():
-        vectors = storage.read_array(kept)  # (texts, d)
+        vectors = storage.read_array(kept, (len(texts), None))  # (texts, d)
     else:
         vectors, cut = _encode_anew(texts, model)
         if kept is not None and not cut:  # a warning has to come every time

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
+from pydantic import BaseModel
 
 from mer_utils import storage
 from mer_utils.data.vocabulary import ANTONYMS, Antonym
@@ -26,6 +27,20 @@ from mer_utils.labels.embeddings import (
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
 
 DIRECTIONS = ("antonym-pca", "text+antonyms")
+
+
+class Description(BaseModel, extra="forbid"):
+    """What `LabelSpace.describe` gives."""
+
+    style: str
+    model: str
+    centre: bool
+    directions: str | None
+    components: int | None
+    antonyms: list[tuple[str, str, str]] | None
+    definitions: dict[str, str] | None
+    file: str | None
+    file_sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class LabelSpace:
             if given not in known:
                 raise ValueError(f"no style or directions {given!r}; there are {known}")
         most = len(self.antonyms)
-        if self.directions and not 1 <= self.components <= most:
+        if self.directions and not 1 <= (self.components or 0) <= most:
             raise ValueError(f"{most} antonyms give 1 to {most} components, not {self.components}")
 
     @property
@@ -174,7 +189,7 @@ class LabelSpace:
         if settings["directions"] is None:
             del settings["components"], settings["antonyms"]
         else:
-            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"])
+            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"] or ())
         return cls(**settings)
 
 

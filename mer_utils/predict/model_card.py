@@ -8,9 +8,12 @@ It is trained on *all* datasets of a profile. Its scores cannot be measured on t
 card gives those of the same procedure with each dataset left out in turn.
 """
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,15 +139,25 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        kind=model.projector.config["kind"],
-        encoder=encoder,
-        space=model.space.describe(),
-        about=model.about,
-        licences=LICENCES,
+        **as_text({"kind": model.projector.config["kind"], "encoder": encoder}),
+        **as_text({"space": model.space.describe(), "about": model.about, "licences": LICENCES}),
         scores=_scores(results, scored_as, datasets),
         built_in=built_in,
     )
     return f"{made}\n"
+
+
+def as_text(value: Any) -> Any:
+    """The same JSON-able value, with all names in it such that Markdown and HTML show them as they
+    are: whatever a card says of data goes through here.
+    """
+    if isinstance(value, Mapping):
+        return {as_text(key): as_text(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_text(own) for own in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"([\\`*_\[\]|$])", r"\\\1", html.escape(" ".join(value.split()), quote=False))
 
 
 def _scores(results: pd.DataFrame | None, scored_as: str, datasets: list[str]) -> dict[str, str]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 
 from mer_utils import storage
 from mer_utils.data.types import Features
@@ -26,6 +25,7 @@ from mer_utils.sound.features import code_hash
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
 SUFFIXES += (".m4a", ".mp4", ".aac", ".wma", ".webm")  # refused, saying how to convert them
 LEAST_HOP, MOST_HOP = 0.1, 3_600.0  # seconds
+KEPT = {"values": (None, None, None), "starts": (None,)}  # the shapes of `_listen`'s tensors
 
 
 def encoder_of(model: Model, checkpoint: str = "") -> Encoder:
@@ -111,13 +111,13 @@ def song_features(
         kept = cache / f"{storage.settings_hash(made_by)}.safetensors"
     tensors = None
     with suppress(OSError, ValueError):  # not there, or damaged: made again
-        tensors = storage.read_tensors(kept) if kept else None
+        tensors = storage.read_tensors(kept, KEPT) if kept else None
     if tensors is None:
         tensors = _listen(path, encoder, hop_seconds)
         try:
             if kept:
                 storage.write_tensors(kept, tensors)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             reason = getattr(error, "strerror", error)  # without the path: it is said once
             warnings.warn(f"{cache}: keeps no features of songs ({reason})", stacklevel=2)
     values, starts = tensors["values"].numpy(), tensors["starts"].numpy()

@@ -20,10 +20,12 @@ from scipy.stats import rankdata
 from torch.nn import functional
 
 from mer_utils import storage
+from mer_utils.data.checks import plain_texts
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
 from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
-from mer_utils.projector.model import Model, load_model
+from mer_utils.progress import printable
+from mer_utils.projector.model import MEND, Model, load_model
 from mer_utils.projector.training import project
 
 RELEASED = Path(__file__).with_name("released")  # the model that comes with the package
@@ -87,7 +89,7 @@ class Prediction:
         """The song and its table; if asked, also the ranks along it, a block a window."""
         sure = f"the model is surer of it than of {self.sureness:.0f} % of its training music"
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
-        lines = [f"{self.song}: {sure}", table]
+        lines = [f"{printable(self.song)}: {sure}", table]
         if over_time:
             heights = (
                 (self.over_time * 8 / 100).astype(int).clip(upper=7)
@@ -129,13 +131,20 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
     `projector.load_model`.
     """
     folder = model_folder(path)
-    model = load_model(folder)  # first: it checks the reference set's files too
-    tensors = storage.read_tensors(folder / "reference.safetensors")
-    table = pd.read_parquet(folder / "reference.parquet")
-    inputs, projections = tensors["inputs"].float(), tensors.get("projections")
-    if projections is None:  # of a linear projector
+    model = load_model(folder, own_code=False)  # first: it checks the reference's hashes too
+    path = folder / "reference.parquet"
+    table = storage.read_table(path, texts=("track", "dataset", "labels"))
+    if table.empty:
+        raise ValueError(f"{path}: no tracks to rank songs among; {MEND}")
+    sizes = model.projector.config
+    linear = sizes["kind"] == "ridge"  # `Reference.save` leaves its projections out
+    shapes = {"inputs": (len(table), model.mean.numel()), "far": ()}
+    shapes |= {} if linear else {"projections": (len(table), sizes["dimensions"])}
+    tensors = storage.read_tensors(folder / "reference.safetensors", shapes)
+    inputs, far = tensors["inputs"].float(), float(tensors["far"])
+    projections = tensors.get("projections")
+    if linear:
         projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))
-    far = float(tensors["far"])
     return model, Reference(table, projections.float().numpy(), inputs.numpy(), far)
 
 
@@ -194,8 +203,11 @@ def predict_song(
 
 
 def check_words(labels: Sequence[str]) -> tuple[str, ...]:
-    """Labels without surrounding space, each once; ValueError if none is left."""
+    """Labels without surrounding space, each once; ValueError if none is left or one is no text
+    to show (`data.checks.plain_texts`).
+    """
     words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
+    plain_texts("the words to rank", "labels", words)
     if not words:
         raise ValueError("no labels; give at least one, such as 'hopeful'")
     if joined := next((word for word in words if ";" in word), None):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mer_utils.data.checks import refuse
 from mer_utils.data.types import Labelled, official_part, usable_tracks, with_rare_labels
 from mer_utils.labels.clustering import LabelClusters, cluster_labels
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
@@ -38,6 +39,8 @@ from mer_utils.sound import musicnn
 
 AIMS = ("labels", "clusters")
 CLOSED_FORMS = ("ridge", "anchors")
+LARGEST = 1e15  # of a feature: its square has to fit into single precision
+LEAST_SPREAD = 1e-6  # of standardised features, in which it is about 1
 
 
 @dataclass(frozen=True)
@@ -313,7 +316,7 @@ def prepare(
         prepared.append(
             TrainingData(
                 name=part.name,
-                values=torch.from_numpy(np.asarray(part.features.values[keep], dtype=np.float32)),
+                values=torch.from_numpy(real_values(part, keep)),
                 track=track.long(),
                 targets=torch.from_numpy(targets),
                 label_vectors=label_vectors,
@@ -323,7 +326,24 @@ def prepare(
                 weight=segment_weights(track, method.weighting),
             )
         )
-    return standardised(prepared)
+    data, mean, std = standardised(prepared)
+    if not any(x.values.amax() > LEAST_SPREAD or x.values.amin() < -LEAST_SPREAD for x in data):
+        names = ", ".join(part.name for part in training)
+        raise ValueError(f"{names}: the features are all but constant; extract them again")
+    return data, mean, std
+
+
+def real_values(part: Labelled, keep: np.ndarray) -> np.ndarray:
+    """Some of a dataset's features, (segments, layers, dim) float32; keep: bool, (segments,).
+
+    Raises ValueError that names dataset and track if one is not finite or beyond LARGEST.
+    """
+    values = np.asarray(part.features.values[keep], dtype=np.float32)
+    most = np.maximum(values.max((1, 2)), -values.min((1, 2)))  # (segments,)
+    wrong = part.features.track[keep][~(most <= LARGEST)]  # NaN too
+    strange = f"tracks have features that are no numbers up to {LARGEST:g}"
+    refuse(part.name, strange, np.unique(wrong).tolist())
+    return values
 
 
 def cluster_centres(space: LabelSpace, clusters: LabelClusters, vectors: Tensor) -> Tensor:

@@ -9,26 +9,63 @@ language model need not be loaded.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, PositiveInt
 from torch import Tensor
 
 from mer_utils import storage
-from mer_utils.data.types import Features
+from mer_utils.data.checks import PlainText
+from mer_utils.data.types import EncoderSettings, Features
 from mer_utils.labels.language_model import weights_hash
-from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.networks import Projector, build_projector
+from mer_utils.labels.space import Description, LabelSpace
+from mer_utils.projector.networks import PROJECTORS, Projector, build_projector
 from mer_utils.projector.ridge import ROWS
 from mer_utils.projector.training import project
+from mer_utils.registry import PACKAGE, Registry
 
 FORMAT = 4
 WEIGHTS = "projector.safetensors"
-CONFIG = {"format", "projector", "label_space", "label_model_sha256", "encoder", "weights_sha256"}
-CONFIG |= {"beside_sha256", "about"}
+MEND = "copy the model's folder again, or train it again"
 
 # what has to be the same in the encoder of the training features and of new ones
 FITS = ("name", "layers", "columns", "tags", "weights_sha256", "segment_seconds", "pooling")
+
+
+class ProjectorConfig(BaseModel):
+    """What every projector's config has; `build_projector` checks the settings of its kind."""
+
+    kind: str
+    layers: PositiveInt
+    dim: PositiveInt
+    dimensions: PositiveInt
+    keep_length: bool = True
+
+
+class About(BaseModel):
+    """What is read of `Model.about`."""
+
+    labels: dict[PlainText, list[PlainText]] = Field(min_length=1)
+    tracks: dict[str, int]
+    sources: dict[str, dict]
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+
+
+class Config(BaseModel):
+    """What a model's config.json has to hold."""
+
+    format: Literal[4]
+    projector: ProjectorConfig
+    label_space: Description
+    label_model_sha256: str
+    encoder: EncoderSettings
+    weights_sha256: str
+    beside_sha256: dict[str, str]
+    known_texts: list[str]
+    about: About
 
 
 @dataclass(frozen=True)
@@ -127,46 +164,60 @@ def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Te
     return mean.float(), std.float()
 
 
-def load_model(folder: str | Path) -> Model:
+def load_model(folder: str | Path, own_code: bool = True) -> Model:
     """Read a model that `Model.save` wrote.
 
+    own_code: whether what it names as `file.py:name` may be run; False for a model that somebody
+        else made, unless this process has run that file already.
     Raises FileNotFoundError or ValueError, saying what does not fit and how to mend it.
     """
     folder = Path(folder)
-    config = _valid_config(folder)
-    tensors = storage.read_tensors(folder / WEIGHTS)
-    projector = build_projector(**config["projector"])
+    config = _valid_config(folder, own_code)
+    sizes, texts = config["projector"], config["known_texts"]
+    with storage.reading(folder / "config.json", "a model"):
+        space = LabelSpace.from_description(config["label_space"])
+        ours = PROJECTORS[sizes["kind"]].__module__.startswith(PACKAGE)
+        with torch.device("meta" if ours else "cpu"):  # shapes only: any size may be claimed
+            wanted = build_projector(**sizes).state_dict()
+    shapes = {f"projector.{k}": v.shape for k, v in wanted.items() if v.is_floating_point()}
+    shapes |= dict.fromkeys(("features.mean", "features.std"), (sizes["layers"], sizes["dim"]))
+    if texts:
+        beside = {None: 0, "text+antonyms": space.components}.get(space.directions)
+        width = None if beside is None else sizes["dimensions"] - beside
+        shapes |= {"labels.known": (len(texts), width), "labels.mean": (width,)}
+    tensors = storage.read_tensors(folder / WEIGHTS, shapes)
+    mean, std = tensors["features.mean"], tensors["features.std"]
+    if not (std > 0).all():
+        raise ValueError(f"{folder / WEIGHTS}: features.std is not above 0 throughout; {MEND}")
+    projector = build_projector(**sizes)
     weights = {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith("projector.")}
-    projector.load_state_dict(weights)
-    model = Model(
-        projector.eval(),
-        LabelSpace.from_description(config["label_space"]),
-        tensors["features.mean"],
-        tensors["features.std"],
-        config["encoder"],
-        config["about"],
-    )
-    if texts := config.get("known_texts"):
+    with storage.reading(folder / WEIGHTS, "the projector's weights"):
+        projector.load_state_dict(weights)
+    model = Model(projector.eval(), space, mean, std, config["encoder"], config["about"])
+    if texts:
         known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
         means = {model.vocabulary: tensors["labels.mean"].numpy()}
-        model = replace(model, space=replace(model.space, known=known, means=means))
+        model = replace(model, space=replace(space, known=known, means=means))
     return model
 
 
-def _valid_config(folder: Path) -> dict:
+def _valid_config(folder: Path, own_code: bool) -> dict:
     """A model's config.json, if this code reads it and its files and language model are here."""
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise FileNotFoundError(f"{folder}: no model here (config.json is missing); train one")
-    config = storage.read_json(folder / "config.json")
-    if config.get("format") != FORMAT or not config.keys() >= CONFIG:
-        raise ValueError(
-            f"{folder}: config.json of format {config.get('format')} has the keys {list(config)}, "
-            f"not format {FORMAT} with {sorted(CONFIG)}: train the model again"
-        )
+    config = storage.read_json(path, Config, MEND)
+    language_model = config["label_space"]["model"]
+    loaded = {name for registry in Registry.all.values() for name in registry}
+    for name in (config["projector"]["kind"], language_model, config["encoder"]["name"]):
+        if ".py:" in name and name not in loaded and not own_code:
+            raise ValueError(
+                f"{path}: names the code {name!r}; a model of somebody else's runs none. If you "
+                "trust it, run that file in Python and load the model there"
+            )
     for name, expected in {WEIGHTS: config["weights_sha256"], **config["beside_sha256"]}.items():
         if not (folder / name).is_file() or storage.file_hash(folder / name) != expected:
             raise ValueError(f"{folder}: {name} is not what config.json describes; copy all again")
-    language_model = config["label_space"]["model"]
     expected, found = config["label_model_sha256"], weights_hash(language_model)
     if found != expected:
         raise ValueError(

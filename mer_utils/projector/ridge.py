@@ -55,9 +55,12 @@ def fit_ridge(
         gram += rows.T @ (w[part] * rows)
         aim += rows.T @ (w[part] * targets[part].double())
     gram.diagonal().add_(penalty * gram.diagonal().mean())
-    if penalty > 0 and gram.diagonal().min() > 0:
-        solution = torch.cholesky_solve(aim, torch.linalg.cholesky(gram))
-    else:  # without a penalty there may be more features than items
+    if not (gram.isfinite().all() and aim.isfinite().all()):
+        raise ValueError("fit_ridge got features, targets or a penalty that are no finite numbers")
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if penalty > 0 and gram.diagonal().min() > 0 and not failed:
+        solution = torch.cholesky_solve(aim, factor)
+    else:  # without a penalty, or with a tiny one, there may be more features than items
         solution = torch.linalg.lstsq(gram, aim, driver="gelsd").solution
     sizes = *values.shape[1:], targets.shape[1]
     projector = build_projector("ridge", *sizes, keep_length=keep_length)

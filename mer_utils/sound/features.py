@@ -36,15 +36,17 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from pydantic import create_model
 from safetensors import SafetensorError, safe_open
 
 from mer_utils import __version__, code, storage
-from mer_utils.data.types import Dataset, Features, Layer
+from mer_utils.data.types import Dataset, EncoderSettings, Features, Layer
 from mer_utils.progress import in_processes, progress_bar
 from mer_utils.sound import audio
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import ENCODERS, Encoder
 
+MANIFEST = create_model("manifest.json", encoder=EncoderSettings)  # what is read of it
 WORTH_WORKERS = 6  # shards: a process takes as long to begin as one or two take
 
 # Settings that decide no more than how the last bit is rounded.
@@ -64,13 +66,10 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
     store = Path(store)
     if not _is_complete(store):
         raise ValueError(f"{store}: no complete features here; run extract to make or finish them")
-    index = pd.read_parquet(store / "index.parquet")
-    encoder = storage.read_json(store / "manifest.json")["encoder"]
-    values = storage.read_array(store / "values.npy", memory_map=True)  # (layers, segments, dim)
-    expected = (len(encoder["layers"]), len(index), encoder["dim"])
-    if values.shape != expected:
-        found = f"values.npy is {values.shape} instead of {expected}"
-        raise ValueError(f"{store}: damaged, {found}; delete the store and run extract again")
+    index = storage.read_table(store / "index.parquet", ("start",), ("track",))
+    encoder = storage.read_json(store / "manifest.json", MANIFEST)["encoder"]
+    shape = (len(encoder["layers"]), len(index), encoder.get("dim"))  # (layers, segments, dim)
+    values = storage.read_array(store / "values.npy", shape, memory_map=True)
     if layers is not None:
         there, layers = encoder["layers"], list(layers)
         if not layers or not set(layers) <= set(there):
@@ -201,7 +200,7 @@ def _claim(store: Path, manifest: dict) -> None:
         if any(not inside.name.startswith(".") for inside in store.iterdir()):
             raise ValueError(f"{store}: not empty, and no feature store; give another folder")
         storage.write_json(path, manifest)
-    differences = _differences(storage.read_json(path), manifest)
+    differences = _differences(storage.read_json(path, MANIFEST), manifest)
     if _is_complete(store):  # nothing will be mixed into it any more
         differences = {k: v for k, v in differences.items() if not k.startswith(_ROUNDING)}
     if differences:
@@ -422,7 +421,7 @@ def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset
 
 def _check_tracks(dataset: Dataset, tracks: Sequence[dict], store: Path, on_error: str) -> None:
     """Make sure that a complete store still fits the audio that is there, and tell of bad audio."""
-    table = pd.read_parquet(store / "tracks.parquet").set_index("track")
+    table = storage.read_table(store / "tracks.parquet", texts=("track",)).set_index("track")
     now = pd.array([track["audio_bytes"] for track in tracks], dtype="Int64")
     changed = table.index[(table["audio_bytes"] != now).fillna(False)]
     if len(changed):

@@ -21,7 +21,6 @@ import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
-from safetensors import SafetensorError
 
 from mer_utils.progress import quiet_transformers
 from mer_utils.sound.encoders import ANY_MODEL, ENCODERS, Network, pick_layers
@@ -89,16 +88,16 @@ def load(
             model, found = transformers.AutoModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        window = _window(extractor)
+        silence = torch.zeros(window or extractor.sampling_rate)
+        model = model.eval().to(device)
+        with torch.inference_mode():
+            states = states_of(model, extractor, silence)
+    except Exception as error:  # transformers has a dozen kinds, without a common one
         raise ValueError(f"{name}: not an audio model of transformers: {error}") from error
     missing = sorted(k for k in found["missing_keys"] if k.rpartition(".")[2] not in UNUSED)
     if missing:
         raise ValueError(f"{name}: {folder} lacks {len(missing)} weights, first {missing[0]}")
-    model = model.eval().to(device)
-    window = _window(extractor)
-    with torch.inference_mode():
-        silence = torch.zeros(window or extractor.sampling_rate)
-        states = states_of(model, extractor, silence)
     chosen = pick_layers(name, layers, states)
     dim = states[chosen[0]].shape[-1]
     seconds = window / extractor.sampling_rate if window else SEGMENT_SECONDS

@@ -18,19 +18,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
-from safetensors import SafetensorError
+from pydantic import Field, create_model
 from safetensors.torch import load_file
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from mer_utils.sound.encoders import ENCODERS, Network, pick_layers
-from mer_utils.storage import file_hash, read_json
+from mer_utils.storage import check, file_hash, read_json, reading
 
 if TYPE_CHECKING:  # transformers takes seconds to import these, and musicnn needs none of them
     from transformers import HubertConfig, HubertModel
@@ -66,9 +65,18 @@ EXPECTED = {"model_type": "mert_model", "sampling_rate": SAMPLE_RATE, "sample_ra
 EXPECTED |= dict.fromkeys(OFF, False)
 """What a checkpoint must say: of anything else HubertModel has another network, or none."""
 
+Count = Annotated[int, Field(ge=1, le=100_000)]
+SETTINGS = create_model(
+    "the settings",
+    num_hidden_layers=(Annotated[int, Field(ge=1, le=1000)], 12),
+    num_attention_heads=(Count, 12),
+    conv_kernel=(list[Count], []),
+    conv_stride=(list[Count], []),
+)
+"""What the checkpoint's JSON files may claim; transformers checks the rest."""
+
 PREFIX = "mert_model."  # of the network's tensors in some checkpoints; a head then has none
 UNUSED = ("masked_spec_embed", "final_proj", "label_embs_concat")  # tensors only training needs
-_UNREADABLE = (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +223,8 @@ def find_checkpoint(
 def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     """HuBERT's configuration from that of a MERT v1, and whether waveforms are normalised."""
     found = {"do_normalize": True, "sample_rate": SAMPLE_RATE, **dict.fromkeys(OFF, False)}
-    found |= read_json(folder / PREPROCESSOR) | read_json(folder / CONFIG)
+    for file in (PREPROCESSOR, CONFIG):
+        found |= read_json(folder / file, SETTINGS)
     found |= {key: bool(found[key]) for key in OFF}  # null is no
     for key, value in EXPECTED.items():
         if found.get(key) != value:
@@ -226,18 +235,19 @@ def read_config(name: str, folder: Path) -> tuple[HubertConfig, bool]:
     for other, (_, _, count, _) in PUBLISHED.items():
         if other != name and found.get("num_hidden_layers") == count:
             raise ValueError(f"{folder}: has the {count} layers of {other!r}; load it as that")
-    hubert = transformers.HubertConfig(
-        **{key: found[key] for key in ARCHITECTURE if key in found},
-        mask_time_prob=0.0,  # no masking, hence no tensor for it
-        mask_feature_prob=0.0,
-        attn_implementation="sdpa",
-    )
+    with reading(folder / CONFIG, "HuBERT's"):
+        hubert = transformers.HubertConfig(
+            **{key: found[key] for key in ARCHITECTURE if key in found},
+            mask_time_prob=0.0,  # no masking, hence no tensor for it
+            mask_feature_prob=0.0,
+            attn_implementation="sdpa",
+        )
     return hubert, found["do_normalize"]
 
 
 def build_model(config: HubertConfig, weights: Path) -> HubertModel:
     """HubertModel with the tensors of a file in float32; ValueError for any but just those."""
-    try:
+    with reading(weights, "tensors only"):
         if weights.suffix == ".safetensors":
             tensors = load_file(weights)
         else:
@@ -245,16 +255,12 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         prefixed = [name for name in tensors if name.startswith(PREFIX)]
         if prefixed:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
-        tensors = {k: v.float() for k, v in tensors.items() if not k.startswith(UNUSED)}
-    except _UNREADABLE as error:  # AttributeError: what has no .float() is no tensor
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{weights}: not tensors only ({reason}); download it again") from error
-    with torch.device("meta"):  # shapes only: the random start would be thrown away
-        model = transformers.HubertModel(config)
-    try:
-        model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{weights}: not the tensors of its {CONFIG}: {error}") from error
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
+        check(weights, tensors, {k: v.shape for k, v in tensors.items()})
+    with reading(weights, f"the tensors of its {CONFIG}"):
+        with torch.device("meta"):  # shapes only: the random start would be thrown away
+            model = transformers.HubertModel(config)
+        model.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     model.requires_grad_(False).eval()
     # The product of weight norm (over dim 2, the kernel's steps) never changes any more.
     remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")
