@@ -330,8 +330,9 @@ def comparisons(
             scores = kept(of_own)
             first, index = scores[0], scores[0]["track_index"]
             ours = [one["scores"] for one in scores]
-            task = (first["targets"], int(first["k"]), index, index, resamples)
-            table = scoring.compare(ours, best_scores, *task, groups=first["groups"]).loc[METRIC]
+            task = (first["targets"], int(first["k"]), index)
+            settings = {"resamples": resamples, "groups": first["groups"]}
+            table = scoring.compare(ours, best_scores, *task, **settings).loc[METRIC]
             row = {"target": target, **dict(zip(by, own, strict=True)), "best": name}
             rows.append({**row, **table[["difference", "low", "high", "p"]]})
     table = pd.DataFrame(rows)
