@@ -77,4 +77,4 @@ def page(title: str, *parts: str | pd.DataFrame) -> str:
     """A page of Markdown and tables, under a title."""
     shown = [part if isinstance(part, str) else table_html(part) for part in parts]
     text = "\n\n".join([f"# {title}", *shown])
-    return notebook_page(new_notebook(cells=[new_markdown_cell(text)]), title)
+    return notebook_page(new_notebook(cells=[new_markdown_cell(text, id="page")]), title)
