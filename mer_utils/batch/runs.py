@@ -22,8 +22,8 @@ from mer_utils.batch import profiles
 from mer_utils.batch.profiles import Profile
 
 RECORD = create_model("run.json", profile=str)  # what is read of it
-VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
 RECORD_LOCK = ".run.json.lock"
+VERSIONS_OF = ("mer-utils", "torch", "transformers", "sentence-transformers", "scikit-learn")
 VERSIONS_OF += ("hdbscan", "numpy", "pandas", "papermill")
 
 

@@ -8,8 +8,6 @@ It is trained on *all* datasets of a profile. Its scores cannot be measured on t
 card gives those of the same procedure with each dataset left out in turn.
 """
 
-import html
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from mer_utils import storage
 from mer_utils.data.types import Labelled, official_part
-from mer_utils.evaluation.tables import markdown, readable
+from mer_utils.evaluation.tables import markdown, plain, readable
 from mer_utils.predict import zero_shot
 from mer_utils.predict.zero_shot import FIRST_WORDS, REFERENCE_FILES, Reference, track_means
 from mer_utils.projector.methods import Method, fit
@@ -148,16 +146,12 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
 
 
 def as_text(value: Any) -> Any:
-    """The same JSON-able value, with all names in it such that Markdown and HTML show them as they
-    are: whatever a card says of data goes through here.
-    """
+    """The same JSON-able value, with all texts in it `plain`: a card names things through here."""
     if isinstance(value, Mapping):
         return {as_text(key): as_text(own) for key, own in value.items()}
     if isinstance(value, list | tuple):
         return [as_text(own) for own in value]
-    if not isinstance(value, str):
-        return value
-    return re.sub(r"([\\`*_\[\]|$])", r"\\\1", html.escape(" ".join(value.split()), quote=False))
+    return plain(value) if isinstance(value, str) else value
 
 
 def _scores(results: pd.DataFrame | None, scored_as: str, datasets: list[str]) -> dict[str, str]:
