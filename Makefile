@@ -20,7 +20,7 @@ GIVEN := $(foreach v,$(filter-out $(OWN) MAKE% SHELL MFLAGS,$(.VARIABLES)),$(if 
 notebooks: $(READY)  ## run the notebooks of a profile, end to end
 	$(BIN)/python -m mer_utils run --profile $(PROFILE) --out $(OUT) $(strip $(GIVEN))
 
-test: $(READY)  ## all tests
+test: $(READY)  ## all tests but the campaign
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 20
 
 campaign: $(READY)  ## MINUTES=10 of hostile tries: kills, races, full disks, damaged files (SECURITY.md)

@@ -14,6 +14,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from tqdm import tqdm
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+JOINERS = "\u200c\u200d"  # that spell words of Persian, and families of emoji
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -22,7 +23,8 @@ def printable(text: object, keep: str = "") -> str:
     keep: signs to leave as they are.
     """
     steers = {x for x in str(text) if unicodedata.category(x) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-    return str(text).translate({ord(x): ascii(x)[1:-1] for x in steers - {*keep}})
+    steers -= {*JOINERS, *keep}
+    return str(text).translate({ord(x): ascii(x)[1:-1] for x in steers})
 
 
 def say(text: object, file: TextIO | None = None) -> None:

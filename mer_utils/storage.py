@@ -95,6 +95,11 @@ def _locked_file(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a lock or a temporary file of this module."""
+    return path.name == LOCK or bool(_TEMPORARY.fullmatch(path.name))
+
+
 @cache
 def _clear(folder: Path) -> None:
     """Remove temporary files of processes that were killed, once a folder and process."""
@@ -206,7 +211,8 @@ def check(
                 raise ValueError(f"{path}: {name} is no plain tensor; {MEND}")
         elif not isinstance(found, np.ndarray):
             raise ValueError(f"{path}: {name} is {type(found).__name__}, no tensor; {MEND}")
-        if finite and "float" in str(found.dtype) and not torch.as_tensor(found).isfinite().all():
+        checked = torch.as_tensor(found) if finite and "float" in str(found.dtype) else None
+        if checked is not None and not checked.float().isfinite().all():  # in single precision
             raise ValueError(f"{path}: {name} holds NaN or infinity, expected numbers; {MEND}")
     for name, shape in (shapes or {}).items():
         found = values.get(name, np.empty(0, dtype=bool))
@@ -248,7 +254,7 @@ def read_table(
     with reading(path, "parquet"):
         table = pd.read_parquet(path)
         found = [np.isfinite(table[column]).all() for column in numbers]
-        found += [table[column].map(type).eq(str).all() for column in texts]
+        found += [all(isinstance(x, str) for x in table[column]) for column in texts]
         if not all(found):
             raise ValueError(f"expected numbers in {numbers}, texts in {texts}")
     return table

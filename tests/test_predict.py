@@ -297,6 +297,31 @@ def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     assert "synthetic" not in card.text
 
 
+def test_numbers_of_double_precision_are_read_and_what_overflows_gives_no_ranks(
+    folder, features, tmp_path
+):
+    file, words = "projector.safetensors", zero_shot.FIRST_WORDS
+    tensors = storage.read_tensors(folder / file)
+    mean, std = tensors["features.mean"].double(), tensors["features.std"].double()
+    tampered(folder, tmp_path / "double", file, **{"features.mean": mean, "features.std": std})
+    found = predict.predict_song(*predict.load_released(tmp_path / "double"), features, words)
+    assert found.table["rank"].between(0, 100).all()
+    tampered(folder, tmp_path / "huge", file, **{"features.mean": mean + 1e300})
+    with pytest.raises(ValueError, match=r"features\.mean"):
+        predict.load_released(tmp_path / "huge")
+    tampered(folder, tmp_path / "tiny", file, **{"features.std": std.float() * 1e-38})
+    with pytest.raises(ValueError, match="finite"):
+        predict.predict_song(*predict.load_released(tmp_path / "tiny"), features, words)
+
+
+def test_a_table_of_something_else_is_not_replaced(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text("path,labels\na.mp3,happy\n")
+    assert cli.main(["predict", "a.wav", "--csv", str(path)]) == 1
+    assert "mine.csv" in capsys.readouterr().err
+    assert path.read_text().startswith("path,labels")
+
+
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "kept.safetensors"
     storage.write_tensors(path, {"values": torch.zeros(100)})

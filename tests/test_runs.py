@@ -74,6 +74,15 @@ def test_unknown_names_list_the_known_ones_and_nothing_runs(tiny, tmp_path):
 # --- running
 
 
+def test_no_run_is_made_among_files_of_something_else(tmp_path):
+    runs.check_folder("smoke", tmp_path / "new")
+    (tmp_path / ".hidden").touch()
+    runs.check_folder("smoke", tmp_path)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"mine\.txt"):
+        runs.check_folder("smoke", tmp_path)
+
+
 def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     before = {path: storage.file_hash(path) for path in tiny.iterdir()}
     folder = batch.run("tiny", tmp_path / "run", rate=1, a=2, names=["b", "c"])

@@ -262,3 +262,10 @@ def test_notebooks_open_elsewhere_once_the_repository_has_an_address(run, projec
         assert re.search(
             rf"https://{host}/[^\"]*me/mine/[^\"]*00_a\.ipynb", page.read_text("utf-8")
         )
+
+
+def test_what_a_killed_book_left_stops_no_other(run, tmp_path):
+    left = tmp_path / "site" / f"..mer-utils-site.{'0' * 32}.tmp"
+    left.parent.mkdir()
+    left.touch()
+    assert book.build_book(run, left.parent).is_file()

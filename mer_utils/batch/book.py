@@ -112,8 +112,8 @@ def build_book(run: Run, folder: Path) -> Path:
     left out of the run's files (`_files`, `_read`) is a warning each, what else Sphinx says is one.
     """
     run.made("notebooks/*.ipynb", "00_datasets")
-    there = {path.name for path in folder.glob("*")}
-    if there - {storage.LOCK} and MARK not in there:
+    others = [path.name for path in folder.glob("*") if not storage.is_ours(path)]
+    if others and MARK not in others:
         raise ValueError(f"{folder} holds something other than a book; give another folder")
     said = io.StringIO()
     with storage.locked(folder), tempfile.TemporaryDirectory(prefix="mer-site-") as made:

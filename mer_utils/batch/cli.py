@@ -6,6 +6,7 @@ take seconds, and a prediction is to feel instant.
 
 import argparse
 import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -227,6 +228,9 @@ def _predict(options: argparse.Namespace) -> None:
     labels, definitions = _words(options)
     if options.csv and Path(options.csv).suffix not in (".csv", ".parquet"):
         raise ValueError(f"--csv {options.csv}: the name has to end in .csv (or .parquet)")
+    replaced = Path(options.csv).read_bytes() if os.path.isfile(options.csv) else b""
+    if replaced and b"sureness" not in replaced:  # a column of every table of ours
+        raise ValueError(f"--csv {options.csv}: holds something else; give another name")
     paths = find_songs(options.songs)
     if options.among == "given":
         zero_shot.check_enough(len(paths))

@@ -47,8 +47,8 @@ class _MathML(IPythonRenderer):
 
 
 def as_text(markdown: str) -> str:
-    """Markdown of an output, whose labels and names come from data: HTML in it is text."""
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", markdown)
+    """Markdown of an output, whose names come from data: HTML and pictures in it are text."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", markdown).replace("![", r"!\[")
 
 
 def to_html(markdown: str) -> str:

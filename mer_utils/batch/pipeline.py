@@ -50,6 +50,7 @@ def run(
     profiles.check_inputs(changed, checkpoint, accept_licence)
     if clap := parameters.get("clap"):
         find_model(str(clap))  # now, and not after all trainings
+    runs.check_folder(profile, out)
     opened = runs.open_run(profile, out, **own)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     seconds: dict[str, float] = {}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from os.path import isfile  # of a text that can be no path it says no
+from os.path import exists, isfile  # of a text that can be no path it says no
 from pathlib import Path
 
 import numpy as np
@@ -83,8 +83,8 @@ def choose(name: str, encoder: str = "", csv: str = "") -> Profile:
         )
     if encoder and encoder != profile.encoder:
         profile = replace(profile, encoder=encoder, layers=None)
-    if csv and not csv.endswith(".csv") and isfile(PROJECT / csv):
-        raise ValueError(f"csv={csv!r}: save it with commas, under a name that ends in .csv")
+    if csv and not csv.endswith(".csv") and exists(PROJECT / csv):
+        raise ValueError(f"csv={csv!r}: expected a file of commas, of a name that ends in .csv")
     if csv:
         places = [PROJECT / csv, Path(csv).absolute()]
         own = str(next(filter(isfile, places), places[0]))

@@ -54,6 +54,19 @@ class Run:
         return found
 
 
+def run_folder(profile: str, out: str | Path = "") -> Path:
+    """Where a run of a profile lies: `out`, relative to the project, or runs/<profile>."""
+    return profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
+
+
+def check_folder(profile: str, out: str | Path = "") -> None:
+    """Raise ValueError for a folder with files of the user's, among which no run is to be made."""
+    folder = run_folder(profile, out)
+    there = [path.name for path in folder.glob("*") if not path.name.startswith(".")]
+    if there and "run.json" not in there:
+        raise ValueError(f"{folder} holds something other than a run ({there[0]!r}); give another")
+
+
 def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv: str = "") -> Run:
     """Open a run folder, making it if it is not there; ValueError if it is of another profile.
 
@@ -61,13 +74,13 @@ def open_run(profile: str = "demo", out: str | Path = "", encoder: str = "", csv
     encoder, csv: what differs from the profile (`profiles.choose`).
     """
     chosen = profiles.choose(profile, encoder, csv)
-    folder = profiles.PROJECT / (Path(out) if str(out) else Path("runs") / profile)
+    folder = run_folder(profile, out)
     record = folder / "run.json"
     if not record.is_file():
         with storage.locked(folder, RECORD_LOCK):
             if not record.is_file():  # nor written meanwhile, with facts
                 storage.write_json(record, {"profile": profile, **provenance()})
-    there = storage.read_json(record, RECORD)["profile"]
+    there = storage.read_json(record, RECORD, "give another folder")["profile"]
     if there != profile:
         raise ValueError(f"{folder} holds a run of {there!r}, not {profile!r}; give another")
     return Run(folder, chosen)

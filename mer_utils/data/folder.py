@@ -13,6 +13,7 @@ from mer_utils.data import reading
 from mer_utils.data.checks import no_duplicates, refuse, refuse_lines
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
+from mer_utils.progress import printable
 
 _COLUMNS = ("path", "labels", "split", "group")
 _MEANT = dict.fromkeys(("file", "filename", "file_name", "filepath", "audio"), "path")
@@ -63,7 +64,7 @@ def _check_name(path: Path, name: str | None) -> str:
     plain, wrong = unicodedata.normalize("NFKC", given), None
     if name is None and (given in LOADERS or given in LOADERS.reserved):
         wrong = "which is another dataset's name"
-    elif not plain.isprintable() or len(given.encode()) > 150 or re.search(r"^[-.]|[/\\]", plain):
+    elif printable(plain) != plain or len(given.encode()) > 150 or re.search(r"^[-.]|[/\\]", plain):
         wrong = "expected 150 bytes of printable text at most, without / or \\, not from - or . on"
     elif re.fullmatch(r"\s*|con|prn|aux|nul|(com|lpt)\d", plain, re.I):
         wrong = "which some systems keep for themselves"

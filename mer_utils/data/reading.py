@@ -29,7 +29,7 @@ LOADERS = Registry("dataset")
 def read_text(path: Path) -> str:
     """A text file: UTF-16 if it says so itself, else UTF-8, or Latin-1 where it is not that."""
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; the loader's help says what belongs where")
+        raise FileNotFoundError(f"{path}: no such file; is the name right?")
     if not path.is_file():
         raise ValueError(f"{path} is a folder, a pipe or a device, expected a file")
     with path.open("rb") as file:

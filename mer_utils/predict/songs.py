@@ -23,7 +23,8 @@ from mer_utils.sound.encoders import Encoder, load_encoder
 from mer_utils.sound.features import code_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf")
-SUFFIXES += (".m4a", ".mp4", ".aac", ".wma", ".webm")  # refused, saying how to convert them
+SUFFIXES += (".w64", ".rf64")
+REFUSED = (".m4a", ".mp4", ".aac", ".wma", ".webm")  # of a folder too, saying how to convert them
 LEAST_HOP, MOST_HOP = 0.1, 3_600.0  # seconds
 KEPT = {"values": (None, None, None), "starts": (None,)}  # the shapes of `_listen`'s tensors
 
@@ -80,7 +81,7 @@ def _walk(folder: Path, until: float) -> Iterator[Path]:
                 continue
             # a dead link is found as well, so that it is told of
             is_song = os.path.isfile(entry) or not os.path.exists(entry)
-            if is_song and Path(entry).suffix.lower() in SUFFIXES:
+            if is_song and Path(entry).suffix.lower() in SUFFIXES + REFUSED:
                 yield Path(entry)
 
 
@@ -121,7 +122,8 @@ def song_features(
             reason = getattr(error, "strerror", error)  # without the path: it is said once
             warnings.warn(f"{cache}: keeps no features of songs ({reason})", stacklevel=2)
     values, starts = tensors["values"].numpy(), tensors["starts"].numpy()
-    track = np.full(len(starts), printable(path))
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")
+    track = np.full(len(starts), name)
     return projector_input(Features(values, track, starts, settings))
 
 

@@ -151,7 +151,10 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
 def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -> np.ndarray:
     """How well labels, centred on the training labels, fit projections (n, d): (n, labels)."""
     vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
-    return model.projector.compare(torch.from_numpy(projections), vectors).numpy()
+    scores = model.projector.compare(torch.from_numpy(projections), vectors).numpy()
+    if not np.isfinite(scores).all():  # weights too large or small, though each is a number
+        raise ValueError(f"the model gives scores that are no finite numbers; {MEND}")
+    return scores
 
 
 def with_definitions(

@@ -186,6 +186,7 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
         width = None if beside is None else sizes["dimensions"] - beside
         shapes |= {"labels.known": (len(texts), width), "labels.mean": (width,)}
     tensors = storage.read_tensors(folder / WEIGHTS, shapes)
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     mean, std = tensors["features.mean"], tensors["features.std"]
     if not (std > 0).all():
         raise ValueError(f"{folder / WEIGHTS}: features.std is not above 0 throughout; {MEND}")

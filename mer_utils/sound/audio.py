@@ -76,6 +76,8 @@ def opened(path: str | Path) -> soundfile.SoundFile:
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, TypeError, OSError, ValueError) as error:  # TypeError: a .raw
         reason = getattr(error, "error_string", error)  # without the path, which is said already
+        if "regular file" in str(reason):  # libsndfile's word for an mp3 in which it finds nothing
+            reason = "no audio in it"
         hint = f"ffmpeg -i {printable(path.name)} {printable(path.stem)}.flac"
         mend = f"get it again, or convert it: {hint}"
         raise bad(path, f"not readable as audio ({reason}); {mend}") from error

@@ -256,7 +256,8 @@ def build_model(config: HubertConfig, weights: Path) -> HubertModel:
         if prefixed:
             tensors = {name.removeprefix(PREFIX): tensors[name] for name in prefixed}
         tensors = {k: v for k, v in tensors.items() if not k.startswith(UNUSED)}
-        check(weights, tensors, {k: v.shape for k, v in tensors.items()})
+        shapes = {k: v.shape for k, v in tensors.items()}
+    check(weights, tensors, shapes)
     with reading(weights, f"the tensors of its {CONFIG}"):
         with torch.device("meta"):  # shapes only: the random start would be thrown away
             model = transformers.HubertModel(config)

@@ -33,10 +33,9 @@ def until(chosen: list[Kind], end: float, first: int) -> engine.Plan:
 
 def main() -> int:
     """Run a campaign, or one try; returns the exit status."""
-    begun = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; default: all")
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=10, help="once all is prepared")
     parser.add_argument("--tries", type=int, help="so many of each kind, in place of minutes")
     parser.add_argument("--seed", type=int, help="of one try")
     parser.add_argument("--first", type=int, default=0, help="seed of the first try; default: 0")
@@ -56,7 +55,7 @@ def main() -> int:
             tries = iter([*itertools.product(chosen, seeds)])
             outcomes = engine.run(lambda _: next(tries, None), place, options.jobs)
         else:
-            plan = until(chosen, begun + 60 * options.minutes, options.first)
+            plan = until(chosen, time.monotonic() + 60 * options.minutes, options.first)
             outcomes = engine.run(plan, place, options.jobs)
         if options.seed is not None:
             for said in sorted(place.glob("*.said")):
