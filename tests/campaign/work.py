@@ -269,6 +269,8 @@ def whole(folder: Path) -> None:
         if path.is_file() and path.suffix in readers:
             try:
                 readers[path.suffix](path)
+            except pd.errors.EmptyDataError:  # a table of nothing, such as no comparisons
+                continue
             except Exception as error:
                 raise Fell(f"half a file: {path.relative_to(folder)} ({error})") from error
 
