@@ -172,15 +172,25 @@ def copy_file(source: str | Path, path: str | Path) -> None:
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Write one array as npy."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    """Write one array as npy; its SHA-256 follows it, where other programs do not look."""
+    with replacing(path) as temporary, open(temporary, "w+b") as file:
         np.save(file, array, allow_pickle=False)
+        file.seek(0)
+        file.write(hashlib.file_digest(file, "sha256").digest())
 
 
 def read_array(path: str | Path, shape: Shape, memory_map: bool = False) -> np.ndarray:
-    """Read one npy array of floating point, memory-mapped if asked; errors as `check`."""
+    """Read one npy array of floating point; errors as `check`, and for a damaged file.
+
+    memory_map: leave it on disk, without a look at its numbers; else `write_array` has to have
+        written it: one whose SHA-256 is not that of its bytes is damaged.
+    """
     with reading(path, "npy"):  # mapped: never more than the file holds, whatever it claims
         array = np.lib.format.open_memmap(path, mode="r")
+        if not memory_map:
+            content = Path(path).read_bytes()
+            if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+                raise ValueError("its bytes have changed since it was written")
     array = array if memory_map else np.array(array)
     check(path, {"it": array}, {"it": shape}, finite=not memory_map)
     return array

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,3 +83,16 @@ def test_an_error_of_the_system_names_path_and_mend(tmp_path, place, mend):
         write()
     assert mend in storage.told(error.value)
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (0, 3), ()])
+def test_an_array_comes_back_or_any_changed_byte_of_it_is_named(tmp_path, shape):
+    path, array = tmp_path / "kept.npy", np.ones(shape, dtype=np.float32)
+    storage.write_array(path, array)
+    np.testing.assert_array_equal(storage.read_array(path, shape), array)
+    np.testing.assert_array_equal(np.load(path), array)  # for other programs it is a plain npy
+    whole = path.read_bytes()
+    for place in {0, len(whole) // 3, len(whole) - 33, len(whole) - 1}:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"kept\.npy"):
+            storage.read_array(path, shape)

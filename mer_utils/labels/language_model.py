@@ -254,14 +254,14 @@ def _remembered(texts: tuple[str, ...], model: str, code_hash: str) -> np.ndarra
     Those of packaged models are kept on disk, as loading them takes seconds. (Of other models the
     hash of the weights does not tell how they pool.)
     """
-    kept = None
+    kept = vectors = None
     if _short(model) in PACKAGED:
         made_by = {"model": weights_hash(model), "texts": list(texts), "code": code_hash}
         made_by["versions"] = _versions()
         kept = storage.CACHE / "label_vectors" / f"{storage.settings_hash(made_by)}.npy"
-    if kept is not None and kept.is_file():
-        vectors = storage.read_array(kept, (len(texts), None))  # (texts, d)
-    else:
+        with suppress(OSError, ValueError):  # not there, or damaged: made again
+            vectors = storage.read_array(kept, (len(texts), None))  # (texts, d)
+    if vectors is None:
         vectors, cut = _encode_anew(texts, model)
         if kept is not None and not cut:  # a warning has to come every time
             with suppress(OSError):  # a cache that cannot be written is no reason to stop
