@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -45,6 +46,15 @@ def chance_levels(
 
     segments: (tracks,) number of segments, or None if scores are of tracks.
     """
+    counts = None if segments is None else tuple(segments.tolist())
+    return _chance_levels(targets.tobytes(), targets.shape, k, counts, draws, seed)
+
+
+@lru_cache(maxsize=32)  # the methods of a target are all held against the same
+def _chance_levels(
+    marks: bytes, shape: tuple[int, int], k: int, segments: tuple | None, draws: int, seed: int
+) -> dict[str, np.ndarray]:
+    targets = np.frombuffer(marks, dtype=bool).reshape(shape)
     rng = np.random.default_rng((seed, CHANCE))
     chance = {"song_macro_f1": random_top_k(targets, k, draws, rng)}
     chance["song_roc_auc"], chance["song_average_precision"] = _random_ranks(rng, targets, draws)
