@@ -5,7 +5,6 @@ import re
 import struct
 import threading
 import wave
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,44 +64,34 @@ def test_variable_bit_rate_mp3_without_a_length_is_read_to_its_end(tmp_path):
     assert threading.active_count() == before
 
 
-def bad_files(folder: Path) -> dict[str, str]:
-    """Bad files by name, and what the error has to say."""
-    noise = np.random.default_rng(0).normal(0, 0.1, 44_100 * 4)
-    for name in ("good.mp3", "good.flac"):
-        soundfile.write(folder / name, noise, 44_100)
-    mp3, flac = (folder / "good.mp3").read_bytes(), (folder / "good.flac").read_bytes()
-    third, half = len(mp3) // 3, len(mp3) // 2
-    (folder / "cut.mp3").write_bytes(mp3[:half])
-    (folder / "cut.flac").write_bytes(flac[: len(flac) // 2])
-    (folder / "holed.mp3").write_bytes(mp3[:third] + bytes(half - third) + mp3[half:])
-    (folder / "empty.mp3").touch()
-    (folder / "page.mp3").write_text("<html>404 not found</html>")
-    (folder / "song.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(2_000))
-    soundfile.write(folder / "short.wav", noise[:22_050], 44_100)
-    with_nan = np.where(np.arange(len(noise)) < 10, np.nan, noise)
-    soundfile.write(folder / "nan.wav", with_nan, 44_100, subtype="FLOAT")
-    return {
-        "cut.mp3": "cut short",
-        "cut.flac": "damaged",
-        "holed.mp3": "damaged",
-        "empty.mp3": "empty",
-        "page.mp3": "not readable",
-        "song.m4a": "ffmpeg",
-        "short.wav": "0.50 s",
-        "nan.wav": "10 of 176400",
-        "absent.mp3": "no such file",
-    }
-
-
 def test_bad_files_are_errors_that_name_them_and_check_lists_them_all(tmp_path):
-    bad = bad_files(tmp_path)
+    noise, good = np.random.default_rng(0).normal(0, 0.1, 44_100 * 4), ("good.mp3", "good.flac")
+    for name in good:
+        soundfile.write(tmp_path / name, noise, 44_100)
+    mp3, flac = ((tmp_path / name).read_bytes() for name in good)
+    third, half = len(mp3) // 3, len(mp3) // 2
+    written = {
+        "cut.mp3": (mp3[:half], "cut short"),
+        "cut.flac": (flac[: len(flac) // 2], "damaged"),
+        "holed.mp3": (mp3[:third] + bytes(half - third) + mp3[half:], "damaged"),
+        "empty.mp3": (b"", "empty"),
+        "page.mp3": (b"<html>404 not found</html>", "not readable"),
+        "song.m4a": (b"\0\0\0 ftypM4A " + bytes(2_000), "ffmpeg"),
+    }
+    for name, (content, _) in written.items():
+        (tmp_path / name).write_bytes(content)
+    soundfile.write(tmp_path / "short.wav", noise[:22_050], 44_100)
+    with_nan = np.where(np.arange(len(noise)) < 10, np.nan, noise)
+    soundfile.write(tmp_path / "nan.wav", with_nan, 44_100, subtype="FLOAT")
+    bad = {name: said for name, (_, said) in written.items()}
+    bad |= {"short.wav": "0.50 s", "nan.wav": "10 of 176400", "absent.mp3": "no such file"}
     for name, said in bad.items():
         with pytest.raises(AudioError, match=re.escape(said)) as caught:
             audio.read(tmp_path / name, 24_000)
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
     bad |= {"silent.wav": "silent"}
     soundfile.write(tmp_path / "silent.wav", np.full(88_200, 1e-5), 44_100)
-    paths = [str(tmp_path / name) for name in (*bad, "good.mp3", "good.flac")]
+    paths = [str(tmp_path / name) for name in (*bad, *good)]
     found = audio.check(dataset_of([*paths, None], [*bad, "a", "b", "c"]))
     assert list(found.index) == list(bad)
     assert list(found["audio"]) == paths[: len(bad)]

@@ -41,17 +41,15 @@ def test_waveforms_in_features_out(encoder):
         encoder(shortest[:, 1:])
 
 
-@pytest.mark.parametrize(
-    ("waveforms", "message"),
-    [
+def test_other_waveforms_are_refused(encoder):
+    infinite = np.full((1, 48_000), np.inf, np.float32)
+    for waveforms, named in (
         (np.zeros(48_000, np.float32), r"\(batch, samples\)"),
         (np.zeros((1, 48_000), np.int16), "int16"),
-        (np.full((1, 48_000), np.inf, np.float32), "48000 samples"),
-    ],
-)
-def test_other_waveforms_are_refused(encoder, waveforms, message):
-    with pytest.raises(ValueError, match=message):
-        encoder(waveforms)
+        (infinite, "48000 samples"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            encoder(waveforms)
 
 
 @pytest.mark.parametrize(

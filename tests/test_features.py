@@ -86,11 +86,6 @@ def whole(tmp_path_factory) -> Path:
     return folder / "store"
 
 
-@pytest.fixture(scope="module")
-def expected(whole) -> dict[str, bytes]:
-    return content(whole)
-
-
 def is_mapped(array: np.ndarray) -> bool:
     while isinstance(array, np.ndarray):
         array = array.base
@@ -168,7 +163,7 @@ def start(dataset: Dataset, store: Path, dies_before_move: int | None = None):
 
 
 @pytest.mark.parametrize("move", [0, 3, 7, 9])
-def test_killed_before_any_move_it_goes_on(move, dataset, expected, tmp_path):
+def test_killed_before_any_move_it_goes_on(move, dataset, whole, tmp_path):
     """Manifest, 6 shards, values, two tables. What was done is not done again, if it is whole."""
     store, calls = tmp_path / "store", count()  # a call a shard
     child = start(dataset, store, dies_before_move=move)
@@ -183,16 +178,16 @@ def test_killed_before_any_move_it_goes_on(move, dataset, expected, tmp_path):
     encoder = FakeEncoder(before=lambda: next(calls))
     sound.extract(dataset, encoder, store, tracks_per_shard=2)
     assert next(calls) == 6 - done
-    assert content(store) == expected
+    assert content(store) == content(whole)
 
 
-def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(dataset, expected, tmp_path):
+def test_many_that_ask_for_one_store_at_the_same_time_all_get_it(dataset, whole, tmp_path):
     """One makes it, the others wait: nobody reads a shard that another has put away."""
     children = [start(dataset, tmp_path / "store") for _ in range(3)]
     for child in children:
         child.join()
     assert [child.exitcode for child in children] == [0, 0, 0]
-    assert content(tmp_path / "store") == expected
+    assert content(tmp_path / "store") == content(whole)
 
 
 class Sending(ThreadPoolExecutor):
@@ -202,10 +197,10 @@ class Sending(ThreadPoolExecutor):
         return super().submit(*pickle.loads(pickle.dumps(work)))
 
 
-def test_an_executor_gives_the_same_bytes(dataset, expected, tmp_path):
+def test_an_executor_gives_the_same_bytes(dataset, whole, tmp_path):
     with Sending(3) as pool:
         sound.extract(dataset, FakeEncoder(), tmp_path / "store", pool, tracks_per_shard=2)
-    assert content(tmp_path / "store") == expected
+    assert content(tmp_path / "store") == content(whole)
 
 
 def test_a_real_encoder_gives_the_same_bytes_in_other_processes(tmp_path):

@@ -17,48 +17,40 @@ from mer_utils.evaluation import rivals
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL |= {"intermediate_size": 64}
-CONVOLUTIONS = {"conv_dim": (16, 16), "conv_kernel": (10, 4), "conv_stride": (5, 4)}
-CONVOLUTIONS |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
 STATES = (0, 1, 2)
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "music", "that", "sounds", *MOODS["one"]]
 
 
 def hubert():
-    config = transformers.HubertConfig(**SMALL, **CONVOLUTIONS)
-    return transformers.HubertModel(config), transformers.Wav2Vec2FeatureExtractor()
+    sizes = {"conv_dim": (16, 16), "conv_kernel": (10, 4), "conv_stride": (5, 4)}
+    sizes |= {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    model = transformers.HubertModel(transformers.HubertConfig(**SMALL, **sizes))
+    return model, transformers.Wav2Vec2FeatureExtractor()
 
 
-def ast():
-    of_spectrogram = {"max_length": 64, "num_mel_bins": 32}
-    config = transformers.ASTConfig(**SMALL, **of_spectrogram)
-    return transformers.ASTModel(config), transformers.ASTFeatureExtractor(**of_spectrogram)
+def ast(**settings):
+    sizes = {"max_length": 64, "num_mel_bins": 32}
+    model = transformers.ASTModel(transformers.ASTConfig(**SMALL, **sizes))
+    return model, transformers.ASTFeatureExtractor(**sizes, **settings)
 
 
 def clap():
-    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = SMALL | {"num_hidden_layers": 1, "vocab_size": 50}
     audio = {"spec_size": 128, "num_mel_bins": 32, "patch_embeds_hidden_size": 16}
     audio |= {"hidden_size": 128, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
     audio |= {"window_size": 2}
-    config = transformers.ClapConfig(
-        text_config=text | {"intermediate_size": 32, "vocab_size": 50},
-        audio_config=audio,
-        projection_dim=24,
-    )
-    extractor = transformers.ClapFeatureExtractor(
-        feature_size=32, max_length_s=2, truncation="rand_trunc"
-    )
-    return transformers.ClapModel(config), extractor
+    config = transformers.ClapConfig(text_config=text, audio_config=audio, projection_dim=24)
+    window = {"feature_size": 32, "max_length_s": 2, "truncation": "rand_trunc"}
+    return transformers.ClapModel(config), transformers.ClapFeatureExtractor(**window)
 
 
 def whisper():
-    sizes = {"encoder_layers": 2, "decoder_layers": 1, "vocab_size": 60, "num_mel_bins": 16}
-    sizes |= {f"{half}_attention_heads": 2 for half in ("encoder", "decoder")}
-    tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
-    config = transformers.WhisperConfig(
-        d_model=32, max_source_positions=50, decoder_start_token_id=2, **sizes, **tokens
-    )
-    extractor = transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
-    return transformers.WhisperModel(config), extractor
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 1, "vocab_size": 60}
+    sizes |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes |= {"num_mel_bins": 16, "max_source_positions": 50}
+    tokens = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2}
+    model = transformers.WhisperModel(transformers.WhisperConfig(**sizes, **tokens))
+    return model, transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +107,9 @@ def test_states_are_those_of_transformers(folders):
 
 def test_features_by_another_extractor_are_others(folders, tmp_path):
     before = load(folders["ast"])[0].settings()
-    shutil.copytree(folders["ast"], tmp_path / "ast")
-    settings = transformers.ASTFeatureExtractor(max_length=64, num_mel_bins=32, mean=-1.0)
-    settings.save_pretrained(tmp_path / "ast")
-    after = load(tmp_path / "ast")[0].settings()
+    shutil.copytree(folders["ast"], tmp_path, dirs_exist_ok=True)
+    ast(mean=-1.0)[1].save_pretrained(tmp_path)
+    after = load(tmp_path)[0].settings()
     assert {key for key in after if after[key] != before[key]} == {"name", "settings_sha256"}
 
 
