@@ -77,6 +77,11 @@ def test_roughness_of_known_intervals():
     rough = [acoustics.roughness(tone(*chord, partials=3), RATE) for chord in chords]
     assert (np.diff(rough) > 0).all()
     assert acoustics.roughness(tone(69), RATE) < 1e-3
+    frames = np.arange(4080)[:, None] / 4080 * [75, 85]  # periods of two sines, in one of .17 s
+    twice = np.tile(np.sin(2 * np.pi * frames).sum(axis=1), 6)
+    apart = (500 - 441.18) * 0.24 / (0.0207 * 441.18 + 18.96)
+    by_hand = (np.exp(-3.5 * apart) - np.exp(-5.75 * apart)) / 2
+    assert acoustics.roughness(twice, RATE) == pytest.approx(by_hand, rel=0.01)
 
 
 def test_only_loudness_hears_the_volume():

@@ -59,6 +59,7 @@ def test_other_waveforms_are_refused(encoder):
         ("musicnn", {"layers": "tags"}, "sequence"),
         ("musicnn", {"layers": ("tags",)}, "tags"),
         ("musicnn", {"precision": "bfloat16"}, "bfloat16"),
+        ("mert-v1-95m", {"layers": (1, 1)}, "once"),
         ("mert-v1-95m", {"segment_seconds": 0.01}, "segment_seconds"),
         ("mert-v1-95m", {"segment_seconds": float("nan")}, "segment_seconds"),
     ],
@@ -88,6 +89,27 @@ def test_other_weights_layers_or_precision_give_other_settings(checkpoint, tmp_p
         folder = random_mert.write_mert_checkpoint(tmp_path / str(number), **change)
         assert settings(folder) != ours
     assert settings(precision="bfloat16") != ours
+
+
+def test_an_encoder_of_ones_own_is_known_by_the_files_of_its_checkpoint(tmp_path, monkeypatch):
+    class Level(sound.Network):
+        sample_rate, segment_seconds, layers, dim = 16_000, 3.0, ("level",), 1
+
+        def __init__(self, checkpoint) -> None:
+            """The weights of this one are a text."""
+
+        def frames(self, waveform):
+            return waveform[None, :, None]
+
+    monkeypatch.setitem(sound.ENCODERS, "level", Level)
+    settings = []
+    for weights in ("one", "two"):
+        (tmp_path / "weights.txt").write_text(weights)
+        encoder = sound.load_encoder("level", tmp_path)
+        settings.append(encoder.settings())
+    assert settings[0] != settings[1]
+    waves = noise(1_600)
+    np.testing.assert_allclose(encoder(waves)[:, 0, 0], waves.mean(axis=1), atol=1e-6)
 
 
 def test_an_encoder_is_shipped_as_its_recipe(checkpoint, monkeypatch):

@@ -41,7 +41,7 @@ class FakeEncoder:
 
     def __init__(self, seconds=0.0, gain=1.0, segment_seconds=1.0, before=str) -> None:
         self.seconds, self.gain, self.segment_seconds = seconds, gain, segment_seconds
-        self.before = before
+        self.before, self.batches = before, []
 
     def settings(self) -> dict:
         keys = ("name", "sample_rate", "segment_seconds", "layers", "dim", "gain")
@@ -49,6 +49,7 @@ class FakeEncoder:
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
         self.before()
+        self.batches.append(len(waveforms))
         time.sleep(self.seconds)
         parts = [waveforms.mean(1), waveforms.std(1), waveforms.max(1), waveforms.min(1)]
         statistics = np.stack(parts, axis=1)  # (batch, dim)
@@ -132,6 +133,7 @@ def test_values_are_those_of_each_segment(dataset, tmp_path, batch_size, length)
             expected = FakeEncoder()(piece[None])[0].astype(np.float16)
             np.testing.assert_array_equal(found.values[row], expected)
     assert next(rows, None) is None
+    assert max(encoder.batches) == batch_size
     assert found.values.dtype == np.float16
     assert found.encoder == encoder.settings() | {"layers": [3, 6, 9]}
 
@@ -275,21 +277,24 @@ def test_what_cannot_be_done_is_refused(dataset, tmp_path):
 def broken(dataset) -> Dataset:
     """Tracks t2 and t7 are no audio."""
     for path in dataset.tracks.loc[["t2", "t7"], "audio"]:
-        Path(path).write_bytes(b"no audio at all")
+        Path(path).write_bytes(bytes(os.path.getsize(path)))
     return dataset
 
 
-def test_bad_audio_is_one_error_and_a_repaired_file_costs_only_its_shard(broken, tmp_path):
+def test_bad_audio_is_one_error_and_changed_files_cost_only_their_shards(broken, tmp_path):
+    """Of t2 the size stays, t10 was no bad file."""
     store, calls = tmp_path / "store", count()
     with pytest.raises(AudioError, match="2 of 11 tracks") as error:
         sound.extract(broken, FakeEncoder(), store, tracks_per_shard=2)
     for track, path in broken.tracks.loc[["t2", "t7"], "audio"].items():
         assert f"{track}: {path}" in str(error.value)
-        soundfile.write(path, np.ones(2 * RATE) / 2, RATE)
+    for track, seconds in (("t2", 2.5), ("t7", 2), ("t10", 1)):
+        tone = np.ones(round(seconds * RATE)) / 2
+        soundfile.write(broken.tracks.loc[track, "audio"], tone, RATE)
     encoder = FakeEncoder(before=lambda: next(calls))
     found = sound.extract(broken, encoder, store, tracks_per_shard=2)
-    assert next(calls) == 2
-    assert found.track.tolist().count("t2") == 2
+    assert next(calls) == 3
+    assert np.isin(found.track, ["t2", "t7", "t10"]).sum() == 2 + 2 + 1
 
 
 def test_missing_audio_is_told_before_any_work_and_skipped_tracks_are_recorded(broken, tmp_path):
@@ -314,7 +319,7 @@ def test_a_second_run_does_nothing_unless_audio_changed(dataset, tmp_path):
     store = tmp_path / "store"
     first = sound.extract(dataset, FakeEncoder(), store)
     Path(dataset.tracks.loc["t0", "audio"]).unlink()  # deleting audio afterwards is fine
-    again = sound.extract(dataset, FakeEncoder(before=pytest.fail), store)
+    again = sound.extract(dataset, FakeEncoder(before=pytest.fail), store, batch_size=3)
     np.testing.assert_array_equal(first.values, again.values)
     soundfile.write(dataset.tracks.loc["t3", "audio"], np.zeros(RATE), RATE)
     with pytest.raises(ValueError, match="first t3"):
