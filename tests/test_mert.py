@@ -94,6 +94,7 @@ def test_normalisation_is_that_of_the_processor(tmp_path, encoder):
 # ---- checkpoints that must be refused ------------------------------------------------------------
 
 LAST = "encoder.layers.3.attention.q_proj.bias"
+QUANTISED = torch.quantize_per_tensor(torch.ones(32), 0.1, 0, torch.qint8)
 
 
 def copy(folder, to, file, changes):
@@ -122,6 +123,7 @@ def copy(folder, to, file, changes):
         (WEIGHTS, {LAST: [1.0, 2.0]}, "tensors only.*list"),
         (WEIGHTS, {LAST: torch.ones(32).to_sparse()}, LAST),
         (WEIGHTS, {LAST: torch.ones(32, device="meta")}, LAST),
+        (WEIGHTS, {LAST: QUANTISED}, rf"{LAST}|tensors only"),
         (WEIGHTS, {LAST: torch.full((32,), torch.nan)}, LAST),
         (WEIGHTS, {LAST: torch.ones(32, dtype=torch.int64)}, LAST),
         (WEIGHTS, {LAST: torch.tensor(1.0)}, LAST),
