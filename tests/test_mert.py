@@ -136,7 +136,7 @@ def test_other_models_are_refused(tmp_path, norm_after, file, changes, named):
 
 def test_what_changes_nothing_is_let_pass(tmp_path, norm_after, encoder):
     """A prefix, a head, tensors that only training needs, a setting without effect."""
-    folder = copy(norm_after, tmp_path, CONFIG, {"attention_relax": 32.0})
+    folder = copy(norm_after, tmp_path, CONFIG, {"attention_relax": 32.0, "deepnorm": None})
     tensors = torch.load(folder / WEIGHTS, weights_only=True)
     del tensors["masked_spec_embed"]
     tensors["final_proj.weight"] = torch.zeros(3, 32)
