@@ -1,13 +1,12 @@
 """Acoustic measures: sounds whose answer is known by hand, invariances, errors."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import dataset_of
 
-from mer_utils.data import Dataset
 from mer_utils.sound import acoustics, audio
 
 RATE = acoustics.SAMPLE_RATE
@@ -78,6 +77,11 @@ def test_roughness_of_known_intervals():
     rough = [acoustics.roughness(tone(*chord, partials=3), RATE) for chord in chords]
     assert (np.diff(rough) > 0).all()
     assert acoustics.roughness(tone(69), RATE) < 1e-3
+    frames = np.arange(4080)[:, None] / 4080 * [75, 85]  # periods of two sines, in one of .17 s
+    twice = np.tile(np.sin(2 * np.pi * frames).sum(axis=1), 6)
+    apart = (500 - 441.18) * 0.24 / (0.0207 * 441.18 + 18.96)
+    by_hand = (np.exp(-3.5 * apart) - np.exp(-5.75 * apart)) / 2
+    assert acoustics.roughness(twice, RATE) == pytest.approx(by_hand, rel=0.01)
 
 
 def test_only_loudness_hears_the_volume():
@@ -89,17 +93,15 @@ def test_only_loudness_hears_the_volume():
 
 def test_measure_dataset(tmp_path):
     """Four tracks, one without audio; the later, the louder."""
-    for number in range(3):
-        soundfile.write(tmp_path / f"{number}.wav", 0.1 * (number + 1) * music(), RATE)
-    paths = [str(tmp_path / "0.wav"), str(tmp_path / "1.wav"), None, str(tmp_path / "2.wav")]
-    columns = {"audio": paths, "labels": [()] * 4, "split": None, "group": list("abcd")}
-    tracks = pd.DataFrame(columns, pd.Index(list("abcd"), name="track"))
-    written = Dataset("tones", ("calm",), tracks)
+    paths = [tmp_path / "a.wav", tmp_path / "b.wav", None, tmp_path / "d.wav"]
+    for volume, path in enumerate(filter(None, paths), start=1):
+        soundfile.write(path, 0.1 * volume * music(), RATE)
+    written = dataset_of(paths, list("abcd"))
     table = acoustics.measure_dataset(written)
     assert table.index.tolist() == ["a", "b", "d"]
     assert list(table.columns) == list(acoustics.CUES)
     assert table["loudness"].is_monotonic_increasing
     assert acoustics.measure_dataset(written, tracks=2).index.tolist() == ["a", "d"]
     first_second = acoustics.measure_dataset(written, seconds=1.0)["loudness"]
-    own = audio.loudness(audio.read(written.tracks["audio"].iloc[0], RATE)[:RATE])
+    own = audio.loudness(audio.read(paths[0], RATE)[:RATE])
     assert first_second.iloc[0] == pytest.approx(own)

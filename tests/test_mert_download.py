@@ -1,85 +1,51 @@
-"""Downloading MERT's weights, from a server on this machine that speaks the Hub's protocol.
-
-huggingface_hub reads its address and its folders when it is imported, so the download happens in a
-process of its own, which tells the server between two attempts how to misbehave.
-"""
+"""Downloading MERT's weights, from a server on this machine that speaks the Hub's protocol."""
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from mer_utils import sound
 from mer_utils.sound import mert, random_mert
 
 REPOSITORY, REVISION, *_ = mert.PUBLISHED["mert-v1-95m"]
 WEIGHTS = "pytorch_model.bin"
-CHILD = """
-import json, sys, urllib.request
-from huggingface_hub import constants
-from mer_utils.batch import profiles
-from mer_utils.sound import mert
-
-constants.DOWNLOAD_CHUNK_SIZE = 4096  # what came before a connection drops is kept
-found = []
-for mode, accept_licence in json.loads(sys.argv[1]):
-    constants.HF_HUB_OFFLINE = mode == "offline"
-    urllib.request.urlopen(f"{constants.ENDPOINT}/be/{mode}").close()
-    try:
-        profiles.check_inputs(profiles.get("mert"), accept_licence=accept_licence)
-        found.append(str(mert.find_checkpoint("mert-v1-95m")))
-    except FileNotFoundError as error:
-        found.append(f"error: {error}")
-print(json.dumps(found))
-"""
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as a download needs: the tree of a commit; HEAD, GET and Range of a file.
+    """As much of the Hub as a download needs: the tree of a commit; HEAD and GET of a file.
 
     The server has files {name: bytes}, a mode (how it misbehaves), and what was asked in which.
     """
 
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self.do_GET(body=False)
-
-    def do_GET(self, body: bool = True) -> None:
+    def do_GET(self) -> None:
         hub, path = self.server, self.path.partition("?")[0]
-        name, status = path.rpartition("/")[2], 200
-        answer, headers = b"<html>please log in</html>", {}  # of a hotel's network, mode portal
-        if path.startswith("/be/"):
-            hub.mode = name
-        else:
-            hub.asked.append((hub.mode, name))
-            if hub.mode != "portal" and path == f"/api/models/{REPOSITORY}/tree/{REVISION}":
-                answer = json.dumps([in_tree(*file) for file in hub.files.items()]).encode()
-            elif hub.mode != "portal" and path == f"/{REPOSITORY}/resolve/{REVISION}/{name}":
-                answer = hub.files[name]
-                etag = in_tree(name, answer).get("lfs", {}).get("oid", f"of-{name}")
-                headers = {"X-Repo-Commit": REVISION, "ETag": f'"{etag}"'}
-                headers["X-Linked-Size"] = len(answer)
-        if hub.mode == "short" and body and name == WEIGHTS:
+        name, answer, headers = path.rpartition("/")[2], b"<html>please log in</html>", {}
+        hub.asked.append((hub.mode, name))
+        if hub.mode == "portal":  # of a hotel's network
+            pass
+        elif path == f"/api/models/{REPOSITORY}/tree/{REVISION}":
+            answer = json.dumps([in_tree(*file) for file in hub.files.items()]).encode()
+        elif path == f"/{REPOSITORY}/resolve/{REVISION}/{name}":
+            answer = hub.files[name]
+            etag = in_tree(name, answer).get("lfs", {}).get("oid", f"of-{name}")
+            headers = {"X-Repo-Commit": REVISION, "ETag": f'"{etag}"'}
+            headers["X-Linked-Size"] = len(answer)
+        if (hub.mode, self.command, name) == ("short", "GET", WEIGHTS):
             answer = answer[:1000]
-        if begin := self.headers.get("Range"):
-            first = int(begin.removeprefix("bytes=").rstrip("-"))
-            headers["Content-Range"] = f"bytes {first}-{len(answer) - 1}/{len(answer)}"
-            answer, status = answer[first:], 206
-        self.send_response(status)
+        self.send_response(200)
         for key, value in {"Content-Length": len(answer), **headers}.items():
             self.send_header(key, str(value))
         self.end_headers()
-        if hub.mode == "drops" and status == 200 and name == WEIGHTS:
-            answer, self.close_connection = answer[:5000], True
-        if body:
+        if self.command == "GET":
             self.wfile.write(answer)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -95,43 +61,53 @@ def in_tree(name: str, content: bytes) -> dict:
 
 
 @pytest.fixture
-def hub(tmp_path):
+def hub(tmp_path, monkeypatch):
     checkpoint = random_mert.write_mert_checkpoint(tmp_path / "published")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
     server.files["modeling_MERT.py"] = b"raise SystemExit"
     server.mode, server.asked = "", []
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    huggingface_hub.close_session()  # the next one reads the environment
     yield server
+    huggingface_hub.close_session()
     server.shutdown()
     server.server_close()
 
 
-def test_weights_are_downloaded_once_and_only_when_the_licence_is_accepted(hub, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if "HF_" not in k and "proxy" not in k}
-    environment["PYTHONPATH"] = str(Path(mert.__file__).parents[2])
-    environment["HF_ENDPOINT"] = f"http://127.0.0.1:{hub.server_port}"
-    environment |= {"HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
-    refused = [("refused", False), ("refused", "no")]
-    failing = [("offline", True), ("portal", True), ("short", True)]
-    cached = [("drops", True), ("cached", False), ("cached", True)]
-    attempts = json.dumps(refused + failing + cached)
-    command = [sys.executable, "-c", CHILD, attempts]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
+def test_weights_are_downloaded_once_and_only_when_the_licence_is_accepted(
+    hub, tmp_path, monkeypatch, capsys
+):
+    def find(mode: str, accept_licence: object):
+        hub.mode = mode
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", mode == "offline")
+        return mert.find_checkpoint("mert-v1-95m", None, accept_licence)
 
-    found = json.loads(ran.stdout)
-    for error in found[:5]:
+    failing = [("offline", True), ("portal", True), ("short", True)]
+    for attempt in [("refused", False), ("refused", "no"), *failing]:
+        with pytest.raises(FileNotFoundError) as error:
+            find(*attempt)
         for needed in (REPOSITORY, REVISION, "380 MB", "CC-BY-NC-4.0", "--accept-licence", WEIGHTS):
-            assert needed in error
-    assert "HF_HUB_OFFLINE" in found[2]
-    assert found[5] == found[6] == found[7]
-    assert "%|" in ran.stderr, "no progress bar"
-    modes = {mode for mode, _ in hub.asked}
-    assert modes == {"portal", "short", "drops"}, "others need no network"
-    downloaded = {path.name: path.read_bytes() for path in Path(found[5]).iterdir()}
+            assert needed in str(error.value)
+        assert ("HF_HUB_OFFLINE" in str(error.value)) == (attempt[0] == "offline")
+    found = find("good", True)
+    assert "%|" in capsys.readouterr().err, "no progress bar"
+    assert find("cached", False) == find("cached", True) == find("offline", False) == found
+    assert {mode for mode, _ in hub.asked} == {"portal", "short", "good"}, "others need no network"
     del hub.files["modeling_MERT.py"]
-    assert downloaded == hub.files
+    assert {path.name: path.read_bytes() for path in found.iterdir()} == hub.files
+    of_the_cache = sound.load_encoder("mert-v1-95m")
+    assert of_the_cache.settings() == sound.load_encoder("mert-v1-95m", found).settings()
+    (found / WEIGHTS).unlink()
+    for folder in (found, tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match=REPOSITORY):
+            sound.load_encoder("mert-v1-95m", folder)
 
 
 def test_weights_in_the_cache_that_are_not_what_the_hub_announced(tmp_path):

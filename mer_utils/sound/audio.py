@@ -91,16 +91,13 @@ def opened(path: str | Path) -> soundfile.SoundFile:
     raise bad(path, f"{found}, expected one of {', '.join(FORMATS)} of {most}; convert it")
 
 
-def read(
-    path: str | Path, sample_rate: int, minimum_seconds: float = MINIMUM_SECONDS
-) -> np.ndarray:
+def read(path: str | Path, sample_rate: int) -> np.ndarray:
     """Decode a whole file, of any number of channels and any rate, to mono at one sample rate.
 
-    minimum_seconds: a shorter file is an error; 0 allows every file that is not empty.
     Returns the waveform, float32 (samples,); resampled with soxr's quality "HQ".
     Raises AudioError for a file that is missing, unreadable, cut short, too short or not finite.
     """
-    return np.concatenate(list(stream(path, sample_rate, minimum_seconds)))
+    return np.concatenate(list(stream(path, sample_rate)))
 
 
 def stream(
@@ -108,6 +105,7 @@ def stream(
 ) -> Iterator[np.ndarray]:
     """What `read` gives, in stretches of about ten minutes; sample_rate None is the file's own.
 
+    minimum_seconds: a shorter file is an error; 0 allows every file that is not empty.
     Raises AudioError as `read`, perhaps after some stretches: these are then to be thrown away.
     """
     with opened(path) as file:

@@ -214,16 +214,11 @@ def load_encoder(
     if not seconds * network.sample_rate >= network.minimum_samples:
         least = network.minimum_samples / network.sample_rate
         raise ValueError(f"{name}: {segment_seconds=}, but it needs at least {least:.3f} s")
-    if checkpoint is not None and Path(checkpoint).exists():
-        checkpoint = Path(checkpoint).resolve()  # a worker may start in another folder
-    spec = {
-        "name": name,
-        "checkpoint": None if checkpoint is None else str(checkpoint),
-        "layers": list(network.layers),
-        "device": str(on),
-        "precision": precision,
-        "segment_seconds": seconds,
-    }
+    if checkpoint is not None:
+        path = Path(checkpoint)  # made absolute, since a worker may start in another folder
+        checkpoint = str(path.resolve() if path.exists() else checkpoint)
+    spec = given | {"checkpoint": checkpoint, "layers": list(network.layers), "device": str(on)}
+    spec["segment_seconds"] = seconds
     return Encoder(name, seconds, network, spec)
 
 

@@ -74,19 +74,13 @@ def load_features(store: str | Path, layers: Sequence[Layer] | None = None) -> F
         there, layers = encoder["layers"], list(layers)
         if not layers or not set(layers) <= set(there):
             raise ValueError(f"{store}: no layers {layers} here; there are {there}")
-        values = values[_slice([there.index(layer) for layer in layers])]
+        places = [there.index(layer) for layer in layers]
+        step = places[1] - places[0] if len(places) > 1 else 1
+        even = step and set(np.diff(places)) <= {step}  # then a slice, which maps
+        values = values[places[0] :: step][: len(places)] if even else values[places]
         encoder["layers"] = layers
     tracks, starts = index["track"].to_numpy(dtype=str), index["start"].to_numpy()
     return Features(values.transpose(1, 0, 2), tracks, starts, encoder)  # (segments, layers, dim)
-
-
-def _slice(places: list[int]) -> slice | list[int]:
-    """Places as a slice, which maps instead of copying, if they are evenly spaced."""
-    step = (places[1] - places[0] if len(places) > 1 else 0) or 1
-    stop = places[0] + step * len(places)
-    if places != list(range(places[0], stop, step)):
-        return places
-    return slice(places[0], stop if stop >= 0 else None, step)
 
 
 def code_hash(encoder: Encoder, module: str = "sound.features") -> str:
@@ -140,12 +134,10 @@ def extract(
     Returns the features, mapped from the store.
     Raises AudioError, or ValueError if the store was made with other settings.
     """
-    jobs_given = 1 if jobs is None else jobs
-    counts = (len(dataset), tracks_per_shard, batch_size, decode_threads, jobs_given)
-    if on_error not in ("raise", "skip") or min(counts) < 1:
-        given = f"{len(dataset)} tracks, {tracks_per_shard=}, {batch_size=}, {decode_threads=}"
-        given += f", {jobs=}"
-        raise ValueError(f"{given}, each at least 1; {on_error=}, 'raise' or 'skip'")
+    counts = {"tracks": len(dataset), "tracks_per_shard": tracks_per_shard, "jobs": jobs}
+    counts |= {"batch_size": batch_size, "decode_threads": decode_threads}
+    if on_error not in ("raise", "skip") or any(x is not None and x < 1 for x in counts.values()):
+        raise ValueError(f"{counts}, each at least 1; {on_error=}, 'raise' or 'skip'")
     context = getattr(executor, "_mp_context", None)  # only a ProcessPoolExecutor has one
     if context is not None and context.get_start_method() == "fork":
         raise ValueError(
@@ -277,21 +269,16 @@ def _run(
 
 
 def _work(shard: _Shard) -> None:
-    """What an executor runs: a shard, unless it is there (a cluster may ask twice)."""
+    """What an executor runs: write a shard's file, if none is there (a cluster may ask twice)."""
     if differences := _differences(shard.settings, _settings(shard.encoder)):
         raise RuntimeError(
             f"the worker on {socket.gethostname()} differs from the manifest ('there'): "
             f"{'; '.join(differences.values())}; give all machines the same environment and weights"
         )
     if _rows_of(shard) is None:
-        _do(shard)
-
-
-def _do(shard: _Shard) -> None:
-    """Encode the tracks of a shard and write its file."""
-    values, rows = _encode(shard)
-    tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
-    storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
+        values, rows = _encode(shard)
+        tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
+        storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
 
 
 def _rows_of(shard: _Shard) -> list[dict] | None:

@@ -20,6 +20,7 @@ a segment, as the original does at either end of a file. Features are the mean o
 """
 
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ class Musicnn(nn.Module, Network):
     minimum_samples = SAMPLE_RATE  # below 1 s most of what the temporal filters see is zeros
     layers = ("all",)
     dim = PARTS["pooled"].stop
+    device = property(attrgetter("mel.device"))
 
     def __init__(
         self, checkpoint: str | Path | None = None, device: torch.device | str = "cpu"
@@ -108,11 +110,6 @@ class Musicnn(nn.Module, Network):
         for filters, norm in zip(self.front, self.norms[1:6], strict=True):
             filters.weight *= norm.weight.sign()[:, None, None, None]
             filters.bias *= norm.weight.sign()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.mel.device
 
     def settings(self) -> dict:
         """What decides the numbers (JSON-able)."""
