@@ -56,17 +56,10 @@ def mutated(random: Random, content: bytes) -> bytes:
         place, length = int(random.integers(max(1, within))), int(random.integers(1, 9))
         number = chosen(random, (b"\xff" * 4, b"\0" * 4, b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff"))
         part = bytes(changed[place : place + length])
-        old, new = chosen(
-            random,
-            [
-                (length, random.bytes(length)),
-                (4, number),
-                (len(changed), b""),
-                (length, b""),
-                (0, part * int(random.integers(1, 50))),
-            ],
-        )
-        changed[place : place + old] = new
+        ways = [(length, random.bytes(length)), (4, number), (length, b""), (len(changed), b"")]
+        ways += [(0, part * int(random.integers(1, 50)))]
+        replaced, new = chosen(random, ways)
+        changed[place : place + replaced] = new
     return bytes(changed)
 
 
@@ -87,9 +80,7 @@ def no_code_ran(folder: Path) -> None:
 def finite(values: object, most: float) -> None:
     """Expect numbers, none of them too large."""
     array = np.asarray(values, dtype=np.float64)
-    assert (np.abs(array) <= most).all(), (
-        f"numbers that are none, or too large: {array.ravel()[:4]}"
-    )
+    assert (np.abs(array) <= most).all(), f"no numbers, or too large: {array.ravel()[:4]}"
 
 
 # --- Audio and tables
