@@ -37,9 +37,10 @@ from tests.campaign.engine import Random, kind
 
 PROMISE = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC")  # how long they are
 WORDS = ("\x1b[31mred", "a\x00b", "a\nb", "\r\x08", "\x9b31m", "a\u2028b", "\u202eevil", "\udcff")
-WORDS += ("<script>hacked()</script>", "<img src=x onerror=hacked()>", "](javascript:hacked())")
-WORDS += ("```\n<script>hacked()</script>", "&lt;script&gt;hacked()", "$(touch hacked)", "-rf", "")
-WORDS += ("../../etc/passwd", "a|b", "x" * 300, "start", "rank", "{{7*7}}", "=1+1", "$x^2$", "%s%n")
+WORDS += ("<script>hacked()</script>", "x" * 300, "](javascript:hacked())", "%s%n")
+WORDS += ("```\n<script>hacked()</script>", "&lt;script&gt;hacked()", "-rf", "")
+WORDS += ("a|b", "<img src=x onerror=hacked()>", "start", "rank", "{{7*7}}", "=1+1", "$x^2$")
+WORDS += ("$(touch hacked)", "../../etc/passwd")
 REFUSED = (ValueError, OSError)
 
 
