@@ -19,7 +19,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -142,15 +142,14 @@ def _written(thing: Callable) -> ast.AST:
 
 def checked(function: Callable, *modules: str) -> Callable:
     """The function for a worker process, where it raises RuntimeError if the modules differ."""
-    return partial(_call, function, modules, modules_hash(*modules))
+    expected = modules_hash(*modules)
 
+    def call(*arguments: object) -> object:
+        if modules_hash(*modules) != expected:
+            raise RuntimeError("the package was edited since the work began; restart the kernel")
+        return function(*arguments)
 
-def _call(
-    function: Callable, modules: tuple[str, ...], expected: str, *arguments: object
-) -> object:
-    if modules_hash(*modules) != expected:
-        raise RuntimeError("the package was edited since the work was started; restart the kernel")
-    return function(*arguments)
+    return call
 
 
 def _is_own(thing: Callable | ModuleType) -> bool:

@@ -3,7 +3,6 @@
 import importlib
 import itertools
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from mer_utils.batch import profiles
 from mer_utils.data import load_folder
 
 TIMES = itertools.count(1_000_000_000)
-PACKAGE = Path(code.__file__).parent
+PACKAGE, TESTS = Path(code.__file__).parent, Path(__file__).parent
 
 OWN = '''
 """A user's file."""
@@ -44,14 +43,22 @@ def other(x):
 # --- The user's own code
 
 
-def loaded(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch):
-    """A user's module that has this text now, written before the process began."""
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Load a user's module that has a text now and was written before the process began."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (folder / "users_own.py").write_text(text)
-    os.utime(folder / "users_own.py", (next(TIMES),) * 2)
-    importlib.invalidate_caches()
-    sys.modules.pop("users_own", None)
-    return importlib.import_module("users_own")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load(text: str, name: str = "users_own"):
+        (tmp_path / f"{name}.py").write_text(text)
+        os.utime(tmp_path / f"{name}.py", (next(TIMES),) * 2)
+        importlib.invalidate_caches()
+        sys.modules.pop(name, None)
+        return importlib.import_module(name)
+
+    yield load
+    for name in ("users_own", "helpers_of_mine"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +75,52 @@ def loaded(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch):
         ("    return x\n", "    return -x\n", False),  # Loss does not come there
     ],
 )
-def test_what_counts(tmp_path, monkeypatch, old, new, changes):
-    monkeypatch.syspath_prepend(tmp_path)
+def test_what_counts(loaded, old, new, changes):
     assert OWN.count(old) == 1
-    before = code.own_hash(loaded(tmp_path, OWN, monkeypatch).Loss)
-    after = code.own_hash(loaded(tmp_path, OWN.replace(old, new), monkeypatch).Loss)
+    before = code.own_hash(loaded(OWN).Loss)
+    after = code.own_hash(loaded(OWN.replace(old, new)).Loss)
     assert (after != before) == changes
 
 
-def test_what_cannot_be_known_is_refused(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+MADE_OF = """
+import functools
+import helpers_of_mine
+import numpy as np
+from torch import exp
+TABLE = np.zeros(5000)
+
+@functools.cache
+def remembered(x):
+    return x
+
+def make(weight):
+    def loss(x):
+        return weight * helpers_of_mine.scale(exp(remembered(x))) + TABLE[0]
+    return loss
+"""
+
+
+def test_what_a_loss_is_made_of_counts(loaded):
+    """Closures, modules and arrays of the user's; what a cache wraps is found again."""
+    loaded("def scale(x):\n    return x\n", "helpers_of_mine")
+    own = loaded(MADE_OF)
+    before = code.own_hash(own.make(2))
+    assert code.own_hash(own.make(2)) == before != code.own_hash(own.make(3))
+    own.TABLE[2500] = 1
+    assert code.own_hash(own.make(2)) != before
+    own.TABLE[2500] = 0
+    assert code.own_hash(own.make(2)) == before
+    loaded("def scale(x):\n    return -x\n", "helpers_of_mine")
+    assert code.own_hash(own.make(2)) != before
+
+
+def test_what_cannot_be_known_is_refused(loaded):
     space = {"__name__": "__main__"}
     exec("def f(x):\n    return x", space)
     with pytest.raises(ValueError, match="source"):
         code.own_hash(space["f"])
-    own = loaded(tmp_path, OWN, monkeypatch)
-    os.utime(tmp_path / "users_own.py")
+    own = loaded(OWN)
+    os.utime(own.__file__)
     with pytest.raises(RuntimeError, match="edited"):
         code.own_hash(own.Loss)
 
@@ -157,7 +194,7 @@ def test_a_worker_with_other_code_refuses(monkeypatch):
         run(1)
 
 
-# --- Stores and caches
+# --- Where it counts
 
 
 class Tone:
@@ -179,13 +216,8 @@ class Louder(Tone):
         return 2 * super().__call__(waveforms)
 
 
-@pytest.fixture
-def old_tests(monkeypatch):
-    """These files count as older than the process."""
-    monkeypatch.setattr(code, "_STARTED", float("inf"))
-
-
-def test_features_of_other_code_are_never_taken_for_these(tmp_path, old_tests):
+def test_features_of_other_code_are_never_taken_for_these(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "_STARTED", float("inf"))  # this file counts as older
     song = tmp_path / "song.wav"
     soundfile.write(song, np.random.default_rng(0).uniform(-0.5, 0.5, 9000), 4000)
     (tmp_path / "songs.csv").write_text("path,labels\nsong.wav,calm\n")
@@ -205,9 +237,6 @@ def test_features_of_other_code_are_never_taken_for_these(tmp_path, old_tests):
     np.testing.assert_allclose(louder, 2 * one)
 
 
-# --- A study
-
-
 FILE = """
 from mer_utils import projector
 
@@ -216,50 +245,10 @@ def linear(projected, targets, vectors, settings, generator):
     return -(projected * (targets.float() @ vectors)).sum(1).mean()
 """
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from mer_utils import evaluation, projector
-sys.path.insert(0, sys.argv[2])
-from moods import MOODS, mood_dataset
-
-folder, called = Path(sys.argv[1]) / "study", Path(sys.argv[1]) / "called"
-
-@projector.LOSSES.register("negated")
-def negated(projected, targets, vectors, settings, generator):
-    called.touch()
-    return -projector.LOSSES["triplet"](projected, targets, vectors, settings, generator)
-
-def small_study(loss):
-    data = {name: mood_dataset(name, 24) for name in MOODS}
-    settings = projector.TrainingSettings(epochs=2, batch_size=64, loss=loss)
-    compared = [projector.Method("network", projector="mlp", training=settings)]
-    evaluation.run_study(data, compared, folder, 2, targets=["three"], jobs=2, progress=False)
-    return set(folder.rglob("scores.npy"))
-
-if __name__ == "__main__":
-    for loss in ("negated", f"{Path(sys.argv[1]) / 'losses_of_mine.py'}:linear"):
-        written = small_study(loss)
-        assert small_study(loss) == written
-    assert len(written) == 4
-    assert called.exists(), "the user's function was not called"
-"""
-
-
-@pytest.mark.slow
-def test_workers_are_given_what_a_notebook_registers(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    (tmp_path / "losses_of_mine.py").write_text(FILE)
-    command = [sys.executable, tmp_path / "script.py", tmp_path, Path(__file__).parent]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-
-
-CELL = """
+ENCODER = """
 import numpy as np
 import torch
-from mer_utils import code, sound
+from mer_utils import evaluation, projector, sound
 from mer_utils.sound.features import code_hash
 
 STRENGTH = torch.ones(2)
@@ -276,46 +265,39 @@ assert encoder(np.ones((1, 16_000), np.float32)) == STRENGTH[0].item()
 print(code_hash(encoder))
 """
 
+STUDY = """
+from pathlib import Path
+from moods import MOODS, mood_dataset
+
+@projector.LOSSES.register("negated")
+def negated(projected, targets, vectors, settings, generator):
+    Path("called").touch()
+    return -projector.LOSSES["triplet"](projected, targets, vectors, settings, generator)
+
+def scores(*losses):
+    data = {name: mood_dataset(name, 24) for name in MOODS}
+    settings = [projector.TrainingSettings(1, batch_size=64, loss=loss) for loss in losses]
+    methods = [projector.Method(x.loss, projector="mlp", training=x) for x in settings]
+    evaluation.run_study(data, methods, "study", 1, targets=["three"], jobs=2, progress=False)
+    return {path: path.stat().st_mtime_ns for path in Path("study").rglob("scores.npy")}
+
+losses = "negated", "losses_of_mine.py:linear"
+written = scores(*losses)
+print(len(written), Path("called").is_file(), scores(*losses) == written)
+"""
+
 
 @pytest.mark.slow
-def test_a_class_in_a_notebooks_cell_counts_as_it_stands_there():
-    changed = CELL.replace("torch.ones(2)", "torch.ones(2) * 2")
-    texts = (CELL, CELL, changed, CELL.replace(".sqrt()", ".sqrt().abs()"), CELL)
+def test_code_in_cells_counts_as_it_stands_there_and_reaches_workers(tmp_path, monkeypatch):
+    (tmp_path / "losses_of_mine.py").write_text(FILE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PACKAGE.parent), str(TESTS)]))
+    changed = ENCODER.replace("torch.ones(2)", "torch.ones(2) * 2")
+    texts = (ENCODER, ENCODER, changed, ENCODER.replace(".sqrt()", ".sqrt().abs()"), ENCODER, STUDY)
     cells = [nbformat.v4.new_code_cell(text) for text in texts]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    hashes = [cell.outputs[-1].text for cell in cells]
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
+    *hashes, study = [cell.outputs[-1].text for cell in cells]
     assert hashes[0] == hashes[1] == hashes[4]
     assert len(set(hashes)) == 3
-
-
-def test_what_a_loss_is_made_of_counts(tmp_path, monkeypatch, old_tests):
-    """Closures, modules and arrays of the user's; what a cache wraps is found again."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "helpers_of_mine.py").write_text("def scale(x):\n    return x\n")
-    text = """
-import functools
-import helpers_of_mine
-import numpy as np
-from torch import exp
-TABLE = np.zeros(5000)
-
-@functools.cache
-def remembered(x):
-    return x
-
-def make(weight):
-    def loss(x):
-        return weight * helpers_of_mine.scale(exp(remembered(x))) + TABLE[0]
-    return loss
-"""
-    own = loaded(tmp_path, text, monkeypatch)
-    before = code.own_hash(own.make(2))
-    assert code.own_hash(own.make(2)) == before != code.own_hash(own.make(3))
-    own.TABLE[2500] = 1
-    assert code.own_hash(own.make(2)) != before
-    own.TABLE[2500] = 0
-    assert code.own_hash(own.make(2)) == before
-    (tmp_path / "helpers_of_mine.py").write_text("def scale(x):\n    return -x\n")
-    assert code.own_hash(own.make(2)) != before
-    sys.modules.pop("helpers_of_mine")
+    assert study == "2 True True\n"

@@ -1,11 +1,10 @@
 """The built-in corpus: cues in score and sound, labels, oracle, files that follow from a seed."""
 
-import json
-from functools import partial
+import io
 from importlib import metadata
 from itertools import permutations
 from pathlib import Path
-from unittest.mock import DEFAULT, Mock
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -18,18 +17,9 @@ from sklearn.metrics import roc_auc_score
 from mer_utils import data, storage
 from mer_utils.corpus import composer, demo, notation, synthesizer
 from mer_utils.corpus.styles import STYLES
-from mer_utils.progress import in_processes
 from mer_utils.sound import audio
 
-NAMES = tuple(demo.DEMO_DATASETS)
 SIZE = 6
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> dict[str, data.Dataset]:
-    """All three datasets, rendered small."""
-    folder = tmp_path_factory.mktemp("demo")
-    return {name: demo.build(name, SIZE, seed=3, folder=folder) for name in NAMES}
 
 
 def composed(style, seed, *point):
@@ -45,7 +35,7 @@ def composed(style, seed, *point):
 def test_score_quantities_move_with_the_hidden_point():
     rows = []
     for name, spec in demo.DEMO_DATASETS.items():
-        for piece in demo.plan(name, 45, seed=1):
+        for piece in demo.plan(name, 30, seed=1):
             random = np.random.default_rng(piece.seed)
             score = composer.compose(piece.point, spec.style, piece.artist, random)
             rows.append({"dataset": name, **vars(piece.point), **notation.facts(score)})
@@ -96,20 +86,32 @@ def test_any_point_gives_a_playable_score(point, style, seed):
 # --- the sound
 
 
-def test_the_sound_moves_with_arousal_and_is_neither_silent_nor_clipped(built):
-    """Within each dataset, so that the datasets' own ranges do not count."""
-    table = pd.concat([dataset.tracks.assign(dataset=name) for name, dataset in built.items()])
+@pytest.mark.parametrize("name", list(demo.DEMO_DATASETS))
+def test_the_sound_moves_with_arousal_and_is_neither_silent_nor_clipped(name):
+    piece, style = demo.plan(name, SIZE, seed=3)[0], demo.DEMO_DATASETS[name].style
     loudness = []
-    for path, seconds in zip(table["audio"], table["seconds"], strict=True):
-        samples, rate = soundfile.read(path, dtype="float32")
-        assert (rate, len(samples)) == (24_000, pytest.approx(seconds * 24_000, abs=24))
+    for arousal in (-0.6, 0.6):
+        place = composer.Point(0.2, arousal, 0.5)
+        sound, facts = synthesizer.play(place, style, piece.artist, piece.production, piece.seed)
+        samples, rate = soundfile.read(io.BytesIO(sound), dtype="float32")
+        assert (rate, len(samples)) == (24_000, pytest.approx(facts["seconds"] * 24_000, abs=24))
         assert 0.05 < np.abs(samples).max() < 0.98
-        blocks = samples[: len(samples) // 24_000 * 24_000].reshape(-1, 24_000)
-        assert np.sqrt((blocks**2).mean(axis=1)).min() > 1e-4, "a second of silence"
+        seconds = samples[: len(samples) // 24_000 * 24_000].reshape(-1, 24_000)
+        assert np.sqrt((seconds**2).mean(axis=1)).min() > 1e-4, "a second of silence"
         loudness.append(audio.loudness(samples))
-    table = table[["dataset", "arousal"]].assign(loudness=loudness)
-    within = table.groupby("dataset").transform(lambda x: (x - x.mean()) / x.std())
-    assert within["loudness"].corr(within["arousal"]) > 0.65
+    assert loudness[0] + 3 < loudness[1] < loudness[0] + 20  # dB
+
+
+def test_a_note_sounds_from_its_start_to_its_end(monkeypatch):
+    notes = (notation.Note(1, 1, 60, 100), notation.Note(6, 5, 60, 100))
+    horn, cues = notation.Part("melody", 60, 0, 0, notes), dict.fromkeys(composer.CUE_WEIGHTS, 0.0)
+    score = notation.Score(cues, STYLES["chamber"], 120, 4, 6, 0, "major", parts=(horn,))
+    monkeypatch.setattr(composer, "compose", Mock(return_value=score))
+    dry = synthesizer.Production(-20, 0, 0, 0, 0.1, -60, None, 0, 0)
+    sound, _ = synthesizer.play(composer.Point(0, 0, 0), score.style, None, dry, (0,))
+    seconds = soundfile.read(io.BytesIO(sound))[0][: 12 * 24_000].reshape(12, -1)
+    level = np.sqrt((seconds**2).mean(axis=1))
+    assert np.flatnonzero(level > level.max() / 2).tolist() == [1, 6, 7, 8, 9, 10]
 
 
 # --- labels and the oracle
@@ -152,12 +154,11 @@ def test_inclusion_probabilities_equal_enumeration(shares):
     np.testing.assert_allclose(demo.inclusion_probabilities(weights, shares), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["demo-cal500"])
-def test_oracle_is_calibrated_and_far_from_chance(name):
+def test_oracle_is_calibrated_and_far_from_chance():
     """Over many tracks the oracle's probabilities are the frequencies of the drawn labels."""
-    spec = demo.DEMO_DATASETS[name]
-    table = pd.DataFrame([vars(x) | vars(x.point) for x in demo.plan(name, 200, seed=5)])
-    dataset = data.Dataset(name, spec.labels, table.assign(audio=None).set_index("track"))
+    spec = demo.DEMO_DATASETS["demo-cal500"]
+    table = pd.DataFrame([vars(x) | vars(x.point) for x in demo.plan(spec.name, 200, seed=5)])
+    dataset = data.Dataset(spec.name, spec.labels, table.assign(audio=None).set_index("track"))
     scores, targets = demo.oracle_scores(dataset), dataset.targets()
     expected = np.dot(spec.label_shares, np.arange(1, len(spec.label_shares) + 1))
     np.testing.assert_allclose(scores.sum(axis=1), expected, atol=1e-4)
@@ -169,48 +170,43 @@ def test_oracle_is_calibrated_and_far_from_chance(name):
     assert 0.8 < roc_auc_score(targets, scores) < 0.97  # good, and not perfect
 
 
-# --- datasets, splits, files
+# --- files
 
 
-def test_same_seed_same_bytes_in_any_process(built):
-    """What worker processes wrote is what this process plays, byte for byte."""
-    for dataset in built.values():
-        about = storage.read_json(Path(dataset.tracks["audio"].iloc[0]).parents[1] / "corpus.json")
-        assert about == json.loads(json.dumps(dataset.source))
-        p, style = demo.plan(dataset.name, SIZE, seed=3)[5], demo.DEMO_DATASETS[dataset.name].style
-        played, _ = synthesizer.play(p.point, style, p.artist, p.production, p.seed)
-        assert Path(dataset.tracks["audio"].iloc[5]).read_bytes() == played
-
-
-def test_a_stopped_run_keeps_what_is_done(tmp_path, monkeypatch):
+def test_a_stopped_run_keeps_what_is_done_and_a_whole_corpus_is_only_read(tmp_path, monkeypatch):
     """Stopped in the third piece: two are there, whole; the next run does the other four."""
-    write = Mock(wraps=soundfile.write, side_effect=[DEFAULT, DEFAULT, KeyboardInterrupt])
-    monkeypatch.setattr(soundfile, "write", write)
-    monkeypatch.setattr(demo, "in_processes", partial(in_processes, jobs=1))
+    play = Mock(side_effect=[(b"1", {"seconds": 1}), (b"2", {"seconds": 2}), KeyboardInterrupt])
+    monkeypatch.setattr(synthesizer, "play", play)
 
     def build():
-        return demo.build("demo-cal500", 6, seed=0, folder=tmp_path).tracks
+        return demo.build("demo-cal500", SIZE, seed=0, folder=tmp_path).tracks
 
     with pytest.raises(KeyboardInterrupt):
         build()
     assert len(list(tmp_path.rglob("*.flac"))) == 2
-    write.side_effect = None
-    pd.testing.assert_frame_equal(build(), build())
-    assert write.call_count == 3 + 4
+    play.side_effect = [(b"n", {"seconds": number}) for number in (3, 4, 5, 6)]
+    first = build()
+    assert first["seconds"].tolist() == [1, 2, 3, 4, 5, 6]
     assert not list(tmp_path.rglob("*.tmp"))
+    with monkeypatch.context() as patch:
+        for name in ("locked", "replacing"):
+            patch.setattr(storage, name, lambda *_: pytest.fail("writes"))
+        pd.testing.assert_frame_equal(build(), first)
     damaged = next(tmp_path.rglob("*-0002.json"))
     damaged.write_text("{")
     with pytest.raises(ValueError, match=damaged.name):
         build()
 
 
-def test_a_whole_corpus_is_read_without_writing(built, monkeypatch):
-    first = built["demo-mtg"]
-    folder = Path(first.tracks["audio"].iloc[0]).parents[2]
-    for name in ("locked", "replacing"):
-        monkeypatch.setattr(storage, name, lambda *_: pytest.fail("writes"))
-    again = demo.build("demo-mtg", SIZE, seed=3, folder=folder)
-    pd.testing.assert_frame_equal(again.tracks, first.tracks)
+def test_same_seed_same_bytes(tmp_path):
+    dataset = demo.build("demo-mtg", SIZE, seed=3, folder=tmp_path)
+    piece, style = demo.plan("demo-mtg", SIZE, seed=3)[5], demo.DEMO_DATASETS["demo-mtg"].style
+    sound, facts = synthesizer.play(piece.point, style, piece.artist, piece.production, piece.seed)
+    track = dataset.tracks.iloc[5]
+    assert Path(track["audio"]).read_bytes() == sound
+    assert {name: track[name] for name in facts} == facts
+    about = storage.read_json(Path(track["audio"]).parents[1] / "corpus.json")
+    assert about["pieces"] == dataset.source["pieces"]
 
 
 @pytest.mark.parametrize("look_up", ["files", "version"])

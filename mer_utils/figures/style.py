@@ -68,23 +68,16 @@ def save(figure: Figure, path: str | Path) -> None:
 
 # --- Looks and texts ------------------------------------------------------------------------------
 
-_LOOKS = {
-    "mtg-jamendo": ("o", COLOURS[0]),
-    "cal500": ("s", COLOURS[1]),
-    "emotify": ("^", COLOURS[2]),
-    "emotions": ("D", COLOURS[3]),
-    "audio-emotion-4q": ("v", COLOURS[4]),
-    "mirex-mood": ("P", COLOURS[5]),
-    "valence": ("o", COLOURS[0]),  # what a probe reads, as in `dot_looks`
-    "arousal": ("s", COLOURS[1]),
-    "tension": ("D", COLOURS[2]),
-}
-_TITLES = {
-    "mtg-jamendo": "MTG-Jamendo",
-    "cal500": "CAL500",
-    "emotify": "Emotify",
-    "audio-emotion-4q": "4Q audio emotion",
-    "mirex-mood": "MIREX-like mood",
+_KNOWN = {  # title, marker, colour; of what a probe reads as in `dot_looks`
+    "mtg-jamendo": ("MTG-Jamendo", "o", COLOURS[0]),
+    "cal500": ("CAL500", "s", COLOURS[1]),
+    "emotify": ("Emotify", "^", COLOURS[2]),
+    "emotions": ("emotions", "D", COLOURS[3]),
+    "audio-emotion-4q": ("4Q audio emotion", "v", COLOURS[4]),
+    "mirex-mood": ("MIREX-like mood", "P", COLOURS[5]),
+    "valence": ("valence", "o", COLOURS[0]),
+    "arousal": ("arousal", "s", COLOURS[1]),
+    "tension": ("tension", "D", COLOURS[2]),
 }
 _DEMO = {"demo-mtg": "mtg-jamendo", "demo-cal500": "cal500", "demo-emotify": "emotify"}
 
@@ -99,14 +92,14 @@ def dataset_looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
     others = cycle(zip("X*<>dh", COLOURS[6:] + COLOURS[:5], strict=True))
     looks = {}
     for name in dict.fromkeys(names):
-        marker, colour = _LOOKS.get(original(name)) or next(others)
+        *_, marker, colour = _KNOWN.get(original(name)) or next(others)
         looks[name] = {"marker": marker, "color": colour}
     return looks
 
 
 def dataset_title(name: str, number: int | None = None, noun: str = "") -> str:
     """A dataset's name as in the literature, with its size if given: "CAL500 (18 labels)"."""
-    title = _TITLES.get(name, name)
+    title = _KNOWN.get(name, (name,))[0]
     return title if number is None else f"{title} ({count(number, noun)})"
 
 

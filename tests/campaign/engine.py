@@ -6,212 +6,162 @@ would not be safe.
 
 import ctypes
 import faulthandler
+import json
+import multiprocessing
 import os
 import resource
 import shutil
 import signal
-import sys
 import time
 import traceback
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 Random = np.random.Generator
 MOST_MIB = 1536
 CPU_SECONDS = 20
-LONGEST = 180  # seconds of a try, the machine may be busy
+LONGEST = 600  # seconds of a try, the machine may be busy
 GIB = 2**30
-
-
-class Fell(AssertionError):  # noqa: N818
-    """What should not have happened did."""
 
 
 class Skipped(Exception):  # noqa: N818
     """This machine does not allow such a try."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of try: a function of a random generator and a fresh folder."""
+class Kind(NamedTuple):
+    """One kind of try; what makes its material, in the parent."""
 
     name: str
     function: Callable[[Random, Path], None]
     prepare: Callable[[], object]
-    seconds: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a try ended: fell and skipped are reasons, empty where it held."""
-
-    kind: str
-    seed: int
-    fell: str
-    skipped: str
-    cpu: float
-    mib: float
 
 
 KINDS: dict[str, Kind] = {}
-Plan = Callable[[dict[str, float]], tuple[Kind, int] | None]
 
 
-def kind(prepare: Callable[[], object], seconds: float = LONGEST, share: float = 1) -> Callable:
-    """Register a kind.
-
-    prepare: makes its material, in the parent; seconds: most of a try; share: of the time.
-    """
+def kind(prepare: Callable[[], object] = lambda: None) -> Callable:
+    """Register a function of a random generator and a fresh folder as a kind of try."""
 
     def register(function: Callable[[Random, Path], None]) -> Callable:
-        KINDS[function.__name__] = Kind(function.__name__, function, prepare, seconds, share)
+        KINDS[function.__name__] = Kind(function.__name__, function, prepare)
         return function
 
     return register
 
 
-def forked(function: Callable[[], None], said: Path, *, group: bool = False) -> int:
-    """Call a function in a child whose output goes to a file; returns its process id.
+def forked(function: Callable[[], object], said: Path) -> BaseProcess:
+    """Call a function in a child whose output, a traceback at its end, goes to a file."""
 
-    The child ends with 0, or with 1 and a traceback in the file. group: with a group of its own.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        if group:
-            os.setpgid(0, 0)
+    def work() -> None:
         file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(file, 1)
         os.dup2(file, 2)
         function()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
-def ended(process: int) -> int:
+def ended(process: BaseProcess) -> int:
     """Wait for a child; returns its exit status, -9 if it was killed."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    process.join()
+    return process.exitcode
 
 
-def _child(tried: Kind, seed: int, folder: Path, verdict: Path) -> None:
-    """One try, its verdict left in a file: "held", or "fell: …", "skipped: …"."""
-    if tried.seconds <= LONGEST:  # else it is no input, but whole work
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+def _most_mib() -> float:
+    """The most memory that this process or a child of it has had."""
+    own, inside = (resource.getrusage(x) for x in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(own.ru_maxrss, inside.ru_maxrss) / 1024
+
+
+def _try(tried: Kind, seed: int, folder: Path) -> None:
+    """One try, whose outcome is left in a file beside its folder."""
+    os.setpgid(0, 0)  # what it starts is killed with it
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the campaign
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, resource.RLIM_INFINITY))
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 6 * GIB, now + 6 * GIB))
-    faulthandler.dump_traceback_later(max(5, tried.seconds - 5), file=2)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the campaign
+    faulthandler.dump_traceback_later(LONGEST - 5, file=2)
     folder.mkdir()
     os.chdir(folder)
-    random = np.random.default_rng([zlib.crc32(tried.name.encode()), seed])
+    before, fell, skipped = _most_mib(), "", ""
     try:
-        tried.function(random, folder)
-        found = "held"
+        tried.function(np.random.default_rng([zlib.crc32(tried.name.encode()), seed]), folder)
     except Skipped as reason:
-        found = f"skipped: {reason}"
+        skipped = str(reason)
     except BaseException as error:
         traceback.print_exc()
-        ours = [x for x in traceback.extract_tb(error.__traceback__) if "mer_utils" in x.filename]
-        place = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""
-        name = "" if isinstance(error, Fell) else f"{type(error).__name__}: "
-        found = f"fell: {name}{' '.join(str(error).split())[:200]!r}{place}"
-    verdict.write_text(found, errors="backslashreplace")
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        words = ascii(" ".join(str(error).split())[:200])
+        fell = f"{type(error).__name__}: {words} ({Path(at.filename).name}:{at.lineno})"
+    mib = _most_mib() - before
+    if mib > MOST_MIB:
+        fell = fell or f"{mib:.0f} MiB"
+    outcome = {"fell": fell, "skipped": skipped, "CPU s": sum(os.times()[:4]), "MiB": mib}
+    folder.with_suffix(".outcome").write_text(json.dumps(outcome))
 
 
-def run(plan: Plan, place: Path, jobs: int) -> list[Outcome]:
-    """Run tries, `jobs` at a time, until the plan gives no more.
+def run(
+    kinds: Sequence[Kind], place: Path, jobs: int, seconds: float, tries: int | None, first: int
+) -> pd.DataFrame:
+    """Run tries, so many `jobs` at a time: a row each; a line is printed of each that fell.
 
-    plan: called with the seconds that each kind has had, it gives a kind and a seed, or None.
-    place: a folder of their folders; each is removed afterwards, if the try did not fall.
+    They are of the kind that has had least time, at least one of each, until the seconds are over
+    or, in place of them, so many tries of each kind were made. place: a folder of their folders.
     """
-    running: dict[int, tuple[Kind, int, Path, float]] = {}
-    outcomes: list[Outcome] = []
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     if len([name for name in threads if name != "jemalloc_bg_thd"]) > 1:  # it knows of forks
         raise RuntimeError(f"{threads}: a forked child would wait for these threads for ever")
-    nothing = os.wait4(forked(lambda: None, Path(os.devnull)), 0)[2].ru_maxrss
-    spent = dict.fromkeys(KINDS, 0.0)
-    following = plan(spent)
-    while following or running:
-        while following and len(running) < jobs:
-            tried, seed = following
+    end = time.monotonic() + seconds
+    seeds = {kind: iter(range(first, first + (tries or 10**9))) for kind in kinds}
+    spent = dict.fromkeys(kinds, 0.0)
+    running: dict[BaseProcess, tuple[Kind, int, float]] = {}
+    outcomes = []
+    while seeds or running:
+        while seeds and len(running) < jobs:
+            tried = min(seeds, key=spent.get)
+            seed = next(seeds[tried], None)
+            if seed is None or (not tries and spent[tried] and time.monotonic() > end):
+                del seeds[tried]
+                continue
             folder = place / f"{tried.name}-{seed}"
-            shutil.rmtree(folder, ignore_errors=True)
-            verdict, said = folder.with_suffix(".verdict"), folder.with_suffix(".said")
-            verdict.unlink(missing_ok=True)
-            said.unlink(missing_ok=True)
-            given = (tried, seed, folder, verdict)
-            process = forked(lambda given=given: _child(*given), said, group=True)
-            running[process] = (tried, seed, folder, time.monotonic())
-            spent[tried.name] += 0.001  # so that the next one begun is of another kind
-            following = plan(spent)
-        process, status, used = os.wait4(-1, os.WNOHANG)
-        if not process:
-            for other, (tried, _, _, start) in running.items():
-                if time.monotonic() - start > tried.seconds:
-                    os.killpg(other, signal.SIGKILL)
-            time.sleep(0.003)
-        elif process in running:
-            tried, seed, folder, start = running.pop(process)
-            spent[tried.name] += time.monotonic() - start
-            cpu, mib = used.ru_utime + used.ru_stime, (used.ru_maxrss - nothing) / 1024
-            found = _verdict(folder, os.waitstatus_to_exitcode(status), time.monotonic() - start)
-            if found == "held" and mib > MOST_MIB:
-                found = f"fell: {mib:.0f} MiB"
-            kept = found.startswith("fell")
-            fell, skipped = (found.partition(f"{x}: ")[2] for x in ("fell", "skipped"))
-            outcomes.append(Outcome(tried.name, seed, fell, skipped, cpu, mib))
-            if kept:
-                print(again(outcomes[-1]), flush=True)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-                for file in place.glob(f"{folder.name}.[sv]*"):
-                    file.unlink()
-    return outcomes
+            process = forked(partial(_try, tried, seed, folder), folder.with_suffix(".said"))
+            running[process] = tried, seed, time.monotonic()
+            spent[tried] += 0.001  # so that the next one begun is of another kind
+        time.sleep(0.003)
+        for process, (tried, seed, start) in list(running.items()):
+            if time.monotonic() > start + LONGEST:
+                os.killpg(process.pid, signal.SIGKILL)
+            if process.exitcode is not None:
+                del running[process]
+                spent[tried] += time.monotonic() - start
+                outcomes.append(_outcome(tried, seed, place, process.exitcode))
+    return pd.DataFrame(outcomes).fillna({"skipped": ""})
 
 
-def _verdict(folder: Path, status: int, seconds: float) -> str:
-    """What a try left in its file, or why it could not."""
-    file = folder.with_suffix(".verdict")
-    if file.is_file():
-        return file.read_text()
-    if status < 0:
-        return f"fell: ended by {signal.Signals(-status).name} after {seconds:.0f} s"
-    return f"fell: no verdict, exit status {status}"
+def _outcome(tried: Kind, seed: int, place: Path, status: int) -> dict[str, object]:
+    """How a try ended; fell and skipped are reasons, empty where it held."""
+    folder = place / f"{tried.name}-{seed}"
+    file = folder.with_suffix(".outcome")
+    left = json.loads(file.read_text()) if file.is_file() else {"fell": f"ended by {status}"}
+    if left["fell"]:
+        print(f"python -m tests.campaign {tried.name} --seed {seed}  # {left['fell']}", flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    return {"kind": tried.name, "seed": seed, **left}
 
 
-def again(outcome: Outcome) -> str:
-    """A fall as the line that runs it again."""
-    line = f"python -m tests.campaign {outcome.kind} --seed {outcome.seed}"
-    return f"{line}  # {outcome.fell}"
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(tries: pd.DataFrame) -> str:
     """Counts of each kind."""
-    head = ("kind", "tries", "held", "fell", "skipped", "most CPU s", "most MiB")
-    lines = ["{:14}{:>8}{:>8}{:>8}{:>9}{:>12}{:>10}".format(*head)]
-    for name in [*dict.fromkeys(x.kind for x in outcomes), "all"]:
-        of_kind = [x for x in outcomes if name in (x.kind, "all")]
-        fell, skipped = (sum(bool(getattr(x, y)) for x in of_kind) for y in ("fell", "skipped"))
-        counts = (len(of_kind), len(of_kind) - fell - skipped, fell, skipped)
-        most = (max(x.cpu for x in of_kind), max(x.mib for x in of_kind))
-        lines.append(
-            "{:14}{:>8}{:>8}{:>8}{:>9}".format(name, *counts) + "{:>12.1f}{:>10.0f}".format(*most)
-        )
-    return "\n".join(lines)
+    fell, skipped = tries["fell"] != "", tries["skipped"] != ""
+    tries = tries.assign(tries=1, held=~fell & ~skipped, fell=fell, skipped=skipped)
+    kinds = pd.concat([tries, tries.assign(kind="all")]).groupby("kind", sort=False)
+    counts = kinds[["tries", "held", "fell", "skipped"]].sum()
+    return counts.join(kinds[["CPU s", "MiB"]].max().round(1).add_prefix("most ")).to_string()

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ import torch
 from moods import MOODS, mood_dataset
 from tqdm import tqdm
 
-from mer_utils.data.types import Features, Labelled
+from mer_utils.data.types import Labelled
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL, load_language_model
 from mer_utils.predict import release
 from mer_utils.projector import default_ridge
@@ -37,42 +38,46 @@ def begin(folder: Path) -> None:
 @contextmanager
 def project(folder: Path, cache: Path | None = None) -> Iterator[None]:
     """Let the package take a folder for the project, with the cache in it or elsewhere."""
-    cache = cache or folder / "cache"
-    ours = [m for name, m in sys.modules.items() if name.split(".")[0] == "mer_utils"]
-    with patch.multiple("mer_utils.storage", PROJECT=folder, CACHE=cache):
-        before = [(m, x, getattr(m, x)) for m in ours for x in ("PROJECT", "CACHE") if x in vars(m)]
-        try:
-            for module, name, _ in before:
-                setattr(module, name, cache if name == "CACHE" else folder)
-            yield
-        finally:
-            for module, name, value in before:
-                setattr(module, name, value)
+    places = {"PROJECT": folder, "CACHE": cache or folder / "cache"}
+    ours = [module for name, module in sys.modules.items() if name.startswith("mer_utils.")]
+    with ExitStack() as patches:
+        for module, name in product(ours, places):
+            if hasattr(module, name):
+                patches.enter_context(patch.object(module, name, places[name]))
+        yield
 
 
-def sound(seconds: float = 3, channels: int = 2) -> np.ndarray:
-    """A tone that swells, with some noise: (frames, channels)."""
-    random = np.random.default_rng(0)
+def sound(seconds: float = 3) -> np.ndarray:
+    """A tone that swells, with some noise: (frames, 2)."""
     time = np.arange(round(seconds * RATE)) / RATE
     tone = 0.3 * np.sin(2 * np.pi * 440 * time) * time / seconds
-    return tone[:, None] + 0.01 * random.normal(size=(len(time), channels))
+    return tone[:, None] + 0.01 * np.random.default_rng(0).normal(size=(len(time), 2))
 
 
 @cache
 def songs() -> dict[str, Path]:
     """A song of three seconds in every format that libsndfile writes, by format."""
-    made = {}
+    made = {"OPUS": ROOT / "song.opus"}
+    soundfile.write(made["OPUS"], sound(), RATE, format="OGG", subtype="OPUS")
     for name in soundfile.available_formats():
         path = ROOT / f"song.{name.lower()}"
-        rate = 48_000 if name == "OPUS" else RATE
         try:
-            soundfile.write(path, sound(), rate, format=name)
+            soundfile.write(path, sound(), RATE, format=name)
             made[name] = path
         except (soundfile.SoundFileError, TypeError):  # no stereo, or no default subtype
             path.unlink(missing_ok=True)
-    path = ROOT / "song.opus"
-    soundfile.write(path, sound(), RATE, format="OGG", subtype="OPUS")
-    return made | {"OPUS": path}
+    return made
+
+
+@cache
+def clips() -> Path:
+    """A CSV of six short clips."""
+    rows = ["path,labels,split,group"]
+    for number in range(6):
+        soundfile.write(ROOT / f"{number}.wav", sound(1 + number / 3), RATE)
+        rows.append(f"{number}.wav,{'happy' if number % 2 else 'sad'},,artist {number}")
+    (ROOT / "clips.csv").write_text("\n".join(rows))
+    return ROOT / "clips.csv"
 
 
 @cache
@@ -98,12 +103,6 @@ def aside(make: Callable[[], object]) -> None:
     said = ROOT / "aside.said"
     if ended(forked(make, said)):
         raise RuntimeError(f"material cannot be made:\n{said.read_text()}")
-
-
-def listened() -> Features:
-    """Features of one song, as the released model takes them."""
-    features = moods()["one"].features
-    return features.only(features.track == features.track[0])
 
 
 @cache
