@@ -27,7 +27,7 @@ import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mer_utils import storage
-from mer_utils.batch import cli, notebooks, runs
+from mer_utils.batch import cli, notebooks, runs, sweeps
 from mer_utils.corpus import demo
 from mer_utils.data import load_folder
 from mer_utils.labels.language_model import _remembered, embed_texts
@@ -42,6 +42,22 @@ TIMES = re.compile(rb'"(seconds|took)": [0-9.e-]+|[0-9]+ s\b|[0-9a-f]{8}-[0-9a-f
 READERS = {".json": storage.read_json, ".safetensors": storage.read_tensors, ".npy": np.load}
 READERS |= {".parquet": pd.read_parquet, ".ipynb": partial(nbformat.read, as_version=4)}
 SMOKE = os.environ.get("MER_SMOKE_RUN", "")
+EXPERIMENT = (
+    'profile = "smoke"\ntarget = "demo-mtg"\nout = ""\nweight = 1.0\nseed = 0',
+    """
+import numpy as np, torch
+from pathlib import Path
+from mer_utils import evaluation, storage
+random, index = np.random.default_rng(seed), np.arange(40)
+targets = index[:, None] % np.array([2, 3]) == 0
+scores = weight * targets + random.normal(size=targets.shape)
+table = evaluation.evaluate(scores, targets, 1, resamples=20).reset_index()
+storage.write_table(Path(out) / "tables" / "experiment.parquet", table)
+kept = {"scores": scores, "targets": targets, "track_index": index, "groups": index // 2}
+kept = {name: torch.from_numpy(value) for name, value in kept.items()}
+storage.write_tensors(Path(out) / "scores.safetensors", kept | {"k": torch.tensor(1)})
+""",
+)
 
 # --- Units: each works in a project folder of its own
 
@@ -80,6 +96,21 @@ def predicting(folder: Path) -> None:
     _called("predict", str(clips().with_name("5.wav")), "--csv", str(folder / "ranks.csv"))
 
 
+def sweeping(folder: Path) -> None:
+    """A cell of a sweep, in a real kernel, of a notebook that draws its scores."""
+    cells = [new_code_cell(text, id=f"cell-{number}") for number, text in enumerate(EXPERIMENT)]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.writes(new_notebook(cells=cells, metadata={"kernelspec": kernel}))
+    storage.write_text(folder / "notebooks" / "07_small.ipynb", notebook)
+    grid = {"profile": "smoke", "grid": {"weight": [2.0]}}
+    with (
+        patch.object(notebooks, "NOTEBOOKS", folder / "notebooks"),
+        patch.object(sweeps, "prepare_features"),
+    ):
+        sweeps.run_cells(grid, folder / "sweep", threads=1)
+
+
 def site(folder: Path) -> None:
     """A book of a run of one notebook and one table, in a project of few texts."""
     opened = runs.open_run("smoke", folder / "runs" / "tiny")
@@ -99,7 +130,8 @@ def _called(*arguments: str) -> None:
         raise OSError("exit status 1")
 
 
-UNITS = {extraction: 10, noting: 8, vectors: 6, predicting: 5, released: 4, composing: 1, site: 1}
+UNITS = {extraction: 10, noting: 8, vectors: 6, predicting: 5, released: 4}
+UNITS |= {composing: 1, site: 1, sweeping: 1}
 """How often each is drawn."""
 
 
@@ -112,11 +144,12 @@ def _in_project(unit: Callable[[Path], object], folder: Path) -> None:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """Hashes of a folder's files, without times; no locks, no temporary files."""
+    """Hashes of a folder's files, without times; no locks, no executed notebooks."""
     found = {}
     for path in sorted(folder.rglob("[!.]*")):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and not path.match("cells/*/notebooks/*"):
             text = path.read_bytes().replace(str(folder).encode(), b"...")
             found[str(name)] = hashlib.sha256(TIMES.sub(b"", text)).hexdigest()
     return found
@@ -217,7 +250,7 @@ def kills(random: Random, folder: Path) -> None:
 @kind(prepare)
 def races(random: Random, folder: Path) -> None:
     """Two processes do the same work in the same folder at the same time."""
-    unit = _drawn(random, noting)
+    unit = _drawn(random, noting, sweeping)
     both = [_forked(_in_project, folder, unit, folder) for _ in range(2)]
     assert [ended(x) for x in both] == [0, 0], f"{unit.__name__}: one of two at once failed"
     same(unit, folder)
@@ -291,27 +324,37 @@ def _mount(options: str, folder: Path) -> None:
 
 @kind(prepare)
 def disk(random: Random, folder: Path) -> None:
-    """A full disk, or a folder that may not be written to; then again."""
-    unit, full = _drawn(random), random.random() < 0.6
-    if full:
+    """Files that may not grow, a folder that may not be written to, a full disk; then again."""
+    unit, how = _drawn(random, sweeping), random.choice(["limited", "read only", "full"])
+    if how == "full":
         if ctypes.CDLL(None).unshare(0x20000):  # CLONE_NEWNS
             raise Skipped("no disk of its own: this is not root")
         subprocess.run(["mount", "--make-rprivate", "/"], capture_output=True, check=False)
         _mount(f"size={int(random.integers(1, 30)) * 4}k", folder)
+    size = int(10 ** random.uniform(0, 6))  # bytes
+    read_end, write_end = os.pipe()
 
     def work() -> None:
-        if not full:
+        for output in (1, 2):
+            os.dup2(write_end, output)  # as the file that they go to could not grow either
+        if how == "limited":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        elif how == "read only":
             _read_only(folder)
         try:
             _in_project(unit, folder)
         except (ValueError, OSError) as error:  # as the command line does
-            print(f"error: {error}")
+            print(f"error: {error}", flush=True)
 
-    status = ended(_forked(work, folder))
+    process = _forked(work, folder)
+    os.close(write_end)
+    with open(read_end, errors="replace") as pipe:
+        text = pipe.read()
+    print(text)
+    status = ended(process)
     folder.chmod(0o755)
-    text = folder.with_suffix(".said").read_text(errors="replace")
-    assert (status, "Traceback" in text) == (0, False), f"{unit.__name__}, {full=}: {text[-200:]}"
+    assert (status, "Traceback" in text) == (0, False), f"{unit.__name__}, {how}: {text[-200:]}"
     whole(folder)
-    if full:
+    if how == "full":
         _mount("remount,size=64m", folder)
     again(unit, folder)
