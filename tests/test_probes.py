@@ -1,6 +1,7 @@
 """Probes of layers: R² by hand, groups kept whole, intervals, poolings of frames."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,10 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mer_utils import evaluation, metrics, sound
+from mer_utils import evaluation, metrics
 from mer_utils.data import Dataset, Features
 from mer_utils.evaluation import probes
-from mer_utils.sound import listening, musicnn, random_mert
+from mer_utils.sound import listening, musicnn
 
 TRACKS, GROUP_SIZE = 60, 3
 GROUPS = [f"artist {i // GROUP_SIZE}" for i in range(TRACKS)]
@@ -40,27 +41,28 @@ def layers(points):
     return {1: knows, "noise": random.normal(size=(TRACKS, 5))}
 
 
-def dataset_of(points, groups=GROUPS, name="made", labels=None) -> Dataset:
+def dataset_of(points, groups=GROUPS) -> Dataset:
+    """Happy where the first point is high, calm where it is low; nobody has the third label."""
     index = pd.Index([f"t{i}" for i in range(len(points))], name="track")
     tracks = points.set_index(index).assign(audio=None, split=None, group=list(groups))
-    tracks["labels"] = [()] * len(points) if labels is None else labels
-    return Dataset(name, ("happy", "calm", "unused"), tracks)
+    tracks["labels"] = [("happy",) * (x > 0.2) + ("calm",) * (x < -0.2) for x in points.iloc[:, 0]]
+    return Dataset("made", ("happy", "calm", "unused"), tracks)
+
+
+def halves(points, layers) -> tuple[dict, dict]:
+    """Two datasets that use the same names of groups, and their layers."""
+    rows = {"a": slice(0, 30), "b": slice(30, None)}
+    datasets = {name: dataset_of(points[part], GROUPS[:30]) for name, part in rows.items()}
+    return datasets, {
+        name: {layer: values[part] for layer, values in layers.items()}
+        for name, part in rows.items()
+    }
 
 
 def probe(layers, points, groups=GROUPS):
     """Of one dataset, all of its points."""
     dataset = dataset_of(points, groups)
     return probes.probe({"made": layers}, {"made": dataset}, list(points), resamples=200)
-
-
-def by(table, **values):
-    """The one row with these values."""
-    rows = table[np.all([table[column] == value for column, value in values.items()], axis=0)]
-    assert len(rows) == 1
-    return rows.iloc[0]
-
-
-# --- Numbers --------------------------------------------------------------------------------------
 
 
 def test_r_squared_by_hand():
@@ -77,15 +79,17 @@ def test_the_probe_finds_what_is_there_and_only_that(layers, points):
     table = probe(layers, points)
     assert table["layer"].tolist() == [1, 1, "noise", "noise"]
     assert table["target"].tolist() == ["valence", "arousal"] * 2
-    knows = by(table, layer=1, target="valence")
+    knows, others = table.iloc[0], table.iloc[1:]
     assert knows["value"] > max(0.98, knows["chance_high"] + 0.5)
-    others = table.drop(knows.name)
     assert (others["value"] < 0.1).all()
     assert (others["low"] < others["chance_high"]).all()
     assert table["value"].between(table["low"], table["high"]).all()
-    assert (table["chance_low"] <= table["chance"]).all()
-    assert (table["chance"] < 0.05).all()
+    assert table["chance"].between(table["chance_low"], 0.05).all()
     assert (table["groups"] == TRACKS // GROUP_SIZE).all()
+    # The same names of groups in another dataset are other groups: 20 and not 10.
+    datasets, read = halves(points, layers)
+    together = probes.probe(read, datasets, ["valence", "arousal"], resamples=200)
+    pd.testing.assert_frame_equal(together, table)
 
 
 def test_the_value_is_that_of_models_that_did_not_see_the_track(layers, points, monkeypatch):
@@ -117,20 +121,16 @@ def test_a_unit_that_was_silent_in_training_does_not_outshout_the_others(layers,
     """One that fires in one track only, next to a layer that knows valence."""
     silent = np.full((TRACKS, 1), 0.5) + 1e-6 * np.random.default_rng(0).normal(size=(TRACKS, 1))
     silent[17] = 3.0  # millions of deviations away, where the training part has not seen it
-    table = probe({1: np.hstack([layers[1], silent])}, points)
-    assert by(table, target="valence")["value"] > 0.9
+    assert probe({1: np.hstack([layers[1], silent])}, points[["valence"]])["value"].item() > 0.9
 
 
-def test_held_out_asks_whether_it_holds_elsewhere():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_held_out_asks_whether_it_holds_elsewhere(points, sign):
     """A feature that means the opposite in the other dataset, or the same."""
-    random = np.random.default_rng(0)
-    value = pd.DataFrame({"valence": random.uniform(-1, 1, 60)})
-    halves = {"a": value[:30], "b": value[30:]}
-    datasets = {name: dataset_of(half, GROUPS[:30], name) for name, half in halves.items()}
-    for sign in (1, -1):
-        read = {"a": {0: halves["a"].to_numpy()}, "b": {0: sign * halves["b"].to_numpy()}}
-        found = probes.probe(read, datasets, ["valence"], held_out=True, resamples=50)
-        assert found["value"].item() > 0.95 if sign == 1 else found["value"].item() < 0
+    datasets, read = halves(points, {0: points[["valence"]].to_numpy()})
+    read["b"][0] = sign * read["b"][0]
+    found = probes.probe(read, datasets, ["valence"], held_out=True, resamples=50)["value"].item()
+    assert found > 0.95 if sign == 1 else found < 0
 
 
 def test_errors_name_what_does_not_fit(layers, points):
@@ -140,97 +140,59 @@ def test_errors_name_what_does_not_fit(layers, points):
         probe(layers, points.assign(arousal=0.5))
 
 
-# --- Labels, several datasets, poolings -----------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def labelled(points):
-    """Happy where valence is high, calm where arousal is low; nobody has the third label."""
-    labels = [
-        ("happy",) * (row.valence > 0.2) + ("calm",) * (row.arousal < -0.2)
-        for row in points.itertuples()
-    ]
-    return dataset_of(points, labels=labels)
-
-
-def test_label_probe(layers, labelled):
-    table = probes.label_probe(layers, labelled, resamples=100)
-    assert table["layer"].tolist() == [1, "noise"]
-    assert table["labels"].tolist() == [2, 2]
-    assert table["labels_left_out"].eq("unused").all()
-    assert table["value"].between(table["low"], table["high"]).all()
-    assert table["chance"].between(0.45, 0.55).all()
-    with pytest.warns(UserWarning, match="unused"):
-        scores = evaluation.supervised_reference(
-            layers[1], labelled.targets(), GROUPS, label_names=labelled.labels
-        )
-    by_hand = metrics.roc_auc(scores[:, :2], labelled.targets()[:, :2]).mean()
-    assert table["value"][0] == pytest.approx(by_hand)
-    assert by_hand > table["value"][1] + 0.15  # the noise
-
-
-@pytest.fixture(scope="module")
-def two(layers, labelled):
-    """Two datasets that use the same names of groups, and their layers."""
-    datasets, found = {}, {}
-    for name, rows in {"a": slice(0, 30), "b": slice(30, None)}.items():
-        tracks = labelled.tracks[rows].assign(group=GROUPS[:30])
-        datasets[name] = replace(labelled, name=name, tracks=tracks)
-        found[name] = {layer: values[rows] for layer, values in layers.items()}
-    return datasets, found
-
-
-def test_several_datasets_are_read_together(two, layers, points):
-    """The same names of groups in another dataset are other groups: 20 and not 10."""
-    datasets, found = two
-    together = probes.probe(found, datasets, ["valence", "arousal"], resamples=200)
-    pd.testing.assert_frame_equal(together, probe(layers, points))
-
-
-def test_layers_are_compared_with_a_reference(two):
-    datasets, found = two
-    lost = {name: dict.fromkeys(own, own["noise"]) for name, own in found.items()}
-    task = {"points": ["valence"], "resamples": 50}
+def test_layers_are_compared_with_a_reference(layers, points):
+    datasets, found = halves(points, layers)
+    lost = {name: {1: own["noise"]} for name, own in found.items()}
     mean, less = (
-        by(probes.probe(form, datasets, reference=found, **task), layer=1) for form in (found, lost)
+        probes.probe(form, datasets, ["valence"], reference=found, resamples=50).iloc[0]
+        for form in (found, lost)
     )
     assert (mean[["difference", "difference_low", "difference_high"]] == 0).all()
     assert less["difference_high"] < -0.5
     assert less["difference"] == pytest.approx(less["value"] - mean["value"])
 
 
+def test_label_probe(layers, points):
+    labelled = dataset_of(points)
+    table = probes.label_probe(layers, labelled, resamples=100)
+    assert table["layer"].tolist() == [1, "noise"]
+    assert table["labels"].tolist() == [2, 2]
+    assert table["labels_left_out"].eq("unused").all()
+    assert table["value"].between(table["low"], table["high"]).all()
+    assert table["chance"].between(0.45, 0.55).all()
+    targets = labelled.targets()[:, :2]
+    scores = evaluation.supervised_reference(layers[1], targets, GROUPS)
+    assert table["value"][0] == pytest.approx(metrics.roc_auc(scores, targets).mean())
+    assert table["value"][0] > table["value"][1] + 0.15  # the noise
+
+
 # --- What there is to listen to -------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def music(tmp_path_factory):
-    """Two noises: 3.5 s (three segments of 1 s) and 1.2 s."""
-    folder = tmp_path_factory.mktemp("audio")
+def test_pool_frames(tmp_path):
+    """Of two noises, 3.5 s (three segments of 1 s) and 1.2 s, the middle segment."""
     random = np.random.default_rng(0)
-    waveforms = [random.normal(0, 0.1, int(24_000 * s)).astype(np.float32) for s in (3.5, 1.2)]
-    paths = [str(folder / f"{i}.wav") for i in range(2)]
+    waveforms = [random.normal(0, 0.1, int(1000 * s)).astype(np.float32) for s in (3.5, 1.2)]
+    paths = [str(tmp_path / f"{i}.wav") for i in range(2)]
     for path, waveform in zip(paths, waveforms, strict=True):
-        soundfile.write(path, waveform, 24_000, subtype="FLOAT")
-    dataset = dataset_of(pd.DataFrame(index=range(2)), "ab")
-    return replace(dataset, tracks=dataset.tracks.assign(audio=paths)), waveforms
-
-
-def test_pool_frames(music, tmp_path):
-    checkpoint = random_mert.write_mert_checkpoint(tmp_path)
-    mert = sound.load_encoder("mert-v1-95m", checkpoint, device="cpu", segment_seconds=1.0)
-    dataset, waveforms = music
-    pooled = listening.pool_frames(mert, dataset)
-    assert list(pooled) == ["mean", "first frame", "middle frame"]
-    assert list(pooled["mean"]) == list(mert.layers)
-    middles = [waveforms[0][24_000:48_000], waveforms[1][:24_000]]
-    for row, segment in enumerate(middles):
-        frames = mert.frames(segment)  # (layers, frames, dim)
-        assert frames.shape == (5, 74, 32)
-        for i, layer in enumerate(mert.layers):
-            mean, first, middle = (pooled[way][layer][row] for way in pooled)
-            np.testing.assert_allclose(mean, mert(segment[None])[0, i], rtol=1e-5, atol=1e-6)
-            np.testing.assert_array_equal(first, frames[i, 0])
-            np.testing.assert_array_equal(middle, frames[i, 37])
+        soundfile.write(path, waveform, 1000, subtype="FLOAT")
+    encoder = SimpleNamespace(
+        name="cut", sample_rate=1000, segment_seconds=1.0, layers=("as it is", "doubled")
+    )
+    encoder.frames = lambda x: np.stack([x, 2 * x]).reshape(2, 100, 10)  # (layers, frames, dim)
+    dataset = dataset_of(pd.DataFrame({"x": [0, 0]}), "ab")
+    dataset = replace(dataset, tracks=dataset.tracks.assign(audio=paths))
+    pooled = listening.pool_frames(encoder, dataset)
+    middles = np.stack([waveforms[0][1000:2000], waveforms[1][:1000]]).reshape(2, 100, 10)
+    expected = {
+        "mean": middles.mean(1),
+        "first frame": middles[:, 0],
+        "middle frame": middles[:, 50],
+    }
+    assert list(pooled) == list(expected)
+    for way, frame in expected.items():
+        assert list(pooled[way]) == ["as it is", "doubled"]
+        np.testing.assert_allclose(pooled[way]["doubled"], 2 * frame, rtol=1e-5, atol=1e-7)
 
 
 def test_split_layers_of_musicnn():
@@ -242,20 +204,21 @@ def test_split_layers_of_musicnn():
     np.testing.assert_array_equal(parts["pooled"], values[:, 0, musicnn.PARTS["pooled"]])
 
 
-def test_layers_of_some_tracks(labelled):
-    assert listening.some_tracks(labelled, TRACKS) is labelled
-    few = listening.some_tracks(labelled, 10)
-    rows = labelled.tracks.index.get_indexer(few.tracks.index)
+def test_layers_of_some_tracks(points):
+    dataset = dataset_of(points)
+    assert listening.some_tracks(dataset, TRACKS) is dataset
+    few = listening.some_tracks(dataset, 10)
+    rows = dataset.tracks.index.get_indexer(few.tracks.index)
     assert len(rows) == 10
     assert (np.diff(rows) > 0).all()
-    assert few.source != labelled.source  # their features get a store of their own
+    assert few.source != dataset.source  # their features get a store of their own
     segments = np.random.default_rng(0).normal(size=(2 * TRACKS, 2, 4)).astype(np.float32)
-    track = np.repeat(labelled.tracks.index.to_numpy(dtype=str), 2)
-    start = np.tile([0.0, 10.0], TRACKS)
-    stored = Features(segments, track, start, {"name": "test", "layers": [3, 6]})
+    track = np.repeat(dataset.tracks.index.to_numpy(dtype=str), 2)
+    start, encoder = np.tile([0.0, 10.0], TRACKS), {"name": "test", "layers": [3, 6]}
+    stored = Features(segments, track, start, encoder)
     layers = listening.track_layers(stored, few)
     assert list(layers) == [3, 6]
     means = segments.reshape(TRACKS, 2, 2, 4).mean(1)[rows]  # (tracks, layers, dim)
     np.testing.assert_allclose(layers[6], means[:, 1], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="t0"):
-        listening.track_layers(stored.only(track != "t0"), labelled)
+        listening.track_layers(stored.only(track != "t0"), dataset)
