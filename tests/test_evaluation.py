@@ -1,7 +1,7 @@
 """Scoring: parity with scikit-learn, cases by hand, known chance values, bad input."""
 
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -55,8 +55,6 @@ def test_vote_by_hand():
     similarities = np.array([[9, 8, 1, 0], [9, 0, 8, 1], [0, 1, 9, 8], [0, 5, 1, 6]], dtype=float)
     elected = evaluation.vote(similarities, np.array([0, 0, 0, 1]), 2)
     assert elected.astype(int).tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
-    with pytest.raises(ValueError, match="1 of 16"):
-        evaluation.vote(np.where(similarities == 6, np.nan, similarities), np.zeros(4, int), 1)
 
 
 def test_a_label_without_a_score_comes_last():
@@ -92,22 +90,18 @@ def test_metrics_equal_scikit_learn(problem):
     scores, targets, weights = problem
     predicted = scores > 0
     auc, precision = (measure(weights) for measure in metrics.ranking_measures(scores, targets))
-    f1 = metrics.f1_measure(predicted, targets)(weights)
-    for draw, label in np.ndindex(auc.shape):
-        target, weight = targets[:, label], weights[:, draw]
-        positive, negative = (weight * target).sum(), (weight * ~target).sum()
-        expected = [np.nan] * 3
-        arguments = {"sample_weight": weight}
-        if positive:
-            expected[1] = sklearn_metrics.average_precision_score(
-                target, scores[:, label], **arguments
-            )
-            expected[2] = sklearn_metrics.f1_score(target, predicted[:, label], **arguments)
-        if positive and negative:
-            expected[0] = sklearn_metrics.roc_auc_score(target, scores[:, label], **arguments)
-        found = [values[draw, label] for values in (auc, precision, f1)]
-        np.testing.assert_allclose(found, expected, atol=1e-12)
     np.testing.assert_array_equal(metrics.roc_auc(scores, targets), auc[-1])  # the short cut
+    found = {
+        sklearn_metrics.roc_auc_score: (auc, scores),
+        sklearn_metrics.average_precision_score: (precision, scores),
+        sklearn_metrics.f1_score: (metrics.f1_measure(predicted, targets)(weights), predicted),
+    }
+    for (draw, label), (measure, (values, told)) in product(np.ndindex(auc.shape), found.items()):
+        target, weight = targets[:, label], weights[:, draw]
+        expected = np.nan
+        if weight[target].any() and (weight[~target].any() or values is not auc):
+            expected = measure(target, told[:, label], sample_weight=weight)
+        assert values[draw, label] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 # --- Tables ---
@@ -224,14 +218,10 @@ def test_intervals_cover_other_artists_and_other_seeds():
 
 
 def test_a_group_is_drawn_whole(simulated):
-    by_artist = drawn(60, 50, groups=[f"artist {track // 6}" for track in range(60)])
-    by_artist = by_artist.reshape(10, 6, 50)
-    assert (by_artist == by_artist[:, :1]).all()
-    assert (by_artist[:, 0].sum(axis=0) == 10).all()
-    # Tracks that are copies of one another tell no more than one of them.
+    """Tracks that are copies of one another tell no more than one of them."""
     scores, targets, track_index = simulated
     songs, copies = metrics.track_scores(scores, track_index), np.repeat(np.arange(60), 4)
-    one = {"k": 2, "resamples": 400, "chance_draws": 1}
+    one = {"k": 2, "resamples": 50, "chance_draws": 1}
     once = evaluation.evaluate(songs, targets, **one)
     copied = evaluation.evaluate(songs[copies], targets[copies], groups=copies, **one)
     np.testing.assert_allclose(copied[["value", "low", "high"]], once[["value", "low", "high"]])
@@ -240,18 +230,12 @@ def test_a_group_is_drawn_whole(simulated):
 def test_compare_pairs_the_same_tracks(simulated):
     scores, targets, index = simulated
     worse = scores - 0.7 * targets[index]
-    task = {"targets": targets, "k": 2, "track_index": index, "resamples": 400}
-    pairs = [(scores, worse), (worse, scores), (scores, scores + 1)]
-    table, swapped, itself = (evaluation.compare(*pair, **task) for pair in pairs)
+    task = {"targets": targets, "k": 2, "track_index": index, "resamples": 200}
+    table, itself = (evaluation.compare(scores, other, **task) for other in (worse, scores + 1))
     assert list(table.index) == METRICS
     np.testing.assert_allclose(table["difference"], table["value_a"] - table["value_b"])
     assert (table["low"] > 0).all()
     assert (table["p"] < 0.01).all()
-    np.testing.assert_allclose(swapped[["difference", "low"]], -table[["difference", "high"]])
-    # Pairing: the interval is narrower than if the two were resampled apart.
-    apart = [evaluation.evaluate(each, chance_draws=1, **task) for each in (scores, worse)]
-    unpaired = np.sqrt(sum((t["high"] - t["low"]) ** 2 for t in apart))
-    assert (table["high"] - table["low"] < unpaired).all()
     np.testing.assert_allclose(itself[["difference", "low", "high"]], 0, atol=1e-12)
     assert itself["p"].eq(1).all()
 
@@ -374,8 +358,6 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     pd.testing.assert_series_equal(table["value"], others)
     by_label = scoring.per_label_scores(scores, targets, **settings)
     assert by_label["roc_auc"].isna().tolist() == [False, True, False]
-    against = evaluation.compare(scores, np.zeros((30, 3)), targets, 1, **settings)
-    assert against["labels"].eq(2).all()
 
 
 # --- Bad input ---
@@ -413,7 +395,10 @@ def test_bad_input_is_named(message, changes):
         evaluation.evaluate(**{"scores": SCORES, "targets": TARGETS, "k": 1} | changes)
 
 
-@pytest.mark.parametrize(("message", "tracks", "folds"), [("5 folds", 4, 5), (r"\(3, 3\)", 3, 2)])
-def test_bad_input_of_the_ceiling_is_named(message, tracks, folds):
-    with pytest.raises(ValueError, match=message):
-        evaluation.supervised_reference(SCORES[:tracks], TARGETS, folds=folds)
+def test_bad_input_of_the_other_doors_is_named():
+    with pytest.raises(ValueError, match="5 folds"):
+        evaluation.supervised_reference(SCORES, TARGETS, folds=5)
+    with pytest.raises(ValueError, match=r"\(3, 3\)"):
+        evaluation.supervised_reference(SCORES[:3], TARGETS)
+    with pytest.raises(ValueError, match="1 of 12"):
+        evaluation.vote(WITH_NAN, np.zeros(4, int), 1)

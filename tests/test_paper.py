@@ -49,11 +49,10 @@ def test_rows_are_those_of_the_paper():
 
 
 def test_alignment_trains_on_label_vectors_and_its_own_clusters(data):
-    training = [data["one"], data["two"]]
     clustering = {"method": "agglomerative", "n_clusters": 4}
-    rows = projector.paper_methods(
-        ["one", "two"], (1.0,), space=LabelSpace("name"), clustering=clustering
-    )
+    settings = {"space": LabelSpace("name"), "clustering": clustering}
+    rows = projector.paper_methods(["one", "two"], (1.0,), **settings)
+    training = [data["one"], data["two"]]
     labels, centres, aligned = (methods.prepare(row, training)[0] for row in rows)
     for part in (*labels, *aligned):
         assert torch.equal(part.target_vectors, part.label_vectors)
@@ -71,14 +70,10 @@ def test_departures_are_named(data):
     space = defined(directions="antonym-pca", centre=True)
     changed = replace(row, training=replace(row.training, **settings), space=space, **fields)
     found = paper.departures(changed, training)
-    named = {
-        "projector",
-        "weighting",
-        "width",
-        "label space",
+    assert set(found.index) - expected == {
+        *("projector", "weighting", "width", "label space"),
         *(f"training: {k}" for k in settings),
     }
-    assert set(found.index) - expected == named
     assert found.loc["width", "here"] == "128"
 
 
@@ -141,19 +136,15 @@ def test_published_vectors_take_the_place_of_texts(tmp_path):
 # --- docs/paper.md ---
 
 
-def rows_of_the_map() -> list[list[str]]:
-    text = (PROJECT / "docs" / "paper.md").read_text(encoding="utf-8")
-    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row] for row in rows[1:]]
-
-
 def test_every_function_and_heading_that_the_map_names_is_there():
-    names = [name for row in rows_of_the_map() for name in re.findall(r"`(\w+\.[\w.]+)`", row[1])]
+    text = (PROJECT / "docs" / "paper.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")][1:]
+    names = [name for row in rows for name in re.findall(r"`(\w+\.[\w.]+)`", row[1])]
     assert len(names) > 15
     for name in names:
         assert resolve_name(f"mer_utils.{name}") is not None
-    for row in rows_of_the_map():
-        number, heading = row[2].split(": ", 1)
+    for row in rows:
+        number, heading = row[2].strip().split(": ", 1)
         (path,) = (PROJECT / "notebooks").glob(f"{number}_*.ipynb")
         cells = nbformat.read(path, as_version=4).cells
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")

@@ -165,16 +165,9 @@ def test_a_latex_table_without_comparisons_has_no_stars():
     table = evaluation.latex_table(RESULTS[RESULTS["target"] == "c"], label="tab:mine")
     assert "*" not in table.replace("table*", "")
     assert r"\label{tab:mine}" in table
-
-
-@pytest.mark.parametrize(
-    ("named", "asked"),
-    [
-        ("'anchors'", {"paired": PAIRED, "against": "anchors"}),
-        ("'nonsense'", {"metric": "nonsense"}),
-        ("λ=1 & 50 %", {"paired": PAIRED}),  # against which of several?
-    ],
-)
-def test_a_latex_table_of_what_is_not_there_is_refused(named, asked):
-    with pytest.raises(ValueError, match=named):
-        evaluation.latex_table(RESULTS, **asked)
+    with pytest.raises(ValueError, match="'anchors'"):
+        evaluation.latex_table(RESULTS, PAIRED, against="anchors")
+    with pytest.raises(ValueError, match="'nonsense'"):
+        evaluation.latex_table(RESULTS, metric="nonsense")
+    with pytest.raises(ValueError, match="λ=1 & 50 %"):  # against which of several?
+        evaluation.latex_table(RESULTS, PAIRED)
