@@ -97,6 +97,9 @@ def test_groups_by_hand(data):
 def test_learning_curve_draws_whole_groups_and_ends_at_the_whole_training_side(data, anchors):
     few = comparisons.some_groups(data["three"], 0.5, 1)
     assert few.dataset.tracks["group"].value_counts().tolist() == [3] * 10  # of 20
+    tracks = data["three"].dataset.tracks.assign(split=["test"] * 13 + ["train"] * 47)
+    official = replace(data["three"], dataset=replace(data["three"].dataset, tracks=tracks))
+    assert len(comparisons.some_groups(official, 1.0).dataset) == 47
     assert set(few.features.track) == set(few.dataset.tracks.index)
     assert comparisons.some_groups(data["three"], 1e-9).dataset.tracks["group"].nunique() == 2
     table = comparisons.learning_curve_outcomes(data, {"three": anchors}, [0.25, 1.0], draws=2)

@@ -70,7 +70,8 @@ def test_alignment_is_compared_with_all_others(part):
     assert table["method"].unique().tolist() == ["network", "ridge"]
     assert table["against"].eq("alignment").all()
     ours = TrainingSettings(alignment_weight=1.0, alignment_variant="follow")  # not the paper's
-    rivals = [outcome(part, "follow", 2, gain=9.0, training=ours), aligned]
+    worse = replace(outcome(part, "worse", 2, gain=0.1), method=aligned.method)
+    rivals = [worse, outcome(part, "follow", 2, gain=9.0, training=ours), aligned]
     assert tables.best_alignment(rivals, {part.name: part}) == {part.name: aligned}
     assert (table["p_holm"] >= table["p"]).all()
 
@@ -95,14 +96,20 @@ def test_datasets_told_apart_by_hand(monkeypatch):
     data = {name: mood_dataset(name) for name in ("one", "two", "three")}
     data["two"] = mood_dataset("two", shift=9.0)
     values = {name: torch.from_numpy(part.features.values[:, 0]) for name, part in data.items()}
-    ways = {"kept": lambda value: value - 4.5, "hidden": torch.ones_like}
+    generator = torch.Generator().manual_seed(0)
+    ways = {
+        "kept": lambda value: value - 4.5,
+        "hidden": torch.ones_like,
+        "artists": lambda _: torch.randn((20, 30), generator=generator).repeat_interleave(6, dim=0),
+    }
     outcomes = [evaluation.Outcome("three", Method(way), [], [], [], []) for way in ways]
     monkeypatch.setattr(
         tables, "project_part", lambda outcome, part: ways[outcome.method.name](values[part.name])
     )
     table = tables.dataset_accuracy(outcomes, data)
-    assert table["method"].tolist() == ["features", "kept", "hidden"]
-    assert table["balanced_accuracy"].tolist() == [1.0, 1.0, 0.5]
+    assert table["method"].tolist() == ["features", "kept", "hidden", "artists"]
+    assert table["balanced_accuracy"].iloc[:3].tolist() == [1.0, 1.0, 0.5]
+    assert table["balanced_accuracy"].iloc[3] < 0.75  # no artist is on both sides of a fold
     assert table["chance"].eq(0.5).all()
     assert table["tracks"].eq(120).all()
     del data["two"]  # one dataset trains alone
