@@ -111,6 +111,10 @@ def test_scores_of_the_test_part_are_those_of_its_tracks(data, tmp_path):
     table = tables.results_table(cut, parts, resamples=20)
     assert table["tracks"].tolist() == [6] * 4
     assert len(data["three"].dataset) == 60  # untouched
+    tracks = data["three"].dataset.tracks.assign(group="one artist")
+    alone = replace(data["three"], dataset=replace(data["three"].dataset, tracks=tracks))
+    parts = paper.on_test_part(outcomes, {"three": alone})[1]
+    assert parts["three"].dataset.tracks["group"].is_unique  # then tracks are drawn
 
 
 def test_published_vectors_take_the_place_of_texts(tmp_path):
