@@ -35,13 +35,7 @@ from mer_utils.evaluation.tables import (
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
-from mer_utils.projector.methods import (
-    Method,
-    default_ridge,
-    fit,
-    paper_methods,
-    word_anchors,
-)
+from mer_utils.projector.methods import Method, default_ridge, fit, paper_methods, word_anchors
 
 
 def _measured(songs: np.ndarray, part: Labelled, resamples: int) -> dict:
@@ -264,33 +258,32 @@ def ablation_path_outcomes(
     Returns methods whose names say what has changed from the one before. Scores are calibrated as
     well from the fourth on, which changes no ROC-AUC; closed forms train on validation tracks too.
     """
-    bare, expanded = (
-        paper_methods(training, [weight], space=space, **changes)
-        for space in (LabelSpace("name", model), LabelSpace(style, model, file=file))
-    )
-    baseline = replace(expanded[0], name="without the alignment loss")
-    fair = {"weighting": "tracks", "calibrated": True}
-    centred = replace(baseline.space, centre=True)
-    directed = replace(centred, directions="text+antonyms")
-    strict = {"strict": baseline.strict}
-    ridge = default_ridge(style, model, file, **strict)
+    bare = paper_methods(training, [weight], space=LabelSpace("name", model), **changes)
+    expanded = LabelSpace(style, model, file=file)
+    centred = replace(expanded, centre=True)
+    steps = {  # each changes the step before
+        "expanded texts": {"space": expanded},
+        "without the alignment loss": {"training": bare[0].training},
+        "every track counts the same": {"weighting": "tracks", "calibrated": True},
+        "labels centred": {"space": centred},
+        "antonym directions beside the text": {
+            "space": replace(centred, directions="text+antonyms")
+        },
+    }
+    path = [replace(bare[-1], name=f"{bare[-1].name}, bare names")]
+    for name, change in steps.items():
+        path.append(replace(path[-1], name=name, **change))
+    strict = {"strict": bare[-1].strict}
     anchors = word_anchors("description", best_model, **strict)
-    return [
-        replace(bare[-1], name=f"{bare[-1].name}, bare names"),
-        replace(expanded[-1], name="expanded texts"),
-        baseline,
-        replace(baseline, name="every track counts the same", **fair),
-        replace(baseline, name="labels centred", space=centred, **fair),
-        replace(baseline, name="antonym directions beside the text", space=directed, **fair),
-        replace(ridge, name="closed form: a ridge"),
-        replace(default_ridge(style, best_model, **strict), name="a larger language model"),
-        replace(
-            default_ridge("description", best_model, **strict), name="how it sounds in the text"
-        ),
-        replace(anchors, name="words as anchors", tag_weight=0.0, rare_labels=False),
-        replace(anchors, name="tags as anchors", rare_labels=False),
-        replace(anchors, name="rare words as anchors"),
-    ]
+    closed = {
+        "closed form: a ridge": default_ridge(style, model, file, **strict),
+        "a larger language model": default_ridge(style, best_model, **strict),
+        "how it sounds in the text": default_ridge("description", best_model, **strict),
+        "words as anchors": replace(anchors, tag_weight=0.0, rare_labels=False),
+        "tags as anchors": replace(anchors, rare_labels=False),
+        "rare words as anchors": anchors,
+    }
+    return path + [replace(method, name=name) for name, method in closed.items()]
 
 
 def path_table(

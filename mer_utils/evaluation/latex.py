@@ -70,13 +70,9 @@ def _stars(paired: pd.DataFrame, metric: str, against: str | None) -> tuple[dict
     """The stars by method and target, and what the caption says of them."""
     rows = paired[paired["metric"] == metric]
     chosen = rows if against is None else rows[rows["against"] == against]
-    if chosen.empty:
+    if chosen.empty or chosen.duplicated(["method", "target"]).any():
         there = ", ".join(map(repr, rows["against"].unique()))
-        raise ValueError(f"nothing is compared with {against!r} by {metric}, but with {there}")
-    twice = chosen.loc[chosen.duplicated(["method", "target"]), "method"]
-    if len(twice):
-        there = ", ".join(map(repr, chosen["against"].unique()))
-        raise ValueError(f"{twice.iloc[0]!r} is compared with {there}; name one: against=")
+        raise ValueError(f"against is {against!r}; by {metric} methods are compared with {there}")
     marks = {}
     for row in chosen.itertuples():
         stars = next((stars for stars, level in STARS.items() if row.p_holm < level), "")

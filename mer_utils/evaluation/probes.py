@@ -105,21 +105,16 @@ def probe(
     for layer in progress_bar(next(iter(layers.values())), desc="probe", unit="layer", leave=False):
         found, draws, chance, dim = read(layers, layer)
         row = {"layer": layer, "target": list(points), "metric": "r2", "value": found}
-        row |= _ends("low", "high", draws)
+        row["low"], row["high"] = percentiles(draws)
         row["chance"] = [column.mean() for column in chance.T]
-        row |= _ends("chance_low", "chance_high", chance)
+        row["chance_low"], row["chance_high"] = percentiles(chance)
         row |= {"tracks": tracks, "groups": int(group.max()) + 1, "dim": dim}
         if reference:
             there, draws_there, *_ = read(reference, layer)
             row["difference"] = found - there
-            row |= _ends("difference_low", "difference_high", draws - draws_there)
+            row["difference_low"], row["difference_high"] = percentiles(draws - draws_there)
         rows.append(pd.DataFrame(row))
     return pd.concat(rows, ignore_index=True)
-
-
-def _ends(low: str, high: str, draws: np.ndarray) -> dict[str, np.ndarray]:
-    """2.5 and 97.5 % of draws (draws, targets), by these names."""
-    return dict(zip((low, high), percentiles(draws), strict=True))
 
 
 def r_squared(
@@ -165,9 +160,8 @@ def label_probe(
     nothing land below .5 (.46 with 36 tracks, .50 with 120): a fold with many positives leaves few.
 
     layers: {layer: (tracks, dim)}, row i for `dataset.tracks.index[i]`.
-    Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), value, low, high
-    (draws of groups), chance, chance_low, chance_high (random scores), tracks, groups, dim, labels
-    (in the mean), labels_left_out (names of those that could not be learned or scored).
+    Returns a row a layer: layer, target (the dataset's name), metric ("roc_auc"), groups, dim, and
+    the columns of `evaluation.evaluate` but k and seeds.
     """
     groups = dataset.tracks["group"]
     task = {"targets": dataset.targets(), "groups": groups, "label_names": dataset.labels}

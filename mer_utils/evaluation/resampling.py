@@ -79,9 +79,9 @@ def interval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """95 % interval of a mean over seeds, and the two-sided p-value of its being 0.
 
-    The variance is that of the draws of G groups, times G / (G − 1) as for any variance of a mean
-    (Rao & Wu 1988), plus that of the mean over n seeds of each method. Their degrees of freedom are
-    G − 1 and n − 1 each; those of the sum are Satterthwaite's (Biometrics Bulletin 2, 1946).
+    The variance is that of the draws of G groups, times G / (G − 1) (Rao & Wu 1988), plus that of
+    the mean over n seeds of each method. Degrees of freedom are G − 1 and n − 1 each; those of the
+    sum are Satterthwaite's (Biometrics Bulletin 2, 1946).
 
     value: one, or (labels,); draws: (draws,) or (draws, labels), of the mean over seeds.
     of_seeds: for each method (seeds,) or (seeds, labels).

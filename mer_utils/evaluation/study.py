@@ -274,17 +274,16 @@ class Task:
     def run(self) -> None:
         """Train, score and write everything; the scores last, as they say that it is done."""
         with storage.locked(self.folder):  # two notebooks may ask for it at the same time
-            if not (self.folder / "scores.npy").is_file():
-                self._run()
-
-    def _run(self) -> None:
-        model, history = fit(self.method, self.training, self.seed, self.shuffled, progress=False)
-        model.save(self.folder / "model")
-        storage.write_table(self.folder / "history.parquet", history)
-        storage.write_json(self.folder / "made_by.json", self.made_by)
-        scores = target_scores(model, self.method, self.target, self.training)
-        metrics.check_scores(scores, list(self.target.dataset.labels))
-        storage.write_array(self.folder / "scores.npy", scores)
+            if (self.folder / "scores.npy").is_file():
+                return
+            draw = (self.seed, self.shuffled)
+            model, history = fit(self.method, self.training, *draw, progress=False)
+            model.save(self.folder / "model")
+            storage.write_table(self.folder / "history.parquet", history)
+            storage.write_json(self.folder / "made_by.json", self.made_by)
+            scores = target_scores(model, self.method, self.target, self.training)
+            metrics.check_scores(scores, list(self.target.dataset.labels))
+            storage.write_array(self.folder / "scores.npy", scores)
 
 
 def _outcome(tasks: Sequence[Task]) -> Outcome:

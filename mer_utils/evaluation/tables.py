@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from mer_utils import metrics
-from mer_utils.data.types import Features, Labelled, pool_tracks, with_rare_labels
+from mer_utils.data.types import Labelled, pool_tracks, with_rare_labels
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.chance import INVERSE_STRENGTH, stratified_folds, supervised_reference
 from mer_utils.evaluation.paper import REPORTED
@@ -233,10 +233,10 @@ def best_alignment(outcomes: Sequence[Outcome], data: Mapping[str, Labelled]) ->
         part = data[outcome.target]
         return np.mean([song_roc_auc(song_scores(each, part), part) for each in outcome.scores])
 
-    of_target: dict[str, list[Outcome]] = {}
+    of_target = defaultdict(list)
     for outcome in outcomes:
         if outcome.method.training.aligns_clusters and not outcome.method.deterministic:
-            of_target.setdefault(outcome.target, []).append(outcome)
+            of_target[outcome.target].append(outcome)
     return {target: max(rivals, key=value) for target, rivals in of_target.items()}
 
 
@@ -349,22 +349,21 @@ def dataset_accuracy(
     for target in dict.fromkeys(outcome.target for outcome in outcomes):
         of_target = [outcome for outcome in outcomes if outcome.target == target]
         training = training_side(data, target, of_target[0].method.strict)
-        first = _told_apart(training, [part.features for part in training], seed)
-        rows.append({"target": target, "method": "features", **first})
+        rows.append({"target": target, "method": "features", **_told_apart(training, seed)})
         for outcome in of_target:
-            training = training_side(data, target, outcome.method.strict)
-            features = []
-            for part in training:
+            projected = []
+            for part in training_side(data, target, outcome.method.strict):
                 unit = functional.normalize(project_part(outcome, part), dim=1)  # (segments, d)
-                features.append(replace(part.features, values=unit[:, None].numpy()))
-            own = _told_apart(training, features, seed)
-            rows.append({"target": target, "method": outcome.method.name, **own})
+                features = replace(part.features, values=unit[:, None].numpy())
+                projected.append(replace(part, features=features))
+            name = outcome.method.name
+            rows.append({"target": target, "method": name, **_told_apart(projected, seed)})
     return pd.DataFrame(rows)
 
 
-def _told_apart(training: Sequence[Labelled], features: Sequence[Features], seed: int) -> dict:
-    """The numbers of a row of `dataset_accuracy`, of these features of the datasets."""
-    pooled = [pool_tracks(f, p.dataset) for f, p in zip(features, training, strict=True)]
+def _told_apart(training: Sequence[Labelled], seed: int) -> dict:
+    """The numbers of a row of `dataset_accuracy`."""
+    pooled = [pool_tracks(part.features, part.dataset) for part in training]
     values = np.concatenate([each.reshape(len(each), -1) for each in pooled])  # (tracks, dim)
     owner = np.repeat(range(len(pooled)), [len(each) for each in pooled])  # (tracks,)
     row = {"balanced_accuracy": np.nan, "chance": 1 / len(pooled), "tracks": len(owner)}
