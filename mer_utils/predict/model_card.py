@@ -137,7 +137,7 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        **as_text({"kind": model.projector.config["kind"], "encoder": encoder}),
+        **as_text({"method": model.about["method"]["name"], "encoder": encoder}),
         **as_text({"space": model.space.describe(), "about": model.about, "licences": LICENCES}),
         scores=_scores(results, scored_as, datasets),
         built_in=built_in,

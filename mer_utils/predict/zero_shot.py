@@ -134,14 +134,17 @@ def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
     model = load_model(folder, own_code=False)  # first: it checks the reference's hashes too
     path = folder / "reference.parquet"
     table = storage.read_table(path, texts=("track", "dataset", "labels"))
-    if table.empty:
-        raise ValueError(f"{path}: no tracks to rank songs among; {MEND}")
+    if len(table) < 2:  # one ranks all songs 0 or 100
+        raise ValueError(f"{path}: {len(table)} tracks to rank songs among, not 2 or more; {MEND}")
     sizes = model.projector.config
     linear = sizes["kind"] == "ridge"  # `Reference.save` leaves its projections out
     shapes = {"inputs": (len(table), model.mean.numel()), "far": ()}
     shapes |= {} if linear else {"projections": (len(table), sizes["dimensions"])}
-    tensors = storage.read_tensors(folder / "reference.safetensors", shapes)
+    path = folder / "reference.safetensors"
+    tensors = storage.read_tensors(path, shapes)
     inputs, far = tensors["inputs"].float(), float(tensors["far"])
+    if far < 0:
+        raise ValueError(f"{path}: far is {far:g}, a distance is 0 or more; {MEND}")
     projections = tensors.get("projections")
     if linear:
         projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))

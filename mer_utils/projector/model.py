@@ -44,9 +44,16 @@ class ProjectorConfig(BaseModel):
     keep_length: bool = True
 
 
+class Made(BaseModel):
+    """What is read of a method's settings."""
+
+    name: PlainText
+
+
 class About(BaseModel):
     """What is read of `Model.about`."""
 
+    method: Made
     labels: dict[PlainText, list[PlainText]] = Field(min_length=1)
     tracks: dict[str, int]
     sources: dict[str, dict]
