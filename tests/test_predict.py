@@ -254,7 +254,7 @@ def test_a_model_of_somebody_elses_runs_no_code(copy, monkeypatch, place, value)
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "[x](javascript:y)", "*`_$"])
 def test_a_card_shows_names_as_they_are(loaded, name):
     about = loaded[0].about | {"labels": {name: ["sad"]}, "tracks": {name: 7}}
-    text = model_card.card(replace(loaded[0], about=about), None, "one")
+    text = model_card.card(replace(loaded[0], about=about))
     assert "<script" not in text
     row = next(line for line in text.splitlines() if "| 7 |" in line)
     shown = to_html(f"{'| a ' * 4}|\n{'| --- ' * 4}|\n{row}\n")
@@ -269,14 +269,14 @@ def test_card_gives_data_licences_and_scores_of_the_left_out(folder, loaded):
     assert "synthetic" in written.text
     row = dict.fromkeys(("low", "high", "chance", "chance_low", "chance_high"), 0.5)
     row |= {"target": "demo-emotify", "metric": "song_roc_auc", "tracks": 12, "labels": 9}
-    scores = [("one", 0.71), ("other", 0.99)]
+    scores = [("ridge", 0.71), ("other", 0.99)]
     results = pd.DataFrame(scores, columns=["method", "value"]).assign(**row, reference=False)
-    text = model_card.card(model, results, "one")
+    text = model_card.card(model, results)
     assert ("0.710" in text, "0.990" in text) == (True, False)
     restricted = replace(model, encoder=model.encoder | {"name": "mert-v1-95m"})
-    assert ModelCard(model_card.card(restricted, None, "one")).data.license == "cc-by-nc-4.0"
+    assert ModelCard(model_card.card(restricted)).data.license == "cc-by-nc-4.0"
     real = model.about | {"labels": {"emotify": ["power"]}, "tracks": {"emotify": 120}}
-    card = ModelCard(model_card.card(replace(model, about=real), None, "one"))
+    card = ModelCard(model_card.card(replace(model, about=real)))
     assert card.data.license == "other"
     assert "synthetic" not in card.text
 
@@ -428,7 +428,7 @@ def test_strange_songs_and_words_are_warned_of(loaded, features):
     noise = np.random.default_rng(0).normal(size=features.values.shape).astype(np.float32)
     strange = replace(features, values=9 * noise)
     assert "unlike" in zero_shot.song_warnings(model, reference, strange, sure=99)[0]
-    inputs = zero_shot.track_means(model, features, np.zeros(len(features.track), int))[1]
+    inputs = zero_shot.track_means(model, features)[1]
     limit = zero_shot.neighbour_distance(inputs, reference.inputs)[0] - 1e-4
     found = zero_shot.song_warnings(model, replace(reference, far=limit), features, sure=99)[0]
     above, limit = re.findall(r"\d\.\d+", found)[:2]

@@ -23,7 +23,7 @@ from mer_utils import storage
 from mer_utils.data.checks import plain_texts
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
-from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
+from mer_utils.labels.embeddings import WRITTEN, label_texts
 from mer_utils.progress import printable
 from mer_utils.projector.model import MEND, Model, load_model
 from mer_utils.projector.training import project
@@ -91,9 +91,8 @@ class Prediction:
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
         lines = [f"{printable(self.song)}: {sure}", table]
         if over_time:
-            heights = (
-                (self.over_time * 8 / 100).astype(int).clip(upper=7)
-            )  # a block is an eighth of 100
+            # a block is an eighth of 100
+            heights = (self.over_time * 8 / 100).astype(int).clip(upper=7)
             width = max(map(len, heights))
             lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
         return "\n".join(lines)
@@ -261,7 +260,7 @@ def song_warnings(model: Model, reference: Reference, features: Features, sure: 
 
     sure: the song's `sureness`.
     """
-    _, inputs = track_means(model, features, np.zeros(len(features.track), dtype=int))
+    _, inputs = track_means(model, features)
     found = []
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance > reference.far:
@@ -278,12 +277,14 @@ def song_warnings(model: Model, reference: Reference, features: Features, sure: 
 
 
 def track_means(
-    model: Model, features: Features, index: np.ndarray
+    model: Model, features: Features, index: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean projection (tracks, d) and mean standardised input (tracks, layers · dim) of each track.
 
-    index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once.
+    index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once; all are of
+        one if None.
     """
+    index = np.zeros(len(features.track), dtype=int) if index is None else index
     values = torch.from_numpy(np.array(features.values, dtype=np.float32))
     standard = ((values - model.mean) / model.std).flatten(1).numpy()
     member = np.zeros((index.max() + 1, len(index)), dtype=np.float32)
@@ -295,8 +296,8 @@ def track_means(
 def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
     """Songs of one's own, FEWEST or more, as the set that each of them is ranked among."""
     check_enough(len(songs))
-    means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
-    projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
+    means = zip(*(track_means(model, song) for song in songs), strict=True)
+    projections, inputs = map(np.concatenate, means)
     tracks = [str(song.track[0]) for song in songs]
     table = pd.DataFrame({"track": tracks, "dataset": "given", "labels": ""})
     return Reference(table, projections, inputs, float("inf"))
@@ -334,26 +335,20 @@ def label_warnings(
     if {*labels} <= {*model.vocabulary} - {*definitions}:
         return {}
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
-    settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
-    settings["known"] = space.known
     by_dataset = model.about["labels"]
+    known = [label for names in by_dataset.values() for label in names]
     owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
-    names = [label for labels_of in by_dataset.values() for label in labels_of]
-    known = embed_labels(names, datasets=owner.tolist(), **settings)
-    asked = embed_labels(labels, **settings)
+    of_known = space.text_embeddings(known, owner.tolist()).vectors
     same = owner[:, None] == owner if len(by_dataset) > 1 else np.eye(len(owner), dtype=bool)
-    nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
-    limit = np.quantile(nearest_known, 0.05)
-    similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
-    found = {}
-    for label, row in zip(labels, similarity, strict=True):
-        if row.max() < limit:
-            nearest = f"{names[int(row.argmax())]!r} (similarity {row.max():.4g}"
-            found[label] = (
-                f"{label!r} is far from all training labels; the nearest is {nearest}, usual "
-                f"{limit:.4g} or more)"
-            )
-    return found
+    limit = np.quantile(np.where(same, -np.inf, of_known @ of_known.T).max(1), 0.05)
+    similarity = space.text_embeddings(labels).vectors @ of_known.T  # (labels, training labels)
+    nearest, most = [known[i] for i in similarity.argmax(1)], similarity.max(1)
+    return {
+        label: f"{label!r} is far from all training labels; the nearest is {near!r} (similarity "
+        f"{found:.4g}, usual {limit:.4g} or more)"
+        for label, near, found in zip(labels, nearest, most, strict=True)
+        if found < limit
+    }
 
 
 def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5) -> pd.DataFrame:
@@ -368,6 +363,6 @@ def why(model: Model, reference: Reference, prediction: Prediction, count: int =
     """The training labels that a song ranks highest for."""
     song = label_scores(model, model.vocabulary, prediction.projection[None])
     of_reference = label_scores(model, model.vocabulary, reference.projections)
-    ranks = percentile(song, of_reference)[0]
+    ranks = percentile(song[0], of_reference)
     table = pd.DataFrame({"training label": model.vocabulary, "rank": ranks})
     return table.nlargest(count, "rank", keep="first").reset_index(drop=True)

@@ -211,8 +211,6 @@ def affective_networks(
 
 APPROACHES = ("baseline 1", "baseline 2", "alignment")  # the paper's
 APPROACHES += ("triplet", "contrastive", "ridge", "anchors")
-
-
 LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
 PROJECTORS.reserved.add("anchors")
 
@@ -381,14 +379,13 @@ def fit(
     training = learned_from(method, training)
     data, mean, std = prepare(method, training, seed, shuffle_labels)
     encoder, settings = training[0].features.encoder, method.projector_settings
+    closed = (data, method.penalty, method.label_penalty, encoder.get("blocks"))
     history = pd.DataFrame()
     if method.projector == "ridge":
-        penalties = method.penalty, method.label_penalty
-        projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
+        projector = fit_ridge_to(*closed, **settings)
     elif method.projector == "anchors":
-        penalties = method.penalty, method.label_penalty
         tags = tag_anchors(method, encoder, seed if shuffle_labels else None)
-        projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
+        projector = fit_anchors(*closed, tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
         with seeded(seed):

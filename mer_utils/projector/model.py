@@ -155,15 +155,12 @@ class Model:
         storage.write_json(folder / "config.json", config)
 
 
-def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def statistics(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of features over segments; a constant one has deviation 1.
 
-    values: (segments, layers, dim).
-    weight: (segments,) how much each counts, with the sum 1; all alike if None.
+    values: (segments, layers, dim); weight: (segments,) how much each counts, with the sum 1.
     Returns (layers, dim) each.
     """
-    if weight is None:
-        weight = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
     parts = list(zip(values.split(ROWS), weight.double().split(ROWS), strict=True))
     mean = sum(torch.tensordot(w, x.double(), 1) for x, w in parts)  # (layers, dim)
     std = sum(torch.tensordot(w, (x.double() - mean).square(), 1) for x, w in parts).sqrt()

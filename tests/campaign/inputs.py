@@ -257,7 +257,7 @@ def _model(random: Random, folder: Path) -> None:
             (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
     model, reference = load_released(home)
     found = predict_song(model, reference, material.listened(), ["gloomy", "cheerful"])
-    card(model, None, "x")
+    card(model)
     finite(found.table["rank"], 0, 100)
     finite(found.table["score"], -1e6, 1e6)
     finite(found.over_time, 0, 100)
@@ -450,7 +450,7 @@ def _own(random: Random, word: str, folder: Path) -> None:
     sources = {**model.about["sources"], dataset.name: dataset.source}
     tracks = {**model.about["tracks"], dataset.name: len(dataset)}
     about = model.about | {"labels": labels, "sources": sources, "tracks": tracks}
-    inert(pages.to_html(card(replace(model, about=about), None, "x")))
+    inert(pages.to_html(card(replace(model, about=about))))
 
 
 def _shown(random: Random, word: str, folder: Path) -> None:
