@@ -137,8 +137,8 @@ def card(model: Model, results: pd.DataFrame | None = None) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        **as_text({"method": method, "encoder": encoder, "licences": LICENCES}),
-        **as_text({"space": model.space.describe(), "about": model.about}),
+        **as_text({"encoder": encoder, "space": model.space.describe(), "about": model.about}),
+        licences=LICENCES,
         scores={} if results is None else _scores(results, method, datasets),
         built_in=built_in,
     )

@@ -126,9 +126,7 @@ def model_folder(path: str | Path | None = None) -> Path:
 
 
 def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
-    """A released model and its reference set, by path as in `model_folder`; errors as there and in
-    `projector.load_model`.
-    """
+    """A released model and its reference set; path, errors: `model_folder`, `load_model`."""
     folder = model_folder(path)
     model = load_model(folder, own_code=False)  # first: it checks the reference's hashes too
     path = folder / "reference.parquet"
@@ -208,9 +206,7 @@ def predict_song(
 
 
 def check_words(labels: Sequence[str]) -> tuple[str, ...]:
-    """Labels without surrounding space, each once; ValueError if none is left or one is no text
-    to show (`data.checks.plain_texts`).
-    """
+    """Labels without surrounding space, each once; ValueError for none and for no text to show."""
     words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
     plain_texts("the words to rank", "labels", words)
     if not words:
@@ -236,10 +232,9 @@ def sureness(
     """How sure a model is of songs: of how many reference tracks the ranks lie closer together.
 
     Three real datasets, each predicted from the other two (benchmarks/prediction.py), with all
-    their labels (9 to 121; of a few words it knows less): a label that
-    a song has is above one that it has not in .58 to .61 of the pairs where sureness is below 20,
-    in .75 to .78 from 80 on; below 20 the song ROC-AUC is .07 to .10 lower, beyond luck in all. It
-    was chosen there among some fifty signals. The built-in corpus, which chose nothing, agrees.
+    their labels (of a few words it knows less): a label that a song has is above one that it has
+    not in .58 to .61 of the pairs where sureness is below 20, in .75 to .78 from 80 on. It was
+    chosen there among some fifty signals. The built-in corpus, which chose nothing, agrees.
 
     labels: the words that are ranked; a single one has no order, and the training labels stand in.
     projections: (n, d). Returns per cent of the reference tracks, (n,).

@@ -96,7 +96,14 @@ class Model:
 
         Raises ValueError if the features come from another encoder or have another shape.
         """
-        self.check(features)
+        ours = self.encoder | {"shape": tuple(self.mean.shape)}
+        theirs = features.encoder | {"shape": features.values.shape[1:]}
+        for key in (*FITS, "shape"):
+            if theirs.get(key) != ours.get(key):
+                raise ValueError(
+                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
+                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
+                )
         values = torch.from_numpy(np.array(features.values, dtype=np.float32))  # may be mapped
         return project(self.projector, (values - self.mean) / self.std)
 
@@ -115,17 +122,6 @@ class Model:
         """
         vectors = torch.from_numpy(self.space.vectors(labels))
         return self.projector.compare(self.project(features), vectors).numpy()
-
-    def check(self, features: Features) -> None:
-        """Raise ValueError if the features are not what the projector was trained on."""
-        ours = self.encoder | {"shape": tuple(self.mean.shape)}
-        theirs = features.encoder | {"shape": features.values.shape[1:]}
-        for key in (*FITS, "shape"):
-            if theirs.get(key) != ours.get(key):
-                raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
-                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
-                )
 
     def save(self, folder: str | Path, beside: Sequence[str] = (), half: bool = False) -> None:
         """Write the model's two files into a folder, the config last.
