@@ -318,6 +318,8 @@ def test_a_song_is_listened_to_once_unless_its_kept_features_cannot_be_used(
     (kept,) = (tmp_path / "kept").iterdir()
     kept.write_bytes(b"damaged")
     found.append(predict.song_features(song, encoder, cache=tmp_path / "kept"))
+    denser = predict.song_features(song, encoder, 3, cache=tmp_path / "kept")
+    assert len(denser.start) > len(features.start)
     monkeypatch.setattr(soundfile, "SoundFile", lambda *_: pytest.fail("decoded again"))
     found.append(predict.song_features(song, encoder, cache=tmp_path / "kept"))
     for again in found:
@@ -566,18 +568,16 @@ def test_the_released_model_is_small_anonymous_and_of_the_installed_words(releas
         assert source.keys() <= {"loader", "licence"}
 
 
-def test_the_released_model_needs_the_language_model_for_new_words_only(
+def test_the_released_model_needs_its_language_model_for_new_words_only(
     released, features, monkeypatch
 ):
+    def ranked(words):
+        return predict.predict_song(model, reference, features, words).table.set_index("label")
+
     model, reference = predict.load_released()
-    with monkeypatch.context() as patch:
-        patch.setattr(language_model, "_remembered", Mock(side_effect=RuntimeError))
-        words = zero_shot.FIRST_WORDS
-        assert not predict.label_warnings(model, words)
-        found = predict.predict_song(model, reference, features, words)
-        assert sorted(found.table["label"]) == sorted(words)
-        with pytest.raises(RuntimeError):
-            predict.predict_song(model, reference, features, ["like a rainy Sunday"])
-    found = predict.predict_song(model, reference, features, LABELS)
-    assert sorted(found.table["label"]) == sorted(LABELS)
-    assert found.table["rank"].between(0, 100).all()
+    assert ranked(LABELS)["rank"].between(0, 100).all()
+    monkeypatch.setattr(language_model, "_remembered", Mock(side_effect=RuntimeError))
+    assert not predict.label_warnings(model, zero_shot.FIRST_WORDS)
+    assert {*ranked(zero_shot.FIRST_WORDS).index} == {*zero_shot.FIRST_WORDS}
+    with pytest.raises(RuntimeError):
+        ranked(["like a rainy Sunday"])

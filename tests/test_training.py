@@ -216,10 +216,12 @@ def test_training_draws_by_weight():
 
 @pytest.mark.parametrize("kind", ["paper", "mlp"])
 def test_training_learns_and_keeps_the_best_epoch(kind):
-    history, _ = trained(made_up(), kind=kind)
+    history, weights = trained(made_up(), kind=kind)
     best = history.attrs["best_epoch"]
     assert history["validation"][best] == history["validation"].max() > 0.9
     assert history["triplet"].iloc[-1] < 0.6 * history["triplet"].iloc[0]
+    until_then = replace(SMALL, epochs=best + 1)
+    assert torch.equal(trained(made_up(), settings=until_then, kind=kind)[1], weights)
 
 
 def test_same_seed_same_weights_and_nothing_leaks_into_the_global_seed():
