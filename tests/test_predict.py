@@ -425,6 +425,23 @@ def test_strange_songs_and_words_are_warned_of(loaded, features):
     assert list(predict.label_warnings(model, ["sad", "gluten-free"])) == ["gluten-free"]
 
 
+def test_words_far_from_the_training_labels_by_hand():
+    degrees = {"a": 0, "b": 10, "c": 30, "d": 60, "x": 100, "y": 110}
+
+    def embedded(labels, datasets=None):
+        angles = np.radians([degrees[label] for label in labels])
+        return SimpleNamespace(vectors=np.stack([np.cos(angles), np.sin(angles)], axis=1))
+
+    space = SimpleNamespace(style="name", definitions=None, text_embeddings=embedded)
+    # to the nearest of another dataset 30, 20, 20, 50: the limit is 47; of the same one it is 29
+    for labels, far in (
+        ({"1": ["a", "b"], "2": ["c", "d"]}, ["y"]),
+        ({"1": [*"abcd"]}, ["x", "y"]),
+    ):
+        model = Model(None, space, None, None, {}, {"labels": labels})
+        assert list(predict.label_warnings(model, ["a", "x", "y"])) == far
+
+
 def test_neighbour_distance_by_hand():
     rows = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]], dtype=np.float32)
     itself = zero_shot.neighbour_distance(rows, rows, itself=True)
