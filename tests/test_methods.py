@@ -20,6 +20,7 @@ from mer_utils.sound import musicnn
 QUICK = TrainingSettings(epochs=15, batch_size=64, learning_rate=3e-3)
 GROUPS = {"method": "agglomerative", "n_clusters": 4}
 NETWORK = Method("mlp", "mlp", training=QUICK)
+WILD = Method("wild", "mlp", training=TrainingSettings(epochs=2, learning_rate=1e30))
 RIDGE = Method("ridge", "ridge", LabelSpace(centre=True))
 
 
@@ -35,6 +36,19 @@ def fit(method: Method, *training: Labelled, **settings):
 def with_values(part: Labelled, values: np.ndarray, **encoder) -> Labelled:
     features = replace(part.features, values=values, encoder=part.features.encoder | encoder)
     return replace(part, features=features)
+
+
+def strange(part: Labelled, value: float) -> Labelled:
+    """The dataset with one segment, of its track one-1, whose features are all the value."""
+    values = np.array(part.features.values)
+    values[3] = value
+    return with_values(part, values)
+
+
+def relabelled(part: Labelled, vocabulary: tuple[str, ...], labels: list, **columns) -> Labelled:
+    """The dataset with other labels; labels: of each track."""
+    tracks = part.dataset.tracks.assign(labels=labels, **columns)
+    return replace(part, dataset=replace(part.dataset, labels=vocabulary, tracks=tracks))
 
 
 @pytest.mark.parametrize(
@@ -58,20 +72,43 @@ def test_unseen_words_are_predicted(parts, method):
     assert found[1] < found[0]
 
 
-def test_ridge_aims_by_hand():
-    part, method = mood_dataset("one", tracks=12), replace(RIDGE, penalty=0.5)
+def by_hand(part: Labelled, space: LabelSpace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardised features and centred targets of each segment; the labels' unit vectors."""
     values = part.features.values[:, 0].astype(np.float64)
-    x = (values - values.mean(0)) / values.std(0)
-    targets = part.dataset.targets().astype(float)
-    vectors = method.space.vectors(part.dataset.labels).astype(float)
+    targets = part.dataset.targets()[part.features.track_index(part.dataset)].astype(float)
+    vectors = space.vectors(part.dataset.labels).astype(float)
     vectors -= vectors.mean(0)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    aims = (targets - targets.mean(0)) @ vectors
-    aims = aims[part.features.track_index(part.dataset)]
-    expected = x @ np.linalg.solve(x.T @ x / len(x) + 0.5 * np.eye(8), x.T @ aims / len(x))
-    expected /= np.sqrt((expected**2).sum(1).mean())  # root mean square length 1
+    return (values - values.mean(0)) / values.std(0), targets - targets.mean(0), vectors
+
+
+def assert_projects(method: Method, part: Labelled, expected: np.ndarray) -> None:
+    """Expected but for the scale: a root mean square length of 1."""
     found = fit(method, part).project(part.features).numpy()
+    expected = expected / np.sqrt(np.square(expected).sum(1).mean())
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_ridge_by_hand():
+    part, method = mood_dataset("one", tracks=12), replace(RIDGE, penalty=0.5)
+    x, targets, vectors = by_hand(part, method.space)
+    aims = x.T @ targets @ vectors / len(x)
+    assert_projects(method, part, x @ np.linalg.solve(x.T @ x / len(x) + 0.5 * np.eye(8), aims))
+
+
+def test_word_anchors_by_hand():
+    part = mood_dataset("one", tracks=12)
+    part = with_values(part, part.features.values, columns=["tags", "noise"], blocks=[2, 6])
+    method = projector.word_anchors("prompt", DEFAULT_MODEL, penalty=0.5, tag_weight=0.0)
+    x, targets, e = by_hand(part, method.space)
+    scale = np.repeat([2, 6], [2, 6]) ** -0.5
+    gram = (x * scale).T @ (x * scale) / len(x)
+    gram += 0.5 * np.trace(gram) / 8 * np.eye(8)
+    directions = np.linalg.solve(gram, (x * scale).T @ targets / len(x))
+    directions *= scale[:, None]  # (features, labels)
+    directions /= np.sqrt((x @ directions).std(0))
+    made = directions @ np.linalg.inv(e @ e.T + 5 * np.eye(4)) @ e  # (features, d)
+    assert_projects(method, part, x @ made)
 
 
 def test_calibration_by_hand():
@@ -92,16 +129,15 @@ def longer(part: Labelled, times: int) -> Labelled:
 
 
 def test_a_long_track_counts_once_or_by_its_segments(parts):
-    scores = {}
-    for weighting in ("tracks", "segments"):
+    def scores(weighting: str, times: int) -> np.ndarray:
         method = replace(RIDGE, weighting=weighting, calibrated=True)
-        for times in (1, 10):
-            training = [longer(parts["one"], times), parts["two"]]
-            found = methods.target_scores(fit(method, *training), method, parts["three"], training)
-            scores[weighting, times] = found
-    np.testing.assert_allclose(scores["tracks", 10], scores["tracks", 1], atol=1e-5)
-    np.testing.assert_allclose(scores["segments", 1], scores["tracks", 1], atol=1e-5)
-    assert np.abs(scores["segments", 10] - scores["segments", 1]).max() > 0.01
+        training = [longer(parts["one"], times), parts["two"]]
+        return methods.target_scores(fit(method, *training), method, parts["three"], training)
+
+    once = scores("tracks", 1)
+    np.testing.assert_allclose(scores("tracks", 10), once, atol=1e-5)
+    np.testing.assert_allclose(scores("segments", 1), once, atol=1e-5)
+    assert np.abs(scores("segments", 10) - once).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -111,10 +147,9 @@ def test_a_long_track_counts_once_or_by_its_segments(parts):
 def test_weights_by_hand_are_what_features_are_standardised_by(weighting, weights, middle):
     part = mood_dataset("one", tracks=3)
     values = np.array([0, 0, 3, 3, 6, 6], np.float32)[:, None, None].repeat(8, axis=2)
-    part = longer(with_values(part, values), 4)
     tracks = part.dataset.tracks.assign(group=[*"abc"])
-    part = replace(part, dataset=replace(part.dataset, tracks=tracks))
-    (made,), mean, _ = methods.prepare(Method("m", weighting=weighting), [part])
+    part = Labelled(replace(part.dataset, tracks=tracks), with_values(part, values).features)
+    (made,), mean, _ = methods.prepare(Method("m", weighting=weighting), [longer(part, 4)])
     torch.testing.assert_close(made.weight, torch.tensor(weights))
     torch.testing.assert_close(mean, torch.full((1, 8), middle))
     torch.testing.assert_close(made.weight @ made.values[:, 0], torch.zeros(8))
@@ -157,28 +192,6 @@ def test_what_follows_is_counted_from_the_middle_of_a_vocabulary(parts):
     torch.testing.assert_close(aim, vectors[0] - vectors.mean(0))
 
 
-def test_word_anchors_by_hand():
-    part = mood_dataset("one", tracks=12)
-    part = with_values(part, part.features.values, columns=["tags", "noise"], blocks=[2, 6])
-    method = projector.word_anchors("prompt", DEFAULT_MODEL, penalty=0.5, tag_weight=0.0)
-    values = part.features.values[:, 0].astype(np.float64)
-    x = (values - values.mean(0)) / values.std(0)
-    scale = np.repeat([2, 6], [2, 6]) ** -0.5
-    targets = part.dataset.targets()[part.features.track_index(part.dataset)].astype(float)
-    gram = (x * scale).T @ (x * scale) / len(x)
-    gram += 0.5 * np.trace(gram) / 8 * np.eye(8)
-    directions = np.linalg.solve(gram, (x * scale).T @ (targets - targets.mean(0)) / len(x))
-    directions *= scale[:, None]  # (features, labels)
-    directions /= np.sqrt((x @ directions).std(0))
-    e = method.space.vectors(part.dataset.labels).astype(float)
-    e -= e.mean(0)
-    e /= np.linalg.norm(e, axis=1, keepdims=True)
-    made = directions @ np.linalg.inv(e @ e.T + 5 * np.eye(4)) @ e  # (features, d)
-    expected = x @ made / np.sqrt(np.square(x @ made).sum(1).mean())
-    found = fit(method, part).project(part.features).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
 def test_a_tag_is_an_anchor_that_needs_no_label(parts):
     """Noise but for musicnn's tag "sad": scores of sad words follow it, by the texts alone."""
     values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
@@ -192,34 +205,25 @@ def test_a_tag_is_an_anchor_that_needs_no_label(parts):
     assert np.corrcoef(shuffled[:, 0], scores[:, 0])[0, 1] < 0.9
     without = fit(replace(method, tag_weight=0.0), tagged)
     untagged = fit(method, with_values(tagged, values, columns=["penultimate"]))
-    same = [
-        model.project(tagged.features).numpy()
-        for model in (without, replace(untagged, encoder=without.encoder))
-    ]
-    np.testing.assert_array_equal(*same)
+    np.testing.assert_array_equal(without.projector.weight, untagged.projector.weight)
 
 
 def test_a_strict_method_does_not_learn_the_words_of_the_target(parts):
-    one = parts["one"]
-    tracks = one.dataset.tracks.assign(labels=[("calm / sad",)] * 30 + [("joyful",)] * 30)
-    target = replace(one.dataset, labels=("calm / sad", "joyful"), tracks=tracks)
-    target = Labelled(target, one.features)
+    one, words = parts["one"], ("calm / sad", "joyful")
+    target = relabelled(one, words, [words[:1]] * 30 + [words[1:]] * 30)
     left = study.unseen_words([one, parts["two"]], target)
     assert [part.dataset.labels for part in left] == [
         ("happy", "angry"), ("relaxed", "furious", "sorrowful"),
     ]  # fmt: skip
     assert [len(part.dataset) for part in left] == [60, 60]
-    data = {"target": target, "one": one}
-    assert study.training_side(data, "target", strict=False) == [one]
+    assert study.training_side({"target": target, "one": one}, "target", strict=False) == [one]
     with pytest.raises(ValueError, match="one"):
         study.unseen_words([one], one)
 
 
 def test_tags_and_words_of_one_stem_are_no_anchors_of_a_strict_method(parts):
     """musicnn's tag "sad" is the target's "sadness", a user's own tagger's "joyous" its "joy"."""
-    words = ("sadness", "joy")
-    tracks = parts["three"].dataset.tracks.assign(labels=[("joy",)] * 60)
-    target = Labelled(replace(parts["three"].dataset, labels=words, tracks=tracks), None)
+    target = relabelled(parts["three"], ("sadness", "joy"), [("joy",)] * 60)
     kept = {}
     for encoder in ({"columns": ["tags"]}, {"tags": ["Joyous", "eerie", "proud"]}):
         values = np.random.default_rng(0).normal(size=(120, 1, 60)).astype(np.float32)
@@ -241,82 +245,42 @@ def test_words_of_one_stem_are_one_word():
     labels = [*DEFINITIONS, *(tag.lower() for tag in musicnn.TAGS)]
     words = pd.Series(sorted({word for label in labels for word in re.split("[ ,/]+", label)}))
     families = words.groupby(words.map(study.stem_of)).agg(" ".join)
-    assert sorted(families[families.str.contains(" ")]) == [
-        "action activation",
-        "amazed amazement",
-        "calm calming calmness",
-        "drama dramatic",
-        "dream dreamy",
-        "electronic electronica",
-        "fun funny",
-        "joyful joyous",
-        "love loving",
-        "melancholic melancholy",
-        "nostalgia nostalgic",
-        "outraged outrageous",
-        "pleasant pleased",
-        "power powerful",
-        "relaxed relaxing",
-        "sad sadness",
-        "sexual sexy",
-        "space spacey",
-        "summer summery",
-        "tender tenderness",
-        "tense tension",
-        "vocalist vocalists",
-    ]
+    expected = """action activation, amazed amazement, calm calming calmness, drama dramatic,
+        dream dreamy, electronic electronica, fun funny, joyful joyous, love loving,
+        melancholic melancholy, nostalgia nostalgic, outraged outrageous, pleasant pleased,
+        power powerful, relaxed relaxing, sad sadness, sexual sexy, space spacey, summer summery,
+        tender tenderness, tense tension, vocalist vocalists"""
+    assert sorted(families[families.str.contains(" ")]) == re.split(r",\s+", expected)
     assert study.stems_of("Joyful activation") & study.stems_of("joyous")
     assert not study.stems_of("tender", "dreamy") & study.stems_of("tense", "dreary")
     assert study.stems_of("ready to dance", "good-natured") == {"read", "danc", "good-natur"}
 
 
 def test_rare_words_are_learned_from_and_never_predicted(parts):
-    """Two of five moods stand in the column of rare ones: learned from as if they were labels."""
+    """Two of four moods stand in the column of rare ones: learned from as if they were labels."""
     whole, target = parts["one"], parts["three"]
-    rare = whole.dataset.labels[2:]
-    tracks = whole.dataset.tracks
-    own, others = (
-        [tuple(x for x in of if (x in rare) == r) for of in tracks["labels"]] for r in (0, 1)
-    )
-    split = replace(
-        whole.dataset,
-        labels=whole.dataset.labels[:2],
-        tracks=tracks.assign(labels=own, rare_labels=others),
-    )
-    part = Labelled(split, whole.features)
+    common, rare = whole.dataset.labels[:2], whole.dataset.labels[2:]
+    own = whole.dataset.tracks["labels"]
+    split = ([tuple({*of} & {*some}) for of in own] for some in (common, rare))
+    part = relabelled(whole, common, next(split), rare_labels=next(split))
     anchors = projector.word_anchors("prompt", DEFAULT_MODEL)
-    every, some, without = (
-        study.trained_roc_auc(method, [given], target)
-        for method, given in (
-            (anchors, whole),
-            (anchors, part),
-            (replace(anchors, rare_labels=False), part),
-        )
-    )
-    named = target.dataset.tracks.assign(labels=[("sadness",)] * 60)
-    named = Labelled(replace(target.dataset, labels=("sadness",), tracks=named), target.features)
-    _, (side,) = study.strictly(anchors, [part], named)
-    assert side.dataset.labels == ("happy", "calm", "angry")  # "sad" was a rare word
-    assert fit(anchors, part).about["labels"] == {"one": [*whole.dataset.labels]}
+    every, some = (study.trained_roc_auc(anchors, [x], target) for x in (whole, part))
+    without = study.trained_roc_auc(replace(anchors, rare_labels=False), [part], target)
     assert some == pytest.approx(every, abs=1e-6)
     assert abs(without - every) > 1e-4
-    assert part.dataset.labels == whole.dataset.labels[:2]
-
-
-def with_the_targets_words(part: Labelled, target: Labelled) -> Labelled:
-    """The dataset with its first label called as the target's last: the same word, another mood."""
-    old, new = part.dataset.labels[0], target.dataset.labels[-1]
-    named = part.dataset.tracks["labels"].map(
-        lambda own: tuple(new if x == old else x for x in own)
+    _, (side,) = study.strictly(
+        anchors, [part], relabelled(target, ("sadness",), [("sadness",)] * 60)
     )
-    labels = (new, *part.dataset.labels[1:])
-    tracks = part.dataset.tracks.assign(labels=named)
-    return replace(part, dataset=replace(part.dataset, labels=labels, tracks=tracks))
+    assert side.dataset.labels == ("happy", "calm", "angry")  # "sad" was a rare word
+    assert fit(anchors, part).about["labels"] == {"one": [*whole.dataset.labels]}
+    assert part.dataset.labels == common
 
 
 def test_every_score_of_a_strict_method_is_without_the_targets_words(parts, tmp_path):
-    target = parts["three"]
-    shared = with_the_targets_words(parts["one"], target)
+    target, one = parts["three"], parts["one"]
+    old, new = one.dataset.labels[0], target.dataset.labels[-1]  # the same word, another mood
+    named = [tuple(new if x == old else x for x in own) for own in one.dataset.tracks["labels"]]
+    shared = relabelled(one, (new, *one.dataset.labels[1:]), named)
     data = {"one": shared, "two": parts["two"], "three": target}
     loose = replace(RIDGE, strict=False)
     without = study.trained_roc_auc(loose, study.training_side(data, "three"), target)
@@ -328,11 +292,11 @@ def test_every_score_of_a_strict_method_is_without_the_targets_words(parts, tmp_
         assert of_study == pytest.approx(expected)
         assert study.trained_roc_auc(method, [shared, parts["two"]], target) == of_study
         curve = comparisons.learning_curve_outcomes(data, {"three": method}, [1.0])
-        choices = comparisons.datasets_table(data, {"three": method}, resamples=20)
-        ears = comparisons.ears_table(data, {"three": method}, (2,), resamples=20)
+        choices = comparisons.datasets_table(data, {"three": method}, resamples=2)
+        ears = comparisons.ears_table(data, {"three": method}, (2,), resamples=2)
         of_whole = curve["value"].iloc[-1], choices["value"].iloc[-1], ears["value"].iloc[0]
         assert of_whole == pytest.approx((expected,) * 3)
-    per_label = tables.per_label_table([outcome], data, resamples=10)
+    per_label = tables.per_label_table([outcome], data, resamples=2)
     assert per_label["seen"].tolist() == [False, False, False, True]
 
 
@@ -350,8 +314,8 @@ def test_a_model_is_read_back_and_takes_its_own_features_only(parts, tmp_path):
     model.save(tmp_path)
     again = load_model(tmp_path)
     assert again.space == NETWORK.space
-    before = model.scores(part.features, part.dataset.labels)
-    np.testing.assert_array_equal(again.scores(part.features, part.dataset.labels), before)
+    scores = [x.scores(part.features, part.dataset.labels) for x in (model, again)]
+    np.testing.assert_array_equal(*scores)
     other = with_values(part, part.features.values, name="mert-v1-95m")
     wider = with_values(part, np.zeros((120, 2, 8), np.float32))
     for strange, named in ((other, "mert-v1-95m"), (wider, r"\(2, 8\)")):
@@ -387,6 +351,12 @@ def test_an_approach_by_name(approach):
         (lambda d: Method("m", penalty=-1), "-1"),
         (lambda d: Method("m", projector="anchors"), "label penalty"),
         (lambda d: fit(RIDGE, d["one"], with_values(d["two"], np.zeros((120, 1, 9)))), r"1, 9"),
+        (lambda d: fit(RIDGE, strange(d["one"], np.nan), d["two"]), "one: .*one-1"),
+        (lambda d: fit(RIDGE, strange(d["one"], np.inf), d["two"]), "one: .*one-1"),
+        (lambda d: fit(RIDGE, strange(d["one"], -1e30), d["two"]), "one: .*one-1"),
+        (lambda d: fit(RIDGE, with_values(d["one"], np.zeros((120, 1, 8)))), "one: .*constant"),
+        (lambda d: fit(RIDGE, with_values(d["one"], np.full((120, 1, 8), 1e-30))), "constant"),
+        (lambda d: fit(WILD, d["one"]), "scores are NaN or infinite"),  # no model
         (lambda d: evaluation.run_study({"one": d["one"]}, [], "x"), "one"),
         (lambda d: evaluation.run_study(d, [], "x", targets=["four"]), "'four'"),
         (lambda d: evaluation.run_study(d, [RIDGE, RIDGE], "x"), "'ridge'"),
@@ -412,12 +382,6 @@ def test_a_track_without_segments_or_a_score_that_is_no_number_is_no_score(parts
         study.song_scores(scores, part)
 
 
-def test_a_network_that_diverges_is_no_model(parts):
-    wild = TrainingSettings(epochs=2, learning_rate=1e30)
-    with pytest.raises(ValueError, match="scores are NaN or infinite"):
-        fit(Method("wild", projector="mlp", training=wild), parts["one"])
-
-
 def with_splits(splits: list, groups: list | None = None):
     dataset = mood_dataset("one", tracks=len(splits)).dataset  # groups of three
     tracks = dataset.tracks.assign(split=pd.Series(splits, dataset.tracks.index, dtype=object))
@@ -439,10 +403,8 @@ def test_an_official_split_is_kept_and_its_test_part_never_used():
     assert train.nonzero()[0].tolist() == [0, 1, 7]
     assert validation.nonzero()[0].tolist() == [2, 3]
     without = with_splits(["train"] * 45 + ["test"] * 15)
-    for seed in range(5):
-        train, validation = data.usable_tracks(without, 0.2, seed)
-        assert (train | validation).nonzero()[0].tolist() == list(range(45))
-        assert (train.sum(), validation.sum()) == (36, 9)
+    train, validation = data.usable_tracks(without, 0.2, seed=1)
+    assert (train.sum(), validation.sum(), (train | validation)[:45].sum()) == (36, 9, 45)
     used = methods.prepare(Method("m"), [Labelled(without, mood_dataset("one").features)])[0][0]
     assert used.track.max() == 44
     for nothing, groups in ((["validation"] * 5 + ["test"] * 3, None), ([None] * 8, ["x"] * 8)):
@@ -472,13 +434,12 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     assert not np.allclose(*outcomes[0].scores)
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("scores.npy")}
     assert len(made) == 5
-    removed = next(iter(made))
+    removed, _ = made.popitem()
     before = np.load(removed)
     removed.unlink()
     again = evaluation.run_study(parts, compared, tmp_path, **settings, jobs=2)
     np.testing.assert_allclose(np.load(removed), before, atol=1e-5)
-    for path, stamp in made.items():
-        assert path == removed or path.stat().st_mtime_ns == stamp
+    assert made == {path: path.stat().st_mtime_ns for path in made}
     table = tables.results_table(again, parts, resamples=50)
     roc_auc = table[table["metric"] == "song_roc_auc"].set_index("method")
     assert (roc_auc["value"] > 0.75).all()
@@ -504,21 +465,3 @@ def test_a_dataset_too_small_for_a_ceiling_has_none(parts, monkeypatch):
     with pytest.warns(UserWarning, match="one: no supervised reference"):
         table = tables.reference_table({"one": part}, resamples=20)
     assert set(table["method"]) == {"every label", "most frequent"}
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_features_that_are_no_numbers_name_dataset_and_track(parts, value):
-    first, second = list(parts.values())[:2]
-    values = np.array(first.features.values)
-    values[3] = value
-    track = first.features.track[3]
-    with pytest.raises(ValueError, match=rf"{first.name}.*{track}"):
-        fit(projector.default_ridge(), with_values(first, values), second)
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-30])
-def test_features_without_any_difference_train_nothing(parts, size):
-    part = next(iter(parts.values()))
-    tiny = size * np.asarray(part.features.values, dtype=np.float32)
-    with pytest.raises(ValueError, match=part.name):
-        fit(projector.default_ridge(), with_values(part, tiny))

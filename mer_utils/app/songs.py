@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-import pandas as pd
+from sklearn.metrics.pairwise import cosine_similarity
 
 from mer_utils import storage
 from mer_utils.data.types import Features
@@ -143,8 +143,8 @@ def cue_ranks(listener: Listener, features: Features) -> dict[str, float]:
     """Rank, 0 to 100, of each cue of COMPARED among the reference; {} if the model hears none."""
     if list(features.encoder.get("columns", ()))[-1:] != ["cues"]:
         return {}
-    segments, last = np.zeros(len(features.track), dtype=int), slice(-len(CUES), None)
-    own = zero_shot.track_means(listener.model, features, segments)[1][0, last]
+    last = slice(-len(CUES), None)
+    own = zero_shot.track_means(listener.model, features)[1][0, last]
     ranks = zero_shot.percentile(own, listener.reference.inputs[:, last]).tolist()
     return {cue: rank for cue, rank in zip(CUES, ranks, strict=True) if cue in COMPARED}
 
@@ -173,10 +173,10 @@ def near_html(song: Song, songs: list[Song]) -> str:
     if len(songs) < 3 or song.prediction is None:
         return ""
     others = [other for other in songs if other is not song]
-    projections = np.stack([other.prediction.projection for other in others])
-    among = Reference(pd.DataFrame({"row": range(len(others))}), projections, projections, np.inf)
-    nearest = zero_shot.nearest_tracks(among, song.prediction.projection, 2)
-    return HTML.get_template("near.html.j2").render(songs=[others[row] for row in nearest["row"]])
+    projections = [other.prediction.projection for other in others]
+    cosines = cosine_similarity([song.prediction.projection], projections)[0]
+    nearest = [others[row] for row in np.argsort(-cosines)[:2]]
+    return HTML.get_template("near.html.j2").render(songs=nearest)
 
 
 def pair_html(listener: Listener, left: Song, right: Song) -> str:

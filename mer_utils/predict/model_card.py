@@ -50,14 +50,13 @@ def release(
     data: Mapping[str, Labelled],
     folder: str | Path,
     results: pd.DataFrame | None = None,
-    scored_as: str = "word anchors",
     seed: int = 0,
     anonymous: bool = False,
     most_tracks: int = MOST_TRACKS,
 ) -> Path:
     """Train a method on all datasets and write the model's folder; returns it.
 
-    results: from `tables.results_table`, for the card; scored_as: the method's name in it.
+    results: from `tables.results_table`, for the card, which has those of the method's name.
     anonymous: leave out which tracks it was trained on (`without_names`), to publish the model.
     most_tracks: in the reference set, as in `reference_set`.
     A linear projector's weights are written in half precision, which moves a rank by .4 of 100 at
@@ -72,7 +71,7 @@ def release(
     linear = model.projector.config["kind"] == "ridge"
     reference.save(folder, linear)
     model.save(folder, REFERENCE_FILES, half=linear)  # the config comes last and ties all together
-    storage.write_text(folder / "README.md", card(model, results, scored_as))
+    storage.write_text(folder / "README.md", card(model, results))
     return folder
 
 
@@ -121,9 +120,10 @@ def without_names(model: Model, reference: Reference) -> tuple[Model, Reference]
     return model, replace(reference, tracks=tracks)
 
 
-def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
+def card(model: Model, results: pd.DataFrame | None = None) -> str:
     """The model card as Markdown: data and licences, use, scores with chance, limits."""
     encoder, datasets = model.encoder["name"], list(model.about["labels"])
+    method = model.about["method"]["name"]
     built_in = set(datasets) <= set(BUILT_IN)
     licence = "mit" if built_in else "other"
     if any("NC" in LICENCES.get(name, "") for name in (*datasets, encoder)):
@@ -137,9 +137,9 @@ def card(model: Model, results: pd.DataFrame | None, scored_as: str) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        **as_text({"kind": model.projector.config["kind"], "encoder": encoder}),
-        **as_text({"space": model.space.describe(), "about": model.about, "licences": LICENCES}),
-        scores=_scores(results, scored_as, datasets),
+        **as_text({"encoder": encoder, "space": model.space.describe(), "about": model.about}),
+        licences=LICENCES,
+        scores={} if results is None else _scores(results, method, datasets),
         built_in=built_in,
     )
     return f"{made}\n"
@@ -154,11 +154,11 @@ def as_text(value: Any) -> Any:
     return plain(value) if isinstance(value, str) else value
 
 
-def _scores(results: pd.DataFrame | None, scored_as: str, datasets: list[str]) -> dict[str, str]:
+def _scores(results: pd.DataFrame, method: str, datasets: list[str]) -> dict[str, str]:
     """A method's scores beside the references as Markdown tables, by title; none if unmeasured."""
-    if results is None or scored_as not in results["method"].to_numpy():
+    of_method = results["method"] == method
+    if not of_method.any():
         return {}
-    of_method = results["method"] == scored_as
     reference = results["reference"].eq(True) if "reference" in results else False
     kept = results[(of_method | reference) & results["target"].isin(datasets)].dropna(subset="low")
     return {

@@ -23,7 +23,7 @@ from mer_utils import storage
 from mer_utils.data.checks import plain_texts
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
-from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
+from mer_utils.labels.embeddings import WRITTEN, label_texts
 from mer_utils.progress import printable
 from mer_utils.projector.model import MEND, Model, load_model
 from mer_utils.projector.training import project
@@ -91,9 +91,8 @@ class Prediction:
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
         lines = [f"{printable(self.song)}: {sure}", table]
         if over_time:
-            heights = (
-                (self.over_time * 8 / 100).astype(int).clip(upper=7)
-            )  # a block is an eighth of 100
+            # a block is an eighth of 100
+            heights = (self.over_time * 8 / 100).astype(int).clip(upper=7)
             width = max(map(len, heights))
             lines += [f"{x:{width}} " + "".join(BLOCKS[i] for i in heights[x]) for x in heights]
         return "\n".join(lines)
@@ -127,21 +126,22 @@ def model_folder(path: str | Path | None = None) -> Path:
 
 
 def load_released(path: str | Path | None = None) -> tuple[Model, Reference]:
-    """A released model and its reference set, by path as in `model_folder`; errors as there and in
-    `projector.load_model`.
-    """
+    """A released model and its reference set; path, errors: `model_folder`, `load_model`."""
     folder = model_folder(path)
     model = load_model(folder, own_code=False)  # first: it checks the reference's hashes too
     path = folder / "reference.parquet"
     table = storage.read_table(path, texts=("track", "dataset", "labels"))
-    if table.empty:
-        raise ValueError(f"{path}: no tracks to rank songs among; {MEND}")
+    if len(table) < 2:  # one ranks all songs 0 or 100
+        raise ValueError(f"{path}: {len(table)} tracks to rank songs among, not 2 or more; {MEND}")
     sizes = model.projector.config
     linear = sizes["kind"] == "ridge"  # `Reference.save` leaves its projections out
     shapes = {"inputs": (len(table), model.mean.numel()), "far": ()}
     shapes |= {} if linear else {"projections": (len(table), sizes["dimensions"])}
-    tensors = storage.read_tensors(folder / "reference.safetensors", shapes)
+    path = folder / "reference.safetensors"
+    tensors = storage.read_tensors(path, shapes)
     inputs, far = tensors["inputs"].float(), float(tensors["far"])
+    if far < 0:
+        raise ValueError(f"{path}: far is {far:g}, a distance is 0 or more; {MEND}")
     projections = tensors.get("projections")
     if linear:
         projections = project(model.projector, inputs.reshape(-1, *model.mean.shape))
@@ -206,9 +206,7 @@ def predict_song(
 
 
 def check_words(labels: Sequence[str]) -> tuple[str, ...]:
-    """Labels without surrounding space, each once; ValueError if none is left or one is no text
-    to show (`data.checks.plain_texts`).
-    """
+    """Labels without surrounding space, each once; ValueError for none and for no text to show."""
     words = tuple(dict.fromkeys(word.strip() for word in labels if word.strip()))
     plain_texts("the words to rank", "labels", words)
     if not words:
@@ -234,10 +232,9 @@ def sureness(
     """How sure a model is of songs: of how many reference tracks the ranks lie closer together.
 
     Three real datasets, each predicted from the other two (benchmarks/prediction.py), with all
-    their labels (9 to 121; of a few words it knows less): a label that
-    a song has is above one that it has not in .58 to .61 of the pairs where sureness is below 20,
-    in .75 to .78 from 80 on; below 20 the song ROC-AUC is .07 to .10 lower, beyond luck in all. It
-    was chosen there among some fifty signals. The built-in corpus, which chose nothing, agrees.
+    their labels (of a few words it knows less): a label that a song has is above one that it has
+    not in .58 to .61 of the pairs where sureness is below 20, in .75 to .78 from 80 on. It was
+    chosen there among some fifty signals. The built-in corpus, which chose nothing, agrees.
 
     labels: the words that are ranked; a single one has no order, and the training labels stand in.
     projections: (n, d). Returns per cent of the reference tracks, (n,).
@@ -258,7 +255,7 @@ def song_warnings(model: Model, reference: Reference, features: Features, sure: 
 
     sure: the song's `sureness`.
     """
-    _, inputs = track_means(model, features, np.zeros(len(features.track), dtype=int))
+    _, inputs = track_means(model, features)
     found = []
     distance = neighbour_distance(inputs, reference.inputs)[0]
     if distance > reference.far:
@@ -275,12 +272,14 @@ def song_warnings(model: Model, reference: Reference, features: Features, sure: 
 
 
 def track_means(
-    model: Model, features: Features, index: np.ndarray
+    model: Model, features: Features, index: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean projection (tracks, d) and mean standardised input (tracks, layers · dim) of each track.
 
-    index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once.
+    index: (segments,) which track a segment is of, 0 to tracks − 1, each at least once; all are of
+        one if None.
     """
+    index = np.zeros(len(features.track), dtype=int) if index is None else index
     values = torch.from_numpy(np.array(features.values, dtype=np.float32))
     standard = ((values - model.mean) / model.std).flatten(1).numpy()
     member = np.zeros((index.max() + 1, len(index)), dtype=np.float32)
@@ -292,8 +291,8 @@ def track_means(
 def songs_as_reference(model: Model, songs: Sequence[Features]) -> Reference:
     """Songs of one's own, FEWEST or more, as the set that each of them is ranked among."""
     check_enough(len(songs))
-    means = [track_means(model, song, np.zeros(len(song.track), dtype=int)) for song in songs]
-    projections, inputs = (np.concatenate(part) for part in zip(*means, strict=True))
+    means = zip(*(track_means(model, song) for song in songs), strict=True)
+    projections, inputs = map(np.concatenate, means)
     tracks = [str(song.track[0]) for song in songs]
     table = pd.DataFrame({"track": tracks, "dataset": "given", "labels": ""})
     return Reference(table, projections, inputs, float("inf"))
@@ -331,26 +330,20 @@ def label_warnings(
     if {*labels} <= {*model.vocabulary} - {*definitions}:
         return {}
     space = with_definitions(model, [*labels, *model.vocabulary], definitions).space
-    settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
-    settings["known"] = space.known
     by_dataset = model.about["labels"]
+    known = [label for names in by_dataset.values() for label in names]
     owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
-    names = [label for labels_of in by_dataset.values() for label in labels_of]
-    known = embed_labels(names, datasets=owner.tolist(), **settings)
-    asked = embed_labels(labels, **settings)
+    of_known = space.text_embeddings(known, owner.tolist()).vectors
     same = owner[:, None] == owner if len(by_dataset) > 1 else np.eye(len(owner), dtype=bool)
-    nearest_known = np.where(same, -np.inf, known.vectors @ known.vectors.T).max(1)
-    limit = np.quantile(nearest_known, 0.05)
-    similarity = asked.vectors @ known.vectors.T  # (labels, training labels)
-    found = {}
-    for label, row in zip(labels, similarity, strict=True):
-        if row.max() < limit:
-            nearest = f"{names[int(row.argmax())]!r} (similarity {row.max():.4g}"
-            found[label] = (
-                f"{label!r} is far from all training labels; the nearest is {nearest}, usual "
-                f"{limit:.4g} or more)"
-            )
-    return found
+    limit = np.quantile(np.where(same, -np.inf, of_known @ of_known.T).max(1), 0.05)
+    similarity = space.text_embeddings(labels).vectors @ of_known.T  # (labels, training labels)
+    nearest, most = [known[i] for i in similarity.argmax(1)], similarity.max(1)
+    return {
+        label: f"{label!r} is far from all training labels; the nearest is {near!r} (similarity "
+        f"{found:.4g}, usual {limit:.4g} or more)"
+        for label, near, found in zip(labels, nearest, most, strict=True)
+        if found < limit
+    }
 
 
 def nearest_tracks(reference: Reference, projection: np.ndarray, count: int = 5) -> pd.DataFrame:
@@ -365,6 +358,6 @@ def why(model: Model, reference: Reference, prediction: Prediction, count: int =
     """The training labels that a song ranks highest for."""
     song = label_scores(model, model.vocabulary, prediction.projection[None])
     of_reference = label_scores(model, model.vocabulary, reference.projections)
-    ranks = percentile(song, of_reference)[0]
+    ranks = percentile(song[0], of_reference)
     table = pd.DataFrame({"training label": model.vocabulary, "rank": ranks})
     return table.nlargest(count, "rank", keep="first").reset_index(drop=True)

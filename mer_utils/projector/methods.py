@@ -88,10 +88,9 @@ class Method:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if self.aim not in AIMS:
-            raise ValueError(f"{self.name}: a method aims at one of {AIMS}, not at {self.aim!r}")
-        if self.weighting not in get_args(Weighting):
-            raise ValueError(f"{self.name}: no weighting {self.weighting!r}: {get_args(Weighting)}")
+        for given, known in ((self.aim, AIMS), (self.weighting, get_args(Weighting))):
+            if given not in known:
+                raise ValueError(f"{self.name}: no aim or weighting {given!r}; there are {known}")
         if self.projector == "anchors" and self.label_penalty is None:
             raise ValueError(f"{self.name}: anchors need a label penalty, above 0")
         least = self.label_penalty if self.label_penalty is not None else 1.0
@@ -211,8 +210,6 @@ def affective_networks(
 
 APPROACHES = ("baseline 1", "baseline 2", "alignment")  # the paper's
 APPROACHES += ("triplet", "contrastive", "ridge", "anchors")
-
-
 LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
 PROJECTORS.reserved.add("anchors")
 
@@ -231,9 +228,8 @@ def by_name(
 ) -> Method:
     """A method by the name of its approach, for experiments that vary one thing at a time.
 
-    approach: of APPROACHES: the paper's two baselines and its alignment; the same network without
-        clusters by triplet or by contrastive loss; a ridge; word anchors. Or another name in
-        `projector.LOSSES`: the network without clusters by that loss.
+    approach: of APPROACHES, or another name in `projector.LOSSES`: the network by that loss,
+        without clusters.
     datasets, clustering: as `training` and `clustering` of `paper_methods`.
     training, network (in `projector.PROJECTORS`), width, weight (λ), variant: of the networks;
         penalty: of the ridge and the anchors.
@@ -245,13 +241,11 @@ def by_name(
         own = replace(training, loss=approach)
         return Method(approach, training=own, calibrated=True, **fields)
     grouped = {"clustering": clustering, "strict": True}
-    paper = paper_methods(datasets, [weight], [variant], training, **grouped, **fields)
     closed = {"space": replace(space, centre=True), "penalty": penalty}
     methods = [
-        *paper,
+        *paper_methods(datasets, [weight], [variant], training, **grouped, **fields),
         *affective_networks(training=training, **fields),
-        replace(default_ridge(), **closed),
-        replace(word_anchors(), **closed),
+        *(replace(method, **closed) for method in (default_ridge(), word_anchors())),
     ]
     return dict(zip(APPROACHES, methods, strict=True))[approach]
 
@@ -381,14 +375,13 @@ def fit(
     training = learned_from(method, training)
     data, mean, std = prepare(method, training, seed, shuffle_labels)
     encoder, settings = training[0].features.encoder, method.projector_settings
+    closed = (data, method.penalty, method.label_penalty, encoder.get("blocks"))
     history = pd.DataFrame()
     if method.projector == "ridge":
-        penalties = method.penalty, method.label_penalty
-        projector = fit_ridge_to(data, *penalties, encoder.get("blocks"), **settings)
+        projector = fit_ridge_to(*closed, **settings)
     elif method.projector == "anchors":
-        penalties = method.penalty, method.label_penalty
         tags = tag_anchors(method, encoder, seed if shuffle_labels else None)
-        projector = fit_anchors(data, *penalties, encoder.get("blocks"), tags, method.tag_weight)
+        projector = fit_anchors(*closed, tags, method.tag_weight)
     else:
         sizes = *mean.shape, data[0].label_vectors.shape[1]
         with seeded(seed):

@@ -44,9 +44,16 @@ class ProjectorConfig(BaseModel):
     keep_length: bool = True
 
 
+class Made(BaseModel):
+    """What is read of a method's settings."""
+
+    name: PlainText
+
+
 class About(BaseModel):
     """What is read of `Model.about`."""
 
+    method: Made
     labels: dict[PlainText, list[PlainText]] = Field(min_length=1)
     tracks: dict[str, int]
     sources: dict[str, dict]
@@ -89,7 +96,14 @@ class Model:
 
         Raises ValueError if the features come from another encoder or have another shape.
         """
-        self.check(features)
+        ours = self.encoder | {"shape": tuple(self.mean.shape)}
+        theirs = features.encoder | {"shape": features.values.shape[1:]}
+        for key in (*FITS, "shape"):
+            if theirs.get(key) != ours.get(key):
+                raise ValueError(
+                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
+                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
+                )
         values = torch.from_numpy(np.array(features.values, dtype=np.float32))  # may be mapped
         return project(self.projector, (values - self.mean) / self.std)
 
@@ -108,17 +122,6 @@ class Model:
         """
         vectors = torch.from_numpy(self.space.vectors(labels))
         return self.projector.compare(self.project(features), vectors).numpy()
-
-    def check(self, features: Features) -> None:
-        """Raise ValueError if the features are not what the projector was trained on."""
-        ours = self.encoder | {"shape": tuple(self.mean.shape)}
-        theirs = features.encoder | {"shape": features.values.shape[1:]}
-        for key in (*FITS, "shape"):
-            if theirs.get(key) != ours.get(key):
-                raise ValueError(
-                    f"the model was trained on features whose encoder's {key} is {ours.get(key)!r},"
-                    f" not {theirs.get(key)!r} as these; extract them with the model's encoder"
-                )
 
     def save(self, folder: str | Path, beside: Sequence[str] = (), half: bool = False) -> None:
         """Write the model's two files into a folder, the config last.
@@ -148,15 +151,12 @@ class Model:
         storage.write_json(folder / "config.json", config)
 
 
-def statistics(values: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def statistics(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of features over segments; a constant one has deviation 1.
 
-    values: (segments, layers, dim).
-    weight: (segments,) how much each counts, with the sum 1; all alike if None.
+    values: (segments, layers, dim); weight: (segments,) how much each counts, with the sum 1.
     Returns (layers, dim) each.
     """
-    if weight is None:
-        weight = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
     parts = list(zip(values.split(ROWS), weight.double().split(ROWS), strict=True))
     mean = sum(torch.tensordot(w, x.double(), 1) for x, w in parts)  # (layers, dim)
     std = sum(torch.tensordot(w, (x.double() - mean).square(), 1) for x, w in parts).sqrt()

@@ -222,7 +222,7 @@ def _model(random: Random, folder: Path) -> None:
     model, reference = load_released(home)
     features = mood_dataset("one", tracks=1).features
     found = predict_song(model, reference, features, ["gloomy", "cheerful"])
-    card(model, None, "x")
+    card(model)
     finite([found.table["rank"], *found.over_time.to_numpy().T], 100)
     finite(found.table["score"], 1e6)
 
