@@ -4,6 +4,7 @@ import codecs
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -18,12 +19,16 @@ from mer_utils import data
 from mer_utils.data import VOCABULARIES, Dataset, names, track_table
 from mer_utils.storage import file_hash
 
+SAMPLES = Path(__file__).with_name("samples")
+CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
+MTG_TRAIN = "data/splits/split-0/autotagging_moodtheme-train.tsv"
+METADATA, INFO = "panda_dataset_taffc_metadata.csv", "dataset info.csv"
 pytestmark = pytest.mark.filterwarnings("ignore:.*audio files are missing", "ignore:loadtxt")
 
 
-def write(path: Path, text: str = "", encoding: str = "utf-8") -> Path:
+def write(path: Path, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode(encoding))
+    path.write_text(text, encoding="utf-8", newline="")
     return path
 
 
@@ -34,106 +39,10 @@ def rows_of(dataset: Dataset) -> list[tuple]:
     return [(id_, x and "/".join(Path(x).parts[-2:]), *more) for id_, x, *more in tracks]
 
 
-# ------------------------------------------------------------------ tiny samples of the datasets
-
-MTG_ROWS = {  # a space stands for a tab
-    "train": "track_0000948 artist_000087 album_000149 48/948.mp3 212.7 mood/theme---sad "
-    "mood/theme---calm\n"
-    "track_0000950 artist_000087 album_000149 50/950.mp3 248.0 mood/theme---epic",
-    "validation": "track_0003346 artist_000517 album_000521 46/3346.mp3 195.0 mood/theme---film",
-    "test": "track_0001999 artist_000002 album_000003 99/1999.mp3 60.0 mood/theme---fun",
-}
-MTG_FILE = "data/splits/split-0/autotagging_moodtheme-{}.tsv"
-MTG_TRAIN = MTG_FILE.format("train")
-
-
 @pytest.fixture
-def mtg_jamendo(tmp_path) -> Path:
-    """Four tracks in the official layout, with its CRLF line ends, two of them with audio."""
-    for part, rows in MTG_ROWS.items():
-        text = f"TRACK_ID ARTIST_ID ALBUM_ID PATH DURATION TAGS\n{rows}\n\n".replace(" ", "\t")
-        write(tmp_path / MTG_FILE.format(part), text.replace("\n", "\r\n"))
-    for name in ("48/948.mp3", "48/948.low.mp3", "50/950.low.mp3"):
-        write(tmp_path / "audio" / name)
-    return tmp_path
-
-
-SONGS = ("air-sexy_boy", "air-run-remix", "abba-sos")
-EMOTIONS_OF_CAL500 = [label.official for label in VOCABULARIES["cal500"]]
-CAL500_WORDS = ["Genre-Rock", *(x for word in EMOTIONS_OF_CAL500 for x in (word, f"NOT-{word}"))]
-CAL500_FILE = "CAL500_noAudioFeatures/{}.txt".format
-
-
-@pytest.fixture
-def cal500(tmp_path) -> Path:
-    """Three songs in the official layout, with audio."""
-    mellow, angry = "Emotion-Laid-back_/_Mellow", "Emotion-Angry_/_Agressive"
-    chosen = [{mellow, angry, "NOT-Emotion-Happy"}, {"Emotion-Sad", "Genre-Rock"}, set()]
-    rows = [",".join(str(int(word in song)) for word in CAL500_WORDS) for song in chosen]
-    files = {"songNames": SONGS, "vocab": CAL500_WORDS, "hardAnnotations": rows}
-    for name, lines in files.items():
-        write(tmp_path / CAL500_FILE(name), "\n".join(lines) + "\n")
-    for song in SONGS:
-        write(tmp_path / "CAL500_32kps" / f"{song}.mp3")
-    return tmp_path
-
-
-EMOTIFY_HEADER = (
-    "track id, genre, amazement, solemnity, tenderness, nostalgia, calmness, power,"
-    " joyful_activation, tension, sadness, mood, liked, disliked, age, gender, mother tongue"
-)
-
-
-@pytest.fixture
-def emotify(tmp_path) -> Path:
-    """Three songs, rows as in the official file, with audio."""
-    votes = [
-        # 1: solemnity 2, calmness 2, then amazement, nostalgia and sadness with 1 each.
-        *((1, "classical", row) for row in ("110010000", "010110000", "000000001")),
-        # 200: only power and tension were ever chosen.
-        *((200, "rock", row) for row in ("000001000", "000001010")),
-        (301, "pop", "000000100"),
-    ]
-    rows = [f"{id_},{genre},{','.join(row)},3,1,0,21,1,English" for id_, genre, row in votes]
-    write(tmp_path / "data.csv", "\n".join([EMOTIFY_HEADER, *rows]) + "\n")
-    for name in ("classical/1", "rock/100", "pop/1"):
-        write(tmp_path / "emotifymusic" / f"{name}.mp3")
-    return tmp_path
-
-
-METADATA, ANNOTATIONS = (f"panda_dataset_taffc_{x}.csv" for x in ("metadata", "annotations"))
-
-
-@pytest.fixture
-def audio_emotion_4q(tmp_path) -> Path:
-    """Three clips in the official layout, the metadata in Latin-1, with audio."""
-    rows = [
-        ("MT1", "Beyoncé", "Déjà, 'vu'", "Q1", "Fun, Laid-Back/Mellow; Fun", "Pop/Rock, R&B"),
-        ("MT2", "", "Wry", "Q3", "Wry, Fun, Angry, Sad, Cold", "Jazz"),
-        ("MT3", "Beyoncé", "Sad", "Q3", "Fun, Sad", "Jazz"),
-    ]
-    lines = [("Song", "Artist", "Title", "Quadrant", "MoodsStr", "GenresStr"), *rows]
-    write(tmp_path / METADATA, "".join('"' + '","'.join(x) + '"\n' for x in lines), "latin-1")
-    write(tmp_path / ANNOTATIONS, "Song,Quadrant\nMT3,Q3\nMT1,Q1\nMT2,Q3\n")
-    for song, _, _, quadrant, *_ in rows:
-        write(tmp_path / quadrant / f"{song}.mp3")
-    return tmp_path
-
-
-INFO = "dataset info.csv"
-
-
-@pytest.fixture
-def mirex_mood(tmp_path) -> Path:
-    """Three clips in the official layout, their facts in UTF-16 and another order, with audio."""
-    write(tmp_path / "categories.txt", "Agressive\nwhimsical\nTense - Anxious\n")
-    write(tmp_path / "clusters.txt", "Cluster 5\nCluster 4\nCluster 5\n")
-    rows = ["A Mess; a Kiss;X [1];LP;002.mp3;", "Ego;;LP;003.mp3;", 'So "What;Blå;LP;001.mp3;']
-    lines = ["Title;Artist;Album;Filename;", *rows, ""]
-    write(tmp_path / INFO, "\r\n".join(lines), "utf-16")
-    for number in (1, 2, 3):
-        write(tmp_path / "Audio" / f"{number:03d}.mp3")
-    return tmp_path
+def sample(tmp_path):
+    """Called with the name of a dataset: a copy of its tiny sample, in the official layout."""
+    return lambda name: shutil.copytree(SAMPLES / name, tmp_path / name)
 
 
 LOADERS = {
@@ -147,9 +56,10 @@ LOADERS = {
 # ---------------------------------------------------------------------------- what is loaded
 
 
-def test_mtg_jamendo(mtg_jamendo):
+def test_mtg_jamendo(sample):
+    root = sample("mtg_jamendo")
     with pytest.warns(UserWarning, match=r"2 of 4 .* 46/3346\.mp3 or 46/3346\.low\.mp3"):
-        found = data.load_mtg_jamendo(mtg_jamendo, audio="skip")
+        found = data.load_mtg_jamendo(root, audio="skip")
     assert (found.name, found.labels, found.top_k) == ("mtg-jamendo", names("mtg-jamendo"), 2)
     a, b, c = (f"artist_{x}" for x in ("000087", "000517", "000002"))
     assert rows_of(found) == [
@@ -159,23 +69,26 @@ def test_mtg_jamendo(mtg_jamendo):
         ("track_0001999", None, ("fun",), "test", c, "album_000003", 60.0),
     ]
     assert found.source["options"] == {"split_number": 0}
-    assert found.source["files"][MTG_TRAIN] == file_hash(mtg_jamendo / MTG_TRAIN)
+    assert found.source["files"][MTG_TRAIN] == file_hash(root / MTG_TRAIN)
     with pytest.raises(ValueError, match="0 to 4, not 5"):
-        data.load_mtg_jamendo(mtg_jamendo, 5)
+        data.load_mtg_jamendo(root, 5)
 
 
-def test_cal500(cal500):
-    found = data.load_cal500(cal500)
+def test_cal500(sample):
+    found = data.load_cal500(sample("cal500"))
     assert (found.name, found.labels, found.top_k) == ("cal500", names("cal500"), 4)
+    songs = ("air-sexy_boy", "air-run-remix", "abba-sos")
     labels = ("angry / aggressive", "laid-back / mellow"), ("sad",), ()
-    given = zip(SONGS, labels, ("air", "air", "abba"), strict=True)
+    given = zip(songs, labels, ("air", "air", "abba"), strict=True)
     assert rows_of(found) == [(x, f"CAL500_32kps/{x}.mp3", own, None, y) for x, own, y in given]
     files = [CAL500_FILE(name) for name in ("songNames", "vocab", "hardAnnotations")]
     assert list(found.source["files"]) == files
 
 
-def test_emotify(emotify):
-    found = data.load_emotify(emotify)
+def test_emotify(sample):
+    """Of the first song's three bests with a vote each, that in the earliest column is taken."""
+    root = sample("emotify")
+    found = data.load_emotify(root)
     assert (found.name, found.labels, found.top_k) == ("emotify", names("emotify"), 3)
     first, second, third = (f"emotify-{x}" for x in ("001", "200", "301"))
     best = [("amazement", "solemnity", "calmness"), ("power", "tension"), ("joyful activation",)]
@@ -185,15 +98,16 @@ def test_emotify(emotify):
         (second, "rock/100.mp3", best[1], None, second, "rock", 2, shares[1]),
         (third, "pop/1.mp3", best[2], None, third, "pop", 1, (0, 0, 0, 0, 0, 0, 1, 0, 0)),
     ]
-    by_share = data.load_emotify(emotify, rule=2 / 3).tracks["labels"]
+    by_share = data.load_emotify(root, rule=2 / 3).tracks["labels"]
     assert by_share.tolist() == [("solemnity", "calmness"), ("power",), ("joyful activation",)]
     for rule in (1.5, "top5"):
         with pytest.raises(ValueError, match=str(rule)):
-            data.load_emotify(emotify, rule)
+            data.load_emotify(root, rule)
 
 
-def test_audio_emotion_4q(audio_emotion_4q):
-    found = data.load_audio_emotion_4q(audio_emotion_4q, least=1)
+def test_audio_emotion_4q(sample):
+    root = sample("audio_emotion_4q")
+    found = data.load_audio_emotion_4q(root, least=1)
     assert (found.name, found.top_k) == ("audio-emotion-4q", 5)
     assert found.labels == ("angry", "cold", "fun", "laid-back / mellow", "sad", "wry")
     moods = [("fun", "laid-back / mellow"), ("angry", "cold", "fun", "sad", "wry"), ("fun", "sad")]
@@ -204,17 +118,17 @@ def test_audio_emotion_4q(audio_emotion_4q):
         ("MT3", "Q3/MT3.mp3", moods[2], None, "Beyoncé", "Q3", genres[1], ()),
     ]
     assert found.source["options"] == {"least": 1}
-    (audio_emotion_4q / "Q3/MT2.mp3").unlink()  # the vocabulary is that of all clips
+    (root / "Q3/MT2.mp3").unlink()  # the vocabulary is that of all clips
     with pytest.warns(UserWarning, match="1 of 3"):
-        often = data.load_audio_emotion_4q(audio_emotion_4q, least=2, audio="skip")
+        often = data.load_audio_emotion_4q(root, least=2, audio="skip")
     assert (often.labels, often.top_k) == (("fun", "sad"), 2)
     assert often.tracks.loc["MT2", "rare_labels"] == ("angry", "cold", "wry")
     with pytest.raises(ValueError, match="4 clips"):
-        data.load_audio_emotion_4q(audio_emotion_4q, least=4)
+        data.load_audio_emotion_4q(root, least=4)
 
 
-def test_mirex_mood(mirex_mood):
-    found = data.load_mirex_mood(mirex_mood)
+def test_mirex_mood(sample):
+    found = data.load_mirex_mood(sample("mirex_mood"))
     assert (found.name, found.labels, found.top_k) == ("mirex-mood", names("mirex-mood"), 1)
     assert rows_of(found) == [
         ("mirex-001", "Audio/001.mp3", ("aggressive",), None, "Blå", 5),
@@ -240,8 +154,9 @@ def test_folder_with_every_column(tmp_path):
         data.load_folder(tmp_path / "mine.csv")
 
 
-def test_describe(mtg_jamendo, cal500):
-    loaded = [data.load_mtg_jamendo(mtg_jamendo, audio="skip"), data.load_cal500(cal500)]
+def test_describe(sample):
+    jamendo = data.load_mtg_jamendo(sample("mtg_jamendo"), audio="skip")
+    loaded = [jamendo, data.load_cal500(sample("cal500"))]
     tracks = track_table(["t0", "t1", "t2"], [("a",)] * 3, ["g0", "g0", "g1"])
     table = data.describe([*loaded, Dataset("test", ("a", "b"), tracks)])
     assert list(table.index) == ["mtg-jamendo", "cal500", "test"]
@@ -256,7 +171,7 @@ def test_describe(mtg_jamendo, cal500):
 
 
 @pytest.mark.parametrize(
-    ("sample", "file", "old", "new", "said"),
+    ("name", "file", "old", "new", "said"),
     [
         ("mtg_jamendo", MTG_TRAIN, "TRACK_ID", "ID", "TRACK_ID"),
         ("mtg_jamendo", MTG_TRAIN, "mood/theme---epic", "genre---rock", "3: .*---rock"),
@@ -277,18 +192,18 @@ def test_describe(mtg_jamendo, cal500):
         ("mirex_mood", INFO, "002.mp3", "003.mp3", "002.mp3"),
     ],
 )
-def test_a_bad_file_is_named(sample, file, old, new, said, request):
-    root = request.getfixturevalue(sample)
+def test_a_bad_file_is_named(sample, name, file, old, new, said):
+    root = sample(name)
     encoding = {METADATA: "latin-1", INFO: "utf-16"}.get(file, "utf-8")
     text = (root / file).read_bytes().decode(encoding)
     assert old in text
-    write(root / file, text.replace(old, new, 1), encoding)
-    with pytest.raises(ValueError, match=rf"{root}.*{said}|{sample.replace('_', '-')}: .*{said}"):
-        LOADERS[sample](root, audio="skip")
+    (root / file).write_bytes(text.replace(old, new, 1).encode(encoding))
+    with pytest.raises(ValueError, match=rf"{root}.*{said}|{name.replace('_', '-')}: .*{said}"):
+        LOADERS[name](root, audio="skip")
 
 
 @pytest.mark.parametrize(
-    ("sample", "file", "audio"),
+    ("name", "file", "audio"),
     [
         ("mtg_jamendo", MTG_TRAIN, "audio/48/948.low.mp3"),
         ("cal500", CAL500_FILE("vocab"), "CAL500_32kps/abba-sos.mp3"),
@@ -297,8 +212,8 @@ def test_a_bad_file_is_named(sample, file, old, new, said, request):
         ("mirex_mood", INFO, "Audio/003.mp3"),
     ],
 )
-def test_a_missing_file_is_named(sample, file, audio, request):
-    root, load = request.getfixturevalue(sample), LOADERS[sample]
+def test_a_missing_file_is_named(sample, name, file, audio):
+    root, load = sample(name), LOADERS[name]
     (root / audio).unlink()
     with pytest.raises(FileNotFoundError, match=r"[12] of [34].*audio='skip'"):
         load(root)
@@ -444,7 +359,7 @@ def test_mulan_columns_are_found_by_meaning_not_by_place(tmp_path):
     """CAL500's columns shuffled, with zero crossings, NOT- twins and other words between."""
     features = [*MARSYAS_CAL500, "Mean_Acc1000_Mean_Mem40_ZeroCrossings_HopSize512"]
     order = np.random.default_rng(0).permutation(len(features)).tolist()
-    words = [word.replace("_/_", "-") for word in EMOTIONS_OF_CAL500]
+    words = [label.official.replace("_/_", "-") for label in VOCABULARIES["cal500"]]
     words[0] = "Angry-Agressive"
     labels = [x for word in words for x in (f"NOT-{word}", word, f"Vocals-{word}")]
     off = [word for word in words if word not in ("Emotion-Laid-back-Mellow", "Angry-Agressive")]

@@ -127,17 +127,10 @@ def _strange_song(random: Random, path: Path) -> None:
 # --- Tables
 
 
-def _datasets() -> dict[str, tuple[Callable, str]]:
-    """Each loader and the name of its tiny sample in tests/test_datasets.py."""
-    import inspect
-
+def _datasets() -> dict[str, Callable]:
+    """Each loader by the name of its tiny sample in tests/samples/."""
     import test_datasets
 
-    for name in test_datasets.LOADERS:
-        folder = material.ROOT / name
-        if not folder.is_dir():
-            folder.mkdir()
-            inspect.unwrap(getattr(test_datasets, name))(folder)
     return test_datasets.LOADERS
 
 
@@ -154,7 +147,7 @@ def tables(random: Random, folder: Path) -> None:
         load = data.load_folder
     else:
         name = chosen(random, _datasets())
-        shutil.copytree(material.ROOT / name, folder / name)
+        shutil.copytree(Path(__file__).parents[1] / "samples" / name, folder / name)
         files = [x for x in (folder / name).rglob("*") if x.is_file() and x.stat().st_size]
         path, load = chosen(random, sorted(files)), lambda _: _datasets()[name](folder / name)
         if "audio" not in name:
