@@ -297,14 +297,15 @@ def test_a_bad_csv_is_named_with_its_mend(tmp_path, text, said):
 
 @pytest.mark.parametrize(("sign", "told"), [(";", "';'"), ("\t", r"'\\t'")])
 def test_the_command_that_mends_a_csv_mends_it(tmp_path, sign, told):
-    """The command in the message, as it stands there."""
+    """The command in the message, as it stands there, which runs nothing of a file's name."""
     text = 'path;labels\na.wav;"happy,calm"\nNA;sad\n'.replace(";", sign)
-    path = write(tmp_path / "mine.csv", text)
+    path = write(tmp_path / "$(touch hacked).csv", text)
     with pytest.raises(ValueError, match=f"{told}, expected ',';") as error:
         data.load_folder(path)
     command = re.search(r"python -c .*", str(error.value)).group()
     run = {"shell": True, "cwd": tmp_path, "check": True}
     subprocess.run(command.replace("python", sys.executable, 1), **run)
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, "mended.csv"}
     mended = data.load_folder(tmp_path / "mended.csv", audio="skip")
     assert mended.tracks["labels"].to_dict() == {"a.wav": ("calm", "happy"), "NA": ("sad",)}
 
