@@ -32,9 +32,6 @@ def test_every_label_pole_and_tag_has_a_definition_and_a_sound():
         begin = "Music " if word in ALL_NAMES | POLES else ""
         assert re.fullmatch(begin + r"[^:.]+: [^:.]+\.", sentence), word
         assert re.fullmatch(r"[A-Z][^:.]+\.", SOUNDS[word]), word
-
-
-def test_six_pairs_an_axis_and_no_word_twice():
     axes = ("valence", "arousal", "tension", "power")
     assert Counter(pair.axis for pair in ANTONYMS) == dict.fromkeys(axes, 6)
-    assert len(POLES) == 2 * len(ANTONYMS)
+    assert len(POLES) == 2 * len(ANTONYMS), "no word twice"
