@@ -192,10 +192,11 @@ def test_the_rule_without_a_good_setting():
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_rule_on_real_labels_keeps_off_the_cliff():
+def test_the_rule_on_real_labels_keeps_off_the_cliff(monkeypatch):
     """On the six emotions and CAL500's eighteen, the setting gives neither one cluster nor none."""
     owners = ["cal500"] * 18 + ["emotions"] * 6
     embeddings = embed_labels([*names("cal500"), *names("emotions")], datasets=owners)
+    monkeypatch.setattr(clustering, "RESAMPLES", 2)  # quicker
     found = cluster_labels(embeddings)
     assert 2 < len(found) < 24
     assert np.bincount(found.assignment).max() <= 12

@@ -180,6 +180,7 @@ def test_describe(sample):
         ("cal500", CAL500_FILE("songNames"), "abba-sos", "air-sexy_boy", "air-sexy_boy"),
         ("cal500", CAL500_FILE("songNames"), "abba-sos\n", "", r"\(3, 37\).*\(2, 37\)"),
         ("cal500", CAL500_FILE("vocab"), "\nEmotion-Sad\n", "\nEmotion-Glad\n", "sad"),
+        ("cal500", CAL500_FILE("vocab"), "NOT-Emotion-Sad", "Emotion-Sad", "more than once.*sad"),
         ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,2", r"2\.0"),
         ("cal500", CAL500_FILE("hardAnnotations"), "0,1", "0,x", "'x'"),
         ("emotify", "data.csv", "200,rock", "401,rock", "line 5: 401"),
