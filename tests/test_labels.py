@@ -251,6 +251,8 @@ def test_works_without_a_network_and_says_nothing(tmp_path, monkeypatch, capfd):
         remembered.cache_clear()
     capfd.readouterr()
     np.testing.assert_allclose(embed_labels(["happy", "sad"]).vectors, expected, atol=1e-6)
+    with pytest.raises(FileNotFoundError):  # nothing is downloaded
+        embed_labels(["sad"], model="no-one/no-such-model")
     assert (capfd.readouterr(), blocked.call_count) == (("", ""), 0)
 
 
