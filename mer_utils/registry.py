@@ -72,8 +72,8 @@ class Registry(dict[str, Callable]):
                 self[name] = found
                 return found
         raise ValueError(
-            f"no {self.what} {name!r}; there are {', '.join(self)}; or one of your own, as "
-            "file.py:name"
+            f"no {self.what} {name!r}; there are {', '.join(self) or 'none yet'}; or one of your "
+            "own, as file.py:name"
         )
 
 

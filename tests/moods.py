@@ -1,9 +1,10 @@
-"""Datasets whose made-up features tell the mood, and their vocabularies."""
+"""Datasets whose made-up features tell the mood, and their vocabularies; label vectors by hand."""
 
 import numpy as np
 import pandas as pd
 
 from mer_utils.data import Dataset, Features, Labelled
+from mer_utils.labels import LabelEmbeddings
 
 # three vocabularies; for each label whether such music sounds pleasant, and lively
 MOODS: dict[str, dict[str, tuple[int, int]]] = {
@@ -43,3 +44,11 @@ def mood_dataset(name: str, tracks: int = 60, shift: float = 0.0) -> Labelled:
         {"name": "made-up", "layers": [0]},
     )
     return Labelled(Dataset(name, tuple(moods), table), features)
+
+
+def by_hand(*rows: list[float], model: str = "m") -> LabelEmbeddings:
+    """Embeddings of labels a, b, c … with given vectors, brought to unit length."""
+    vectors = np.array(rows, dtype=np.float32)  # (labels, d)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    names = tuple("abcdefghijklmnopqrstuvwxyz"[: len(rows)])
+    return LabelEmbeddings(names, tuple((name,) for name in names), vectors, model, "name")

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +12,12 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from moods import by_hand
 
 from mer_utils import labels, storage
 from mer_utils.data import ANTONYMS, DEFINITIONS, names
 from mer_utils.data.vocabulary import SOUNDS, Antonym
 from mer_utils.labels import (
-    LabelEmbeddings,
     LabelSpace,
     centre,
     embed_labels,
@@ -33,14 +30,6 @@ from mer_utils.labels.language_model import language_model_folder
 
 EMOTIFY = names("emotify")
 HALF = 0.5**0.5
-
-
-def by_hand(*rows, model="m") -> LabelEmbeddings:
-    """Embeddings a, b, c … with given vectors, brought to unit length."""
-    vectors = np.array(rows, dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    names = tuple("abcdefghijklmnopqrstuvwxyz"[: len(rows)])
-    return LabelEmbeddings(names, tuple((name,) for name in names), vectors, model, "name")
 
 
 # --- Texts
@@ -67,27 +56,21 @@ def test_texts_of_each_style():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("function", "arguments", "named"),
     [
-        ({"labels": "happy"}, "'happy'"),
-        ({"labels": ["_/_"]}, "'_/_'"),
-        ({"labels": ["sad", "sad"], "datasets": ["a", "a"]}, "'sad of a'"),
-        ({"labels": ["sad", "glad"], "datasets": ["a"]}, "1 datasets"),
-        ({"labels": ["sad"], "style": "poem"}, "'poem'"),
+        (embed_labels, {"labels": "happy"}, "'happy'"),
+        (embed_labels, {"labels": ["_/_"]}, "'_/_'"),
+        (embed_labels, {"labels": ["sad", "sad"], "datasets": ["a", "a"]}, "'sad of a'"),
+        (embed_labels, {"labels": ["sad", "glad"], "datasets": ["a"]}, "1 datasets"),
+        (embed_labels, {"labels": ["sad"], "style": "poem"}, "'poem'"),
+        (LabelSpace, {"style": "poem"}, "poem"),
+        (LabelSpace, {"directions": "pca"}, "pca"),
+        (LabelSpace, {"directions": "antonym-pca", "components": 0}, "0"),
     ],
 )
-def test_bad_labels_are_named(arguments, named):
+def test_bad_labels_and_spaces_are_named(function, arguments, named):
     with pytest.raises(ValueError, match=named):
-        embed_labels(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [({"style": "poem"}, "poem"), ({"directions": "pca"}, "pca"), ({"components": 0}, "0")],
-)
-def test_bad_spaces_are_named(arguments, named):
-    with pytest.raises(ValueError, match=named):
-        LabelSpace(**{"directions": "antonym-pca"} | arguments)
+        function(**arguments)
 
 
 # --- Embeddings
@@ -162,46 +145,37 @@ def test_best_model_is_the_official_one():
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """A model "tiny" in three made-up packages in the folder `site`, each with a piece of a zip."""
-    site = tmp_path / "site"
     with zipfile.ZipFile(tmp_path / "tiny.zip", "w") as archive:
         for name in ("model.safetensors", "1_Pooling/config.json", "README.md", "desktop.ini"):
             archive.writestr(f"tiny/{name}", f"content of {name}")
     whole = (tmp_path / "tiny.zip").read_bytes()
-    packages = ("tiny-part-001", "tiny-part-002", "tiny-part-003")
-    for i, package in enumerate(packages):
-        inside, about = (
-            f"{package}/tiny.zip.00{i + 1}",
-            f"{package.replace('-', '_')}-1.0.dist-info",
-        )
-        for folder in (package, about):
-            (site / folder).mkdir(parents=True)
-        (site / inside).write_bytes(whole[100 * i : 100 * (i + 1) if i < 2 else None])
-        (site / about / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0"
-        )
-        (site / about / "RECORD").write_text(f"{inside},,\n{about}/RECORD,,\n")
-    monkeypatch.syspath_prepend(site)
+    pieces = {"tiny-part-001": whole[:100], "tiny-part-002": whole[100:200]}
+    pieces["tiny-part-003"] = whole[200:]
+    for package, piece in pieces.items():
+        inside = tmp_path / "site" / package / f"tiny.zip.{package[-3:]}"
+        about = tmp_path / "site" / f"{package.replace('-', '_')}-1.0.dist-info"
+        for folder in (inside.parent, about):
+            folder.mkdir(parents=True)
+        inside.write_bytes(piece)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0")
+        (about / "RECORD").write_text(f"{package}/{inside.name},,\n{about.name}/RECORD,,\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setattr(storage, "CACHE", tmp_path / "cache")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", tmp_path / "hub")
     right = hashlib.sha256(b"content of model.safetensors").hexdigest()
-    monkeypatch.setitem(language_model.PACKAGED, "tiny", language_model.Packaged(packages, right))
+    packaged = language_model.Packaged(tuple(pieces), right)
+    monkeypatch.setitem(language_model.PACKAGED, "tiny", packaged)
     language_model._weights_hash.cache_clear()
     return tmp_path
 
 
 def test_a_model_in_pieces_is_unpacked_once(tiny, monkeypatch):
-    unpack, times = language_model._unpack, []
-
-    def slow(*arguments):
-        times.append(1)
-        time.sleep(0.2)
-        unpack(*arguments)
-
+    unpack = language_model._unpack
+    slow = Mock(side_effect=lambda *arguments: (time.sleep(0.2), unpack(*arguments)))
     monkeypatch.setattr(language_model, "_unpack", slow)
     with ThreadPoolExecutor(3) as executor:
-        found = set(executor.map(language_model_folder, ["tiny"] * 3))
-    assert (found, len(times)) == ({tiny / "cache" / "language_models" / "tiny"}, 1)
-    (folder,) = found
+        (folder,) = set(executor.map(language_model_folder, ["tiny"] * 3))
+    assert (folder, slow.call_count) == (tiny / "cache" / "language_models" / "tiny", 1)
     inside = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     assert inside == {"model.safetensors", "1_Pooling/config.json"}
     assert [file.name for file in folder.parent.iterdir() if file != folder] == [storage.LOCK]
@@ -214,17 +188,16 @@ def test_a_model_in_pieces_is_unpacked_once(tiny, monkeypatch):
         language_model_folder("tiny")
 
 
-@pytest.mark.parametrize("damage", ["weights", "end", "middle"])
+@pytest.mark.parametrize("damage", ["check sum", "no end", "other model"])
 def test_damaged_pieces_leave_nothing(tiny, monkeypatch, damage):
-    piece = tiny / "site" / "tiny-part-003" / "tiny.zip.003"
-    if damage == "weights":
+    first, *_, last = sorted((tiny / "site").rglob("tiny.zip.*"))
+    if damage == "check sum":
+        first.write_bytes(first.read_bytes().replace(b"content", b"CONTENT", 1))
+    elif damage == "no end":
+        last.write_bytes(last.read_bytes()[:-50])
+    else:
         other = language_model.PACKAGED["tiny"]._replace(sha256="0" * 64)
         monkeypatch.setitem(language_model.PACKAGED, "tiny", other)
-    elif damage == "end":
-        piece.write_bytes(piece.read_bytes()[:-50])
-    else:
-        first = tiny / "site" / "tiny-part-001" / "tiny.zip.001"
-        first.write_bytes(first.read_bytes().replace(b"content", b"CONTENT", 1))
     with pytest.raises(ValueError, match=r"pip install .*tiny-part-003"):
         language_model_folder("tiny")
     assert [file.name for file in (tiny / "cache/language_models").iterdir()] == [storage.LOCK]
@@ -246,14 +219,11 @@ def test_without_all_pieces_a_downloaded_copy_is_taken_if_there_is_one(tiny, mis
 
 
 def test_all_weights_of_a_folder_count(tmp_path):
-    (tmp_path / "2_Dense").mkdir()
     found = []
-    for name in (
-        "model-1-of-2.safetensors",
-        "model-2-of-2.safetensors",
-        "2_Dense/model.safetensors",
-    ):
-        (tmp_path / name).write_text(name)
+    for name in ("model-1-of-2", "model-2-of-2", "2_Dense/model"):
+        file = tmp_path / f"{name}.safetensors"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(name)
         language_model._weights_hash.cache_clear()
         found.append(language_model.weights_hash(str(tmp_path)))
     assert found[0] == storage.file_hash(tmp_path / "model-1-of-2.safetensors")
@@ -269,28 +239,21 @@ def test_missing_and_broken_models_are_named(tmp_path, monkeypatch):
         embed_labels(["sad"], model=str(tmp_path))
 
 
-def test_works_without_a_network_and_says_nothing(tmp_path):
-    """In a fresh process with every socket blocked and no cache: right vectors, empty output."""
-    code = """
-import socket
-def blocked(*_, **__):
-    raise OSError("the network is blocked in this test")
-socket.socket.connect = socket.create_connection = socket.getaddrinfo = blocked
-import pathlib
-from mer_utils import storage
-from mer_utils.labels import embed_labels
-storage.CACHE = pathlib.Path("cache").absolute()
-storage.write_array("vectors.npy", embed_labels(["happy", "sad"]).vectors)
-"""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS"))}
-    environment |= {"HF_HOME": "empty", "PYTHONPATH": str(storage.PROJECT)}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    found = storage.read_array(tmp_path / "vectors.npy", (2, None))
-    np.testing.assert_allclose(found, embed_labels(["happy", "sad"]).vectors, atol=1e-6)
+def test_works_without_a_network_and_says_nothing(tmp_path, monkeypatch, capfd):
+    """With every socket blocked and nothing kept: the same vectors, empty output."""
+    expected = embed_labels(["happy", "sad"]).vectors
+    blocked = Mock(side_effect=OSError("the network is blocked in this test"))
+    for name in ("socket.connect", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(f"socket.{name}", blocked)
+    monkeypatch.setattr(storage, "CACHE", tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for remembered in (language_model._remembered, language_model.load_language_model):
+        remembered.cache_clear()
+    capfd.readouterr()
+    np.testing.assert_allclose(embed_labels(["happy", "sad"]).vectors, expected, atol=1e-6)
+    with pytest.raises(FileNotFoundError):  # nothing is downloaded
+        embed_labels(["sad"], model="no-one/no-such-model")
+    assert (capfd.readouterr(), blocked.call_count) == (("", ""), 0)
 
 
 # --- Centring, similarity, nearest, join
@@ -419,21 +382,18 @@ def test_the_order_of_the_antonyms_does_not_matter_and_their_sense_does():
     np.testing.assert_allclose(against, -found, atol=1e-4)
 
 
-def test_a_few_words_are_centred_on_another_vocabulary():
-    space = LabelSpace(centre=True, directions="text+antonyms")
-    few, whole = space.vectors(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY)
-    np.testing.assert_allclose(few, whole[:2], atol=1e-5)
-
-
 @pytest.mark.parametrize("directions", [None, "text+antonyms"])
 def test_a_space_that_remembers_needs_no_language_model(directions, tmp_path, monkeypatch):
     space = LabelSpace("definition", centre=True, directions=directions)
-    whole, few = space.remembering(EMOTIFY[:2], EMOTIFY), space.vectors(EMOTIFY[:2], EMOTIFY)
+    two, whole = EMOTIFY[:2], space.vectors(EMOTIFY)
+    few = space.vectors(two, EMOTIFY)  # centred on another vocabulary than their own
+    np.testing.assert_allclose(few, whole[:2], atol=1e-5)
+    remembering = space.remembering(two, EMOTIFY)
     monkeypatch.setattr(storage, "CACHE", tmp_path)
     monkeypatch.setattr(language_model, "_remembered", Mock(side_effect=RuntimeError))
-    np.testing.assert_allclose(whole.vectors(EMOTIFY[:2], EMOTIFY), few, atol=1e-6)
+    np.testing.assert_allclose(remembering.vectors(two, EMOTIFY), few, atol=1e-6)
     with pytest.raises(RuntimeError):
-        whole.vectors(EMOTIFY[:3], EMOTIFY)
+        remembering.vectors(EMOTIFY[:3], EMOTIFY)
 
 
 def test_an_array_that_is_not_what_was_kept_is_named(tmp_path):

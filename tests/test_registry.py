@@ -1,43 +1,12 @@
 """Registries: one decorator, names that list themselves, files that are named from outside."""
 
 import sys
+from unittest.mock import patch
 
 import pytest
 
 from mer_utils import data, labels, projector, sound
 from mer_utils.registry import Registry
-
-
-@pytest.fixture
-def shapes(monkeypatch):
-    monkeypatch.setattr(Registry, "all", dict(Registry.all))
-    registry = Registry("shape")
-
-    @registry.register("round")
-    def circle():
-        return "o"
-
-    yield registry
-    for name in [name for name in sys.modules if name.startswith("own_file_")]:
-        del sys.modules[name]
-
-
-def test_a_name_stands_for_what_was_registered(shapes):
-    assert shapes["round"]() == "o"
-    with pytest.raises(ValueError, match="no shape 'square'; there are round"):
-        shapes["square"]
-
-
-def test_a_name_is_taken_once_but_a_cell_may_run_again(shapes):
-    def circle():
-        return "O"
-
-    circle.__qualname__ = shapes["round"].__qualname__  # the same cell
-    shapes.register("round")(circle)
-    assert shapes["round"]() == "O"
-    with pytest.raises(ValueError, match="already"):
-        shapes.register("round")(len)
-
 
 FILE = """
 from mer_utils.registry import Registry
@@ -46,6 +15,34 @@ from mer_utils.registry import Registry
 def square():
     return "#"
 """
+
+
+def circle():
+    return "o"
+
+
+@pytest.fixture
+def shapes(monkeypatch):
+    monkeypatch.setattr(Registry, "all", dict(Registry.all))
+    registry = Registry("shape")
+    registry.register("round")(circle)
+    with patch.dict(sys.modules):
+        yield registry
+
+
+def test_a_name_is_taken_once_but_a_cell_may_run_again(shapes):
+    def again():
+        return "O"
+
+    again.__qualname__ = circle.__qualname__  # the same cell
+    assert shapes.register("round")(again)() == shapes["round"]() == "O"
+    with pytest.raises(ValueError, match="already"):
+        shapes.register("round")(len)
+    shapes.reserved.add("every")
+    with pytest.raises(ValueError, match="'every'"):
+        shapes.register("every")(len)
+    with pytest.raises(ValueError, match="no shape 'square'; there are round"):
+        shapes["square"]
 
 
 def test_a_file_names_its_entries(shapes, tmp_path, monkeypatch):
@@ -60,11 +57,7 @@ def test_a_file_names_its_entries(shapes, tmp_path, monkeypatch):
 
 
 def test_every_room_has_its_registry():
-    doors = {
-        "dataset": data.LOADERS,
-        "text model": labels.TEXT_MODELS,
-        "encoder": sound.ENCODERS,
-        "projector": projector.PROJECTORS,
-        "loss": projector.LOSSES,
-    }
-    assert Registry.all == doors
+    rooms = [data.LOADERS, labels.TEXT_MODELS, sound.ENCODERS]
+    rooms += [projector.PROJECTORS, projector.LOSSES]
+    whats = ["dataset", "text model", "encoder", "projector", "loss"]
+    assert Registry.all == dict(zip(whats, rooms, strict=True))

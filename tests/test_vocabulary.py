@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from mer_utils.data import ANTONYMS, DEFINITIONS, VOCABULARIES, names
-from mer_utils.data.vocabulary import AXES, SENTENCES, SOUNDS
+from mer_utils.data.vocabulary import SENTENCES, SOUNDS
 from mer_utils.sound.musicnn import TAGS
 
 SIZES = {"mtg-jamendo": 56, "cal500": 18, "emotify": 9, "emotions": 6}
 SIZES |= {"audio-emotion-4q": 209, "mirex-mood": 28}
 ALL_NAMES = {name for key in VOCABULARIES for name in names(key)}
-POLES = [word for pair in ANTONYMS for word in (pair.positive, pair.negative)]
+POLES = {word for pair in ANTONYMS for word in (pair.positive, pair.negative)}
 
 
 def test_names_are_clean_and_unique():
@@ -24,14 +24,14 @@ def test_names_are_clean_and_unique():
 
 
 def test_every_label_pole_and_tag_has_a_definition_and_a_sound():
-    tags = {tag.lower() for tag in TAGS}
     assert set(DEFINITIONS) == ALL_NAMES
-    assert set(SENTENCES) == set(SOUNDS) == set(POLES) | ALL_NAMES | tags
+    assert set(SENTENCES) == set(SOUNDS) == POLES | ALL_NAMES | {tag.lower() for tag in TAGS}
     for vocabulary in VOCABULARIES:
         assert len({DEFINITIONS[name] for name in names(vocabulary)}) == SIZES[vocabulary]
     for word, sentence in SENTENCES.items():
-        begin = "Music " if word in ALL_NAMES or word in POLES else ""
+        begin = "Music " if word in ALL_NAMES | POLES else ""
         assert re.fullmatch(begin + r"[^:.]+: [^:.]+\.", sentence), word
         assert re.fullmatch(r"[A-Z][^:.]+\.", SOUNDS[word]), word
-    assert Counter(pair.axis for pair in ANTONYMS) == dict.fromkeys(AXES, 6)
-    assert len(set(POLES)) == len(POLES) == 48
+    axes = ("valence", "arousal", "tension", "power")
+    assert Counter(pair.axis for pair in ANTONYMS) == dict.fromkeys(axes, 6)
+    assert len(POLES) == 2 * len(ANTONYMS), "no word twice"

@@ -2,17 +2,14 @@
 
 import re
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
-import pandas as pd
-
 from mer_utils.data import reading
-from mer_utils.data.checks import refuse
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import Dataset, track_table
-from mer_utils.data.vocabulary import VOCABULARIES
+from mer_utils.data.vocabulary import names
 
-_NAMES = {label.official: label.name for label in VOCABULARIES["audio-emotion-4q"]}
 _COLUMNS = ("Song", "Artist", "Quadrant", "MoodsStr")
 
 
@@ -43,35 +40,25 @@ def load_audio_emotion_4q(
     """
     root = Path(root).absolute()
     files = [root / f"panda_dataset_taffc_{name}.csv" for name in ("metadata", "annotations")]
-    table = _read_clips(files[0])
-    clips = Counter(mood for own in table["moods"] for mood in own)
-    labels = tuple(name for name in _NAMES.values() if clips[name] >= least)
+    table = reading.read_csv(files[0], _COLUMNS)
+    moods = reading.clean_labels(files[0], "audio-emotion-4q", table["MoodsStr"].map(_parts))
+    clips = Counter(chain(*moods))
+    labels = tuple(name for name in names("audio-emotion-4q") if clips[name] >= least)
     if not labels:
         raise ValueError(f"audio-emotion-4q: no mood has {least!r} clips; choose a lower `least`")
     songs, quadrants = table["Song"], table["Quadrant"]
-    candidates = [
-        (f"{quadrant}/{song}.mp3",) for quadrant, song in zip(quadrants, songs, strict=True)
-    ]
+    candidates = [(f"{place}/{song}.mp3",) for place, song in zip(quadrants, songs, strict=True)]
     tracks = track_table(
         songs,
-        [tuple(label for label in labels if label in own) for own in table["moods"]],
+        [tuple(label for label in labels if label in own) for own in moods],
         group=table["Artist"].where(table["Artist"] != "", songs),
         audio=reading.find_audio("audio-emotion-4q", root, candidates, audio),
         quadrant=quadrants,
         genres=[tuple(_parts(genres)) for genres in table["GenresStr"]],
-        rare_labels=[tuple(sorted(own - {*labels})) for own in table["moods"]],
+        rare_labels=[tuple(sorted(own - {*labels})) for own in moods],
     )
     source = reading.source_of("load_audio_emotion_4q", root, files, least=least)
     return Dataset("audio-emotion-4q", labels, tracks, source, top_k=min(5, len(labels)))
-
-
-def _read_clips(metadata: Path) -> pd.DataFrame:
-    """The metadata, moods as sets of clean names."""
-    table = reading.read_csv(metadata, _COLUMNS)
-    words = [(line, word) for line, moods in table["MoodsStr"].items() for word in _parts(moods)]
-    strange = [f"line {line}: {word}" for line, word in words if word not in _NAMES]
-    refuse(metadata, f"moods outside the vocabulary of {len(_NAMES)}", strange)
-    return table.assign(moods=[{_NAMES[x] for x in _parts(moods)} for moods in table["MoodsStr"]])
 
 
 def _parts(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from itertools import chain
@@ -85,7 +86,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             "\"import csv, sys; [x.reconfigure(encoding='latin-1') for x in "
             "(sys.stdin, sys.stdout)]; "
             "csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, "
-            f'delimiter={found!r}))" < "{path.name}" > mended.csv'
+            f'delimiter={found!r}))" < {shlex.quote(path.name)} > mended.csv'
         )
     rows = reading.read_csv(path, ())
     _refuse_a_column_a_label(path, rows)

@@ -8,9 +8,7 @@ from mer_utils.data import reading
 from mer_utils.data.checks import need, refuse_lines
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import Dataset, track_table
-from mer_utils.data.vocabulary import VOCABULARIES, names
-
-_NAMES = {label.official: label.name for label in VOCABULARIES["mirex-mood"]}
+from mer_utils.data.vocabulary import names
 
 
 @LOADERS.register("mirex-mood")
@@ -39,8 +37,7 @@ def load_mirex_mood(root: str | Path, audio: AudioRule = "require") -> Dataset:
     if len(set(sizes)) > 1:
         found = ", ".join(f"{path.name} {size}" for path, size in zip(files, sizes, strict=True))
         raise ValueError(f"{root}: a line a clip is expected in each file, but there are {found}")
-    strange = f"words outside the vocabulary of {len(_NAMES)}"
-    refuse_lines(files[0], strange, words, ~words.isin(_NAMES))
+    labels = reading.clean_labels(files[0], "mirex-mood", words.map(lambda word: [word]))
     strange = ~clusters.str.fullmatch("Cluster [1-5]")
     refuse_lines(files[1], "lines other than Cluster 1 to Cluster 5", clusters, strange)
     track_ids = [f"mirex-{number:03d}" for number in words.index]
@@ -49,7 +46,7 @@ def load_mirex_mood(root: str | Path, audio: AudioRule = "require") -> Dataset:
     need(files[2], "clips", clips, artists)
     tracks = track_table(
         track_ids,
-        [(_NAMES[word],) for word in words],
+        [tuple(own) for own in labels],
         group=[artists[clip] or track for clip, track in zip(clips, track_ids, strict=True)],
         audio=reading.find_audio("mirex-mood", root / "Audio", [(x,) for x in clips], audio),
         cluster=clusters.str[-1].astype(int),

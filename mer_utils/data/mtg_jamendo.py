@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 
 from mer_utils.data import reading
-from mer_utils.data.checks import refuse, refuse_lines
+from mer_utils.data.checks import refuse_lines
 from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import SPLITS, Dataset, track_table
-from mer_utils.data.vocabulary import VOCABULARIES, names
+from mer_utils.data.vocabulary import names
 
 _COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
-_NAMES = {label.official: label.name for label in VOCABULARIES["mtg-jamendo"]}
 _LICENCE = "metadata CC BY-NC-SA 4.0, audio CC by track"
 
 
@@ -65,9 +64,6 @@ def _read_split(path: Path) -> pd.DataFrame:
     seconds = pd.to_numeric(table["DURATION"], errors="coerce")
     refuse_lines(path, "durations that are no numbers", table["DURATION"], ~np.isfinite(seconds))
     refuse_lines(path, "tracks without a tag", table["TRACK_ID"], table["TAGS"] == "")
-    tags = table["TAGS"].str.split()
-    words = [(line, word) for line, own in tags.items() for word in sorted(own)]
-    strange = [f"line {line}: {word}" for line, word in words if word not in _NAMES]
-    refuse(path, f"labels outside the vocabulary of {len(_NAMES)}", strange)
-    labels = [tuple(name for word, name in _NAMES.items() if word in own) for own in tags]
+    tags = reading.clean_labels(path, "mtg-jamendo", table["TAGS"].str.split())
+    labels = [tuple(name for name in names("mtg-jamendo") if name in own) for own in tags]
     return table.assign(DURATION=seconds, labels=labels)

@@ -89,6 +89,15 @@ def table_of(
     return pd.DataFrame(fields, index=lines[1:], columns=header, dtype=object)
 
 
+def clean_labels(path: Path, vocabulary: str, given: pd.Series) -> list[set[str]]:
+    """The clean names of each row's labels, given as the dataset spells them, by line."""
+    known = {label.official: label.name for label in VOCABULARIES[vocabulary]}
+    words = [(line, word) for line, own in given.items() for word in own]
+    strange = [f"line {line}: {word}" for line, word in words if word not in known]
+    refuse(path, f"labels outside the vocabulary of {len(known)}", strange)
+    return [{known[word] for word in own} for own in given]
+
+
 def letters(spelling: str) -> str:
     """A label's letters in lower case, without the prefix "Emotion-" that Mulan once forgets."""
     return re.sub(r"[^a-z]", "", spelling.removeprefix("Emotion-").lower())

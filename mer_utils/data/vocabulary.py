@@ -77,7 +77,6 @@ _PAIRS = {
     "threatening-reassuring uneasy-comfortable",
     "power": "powerful-weak strong-fragile heavy-light hard-soft bold-timid dominant-submissive",
 }
-AXES = tuple(_PAIRS)
 
 ANTONYMS: tuple[Antonym, ...] = tuple(
     Antonym(*pair.split("-"), axis) for axis, pairs in _PAIRS.items() for pair in pairs.split()

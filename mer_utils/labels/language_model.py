@@ -54,6 +54,7 @@ PACKAGED = {
 """By name, with or without "sentence-transformers/" before it."""
 
 TEXT_MODELS = Registry("text model")
+TEXT_MODELS.reserved.update(PACKAGED)
 """Functions from a tuple of texts to their vectors, (texts, d); of any length but zero.
 
 Called for one label at a time, so that a label's vector depends on that label alone; what takes
@@ -85,13 +86,11 @@ def language_model_folder(model: str = DEFAULT_MODEL) -> Path:
     except (HFValidationError, LocalEntryNotFoundError):
         mend = f"download it once where there is a network (hf download {repository})"
         if name in PACKAGED:
-            raise FileNotFoundError(
-                f"{name} is not (wholly) installed; {_install(name)}; or {mend}"
-            ) from None
-        raise FileNotFoundError(
-            f"the language model {model!r} is not on this machine; {mend}, or give its folder or "
-            f"one of {[*TEXT_MODELS]}"
-        ) from None
+            mend = f"{_install(name)}; or {mend}"
+        else:
+            mend += f", or give its folder or one of {[*PACKAGED, *TEXT_MODELS]}"
+        missing = f"the language model {model!r} is not, or not wholly, on this machine"
+        raise FileNotFoundError(f"{missing}; {mend}") from None
     return _checked(folder, name) if name in PACKAGED else folder
 
 
@@ -162,7 +161,7 @@ def _unpack(pieces: list[Path], unpacked: Path, name: str) -> None:
 
 def _own(model: str) -> Callable | None:
     """The user's function of that name, if it is one."""
-    return TEXT_MODELS[model] if model in TEXT_MODELS and model not in PACKAGED else None
+    return TEXT_MODELS[model] if model in TEXT_MODELS else None  # noqa: SIM401 - it loads files
 
 
 def weights_hash(model: str = DEFAULT_MODEL) -> str:
@@ -204,18 +203,6 @@ def load_language_model(model: str = DEFAULT_MODEL) -> SentenceTransformer:
             )
     except Exception as error:  # transformers has a dozen kinds, without a common one
         raise ValueError(f"the language model in {folder} does not load: {error}") from error
-
-
-@TEXT_MODELS.register(DEFAULT_MODEL)
-def minilm(texts: tuple[str, ...]) -> np.ndarray:
-    """all-MiniLM-L6-v2, from its installed package."""
-    return _encode_anew(texts, DEFAULT_MODEL)[0]
-
-
-@TEXT_MODELS.register(BEST_MODEL)
-def mpnet(texts: tuple[str, ...]) -> np.ndarray:
-    """all-mpnet-base-v2, from its installed packages."""
-    return _encode_anew(texts, BEST_MODEL)[0]
 
 
 def embed_texts(

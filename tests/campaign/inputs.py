@@ -111,22 +111,21 @@ def audio(random: Random, folder: Path) -> None:
 
 
 @cache
-def _samples() -> dict[str, Callable]:
-    """A loader of each dataset; a tiny sample of it lies in a folder of that name."""
-    for name in test_datasets.LOADERS:
-        (material.ROOT / name).mkdir()
-        inspect.unwrap(getattr(test_datasets, name))(material.ROOT / name)
+def _samples() -> dict[str, tuple[Path, Callable]]:
+    """A tiny dataset of each loader, and the loader."""
     (material.ROOT / "csv").mkdir()
     _beside_clips(material.ROOT / "csv", material.clips().read_text(), "mine")
-    return {**test_datasets.LOADERS, "csv": lambda home, audio: data.load_folder(home / "mine.csv")}
+    own = (material.ROOT / "csv", lambda home, audio: data.load_folder(home / "mine.csv"))
+    loaders = test_datasets.LOADERS.items()
+    return {name: (test_datasets.SAMPLES / name, load) for name, load in loaders} | {"csv": own}
 
 
 @kind(_samples)
 def tables(random: Random, folder: Path) -> None:
     """Damaged CSVs and files of the official datasets: a Dataset or an error that says why."""
     warnings.simplefilter("ignore")
-    name, load = chosen(random, _samples().items())
-    home = shutil.copytree(material.ROOT / name, folder / name, symlinks=True)
+    source, load = chosen(random, _samples().values())
+    home = shutil.copytree(source, folder / source.name, symlinks=True)
     _damage(random, home)
     with suppress(*REFUSED):
         dataset = load(home, audio=chosen(random, ("skip", "require")))
@@ -358,7 +357,7 @@ def _own(random: Random, word: str, folder: Path) -> None:
     model, _ = load_released(material.model())
     own = {"labels": list(dataset.labels), "sources": dataset.source, "tracks": len(dataset)}
     about = {key: {**model.about[key], dataset.name: value} for key, value in own.items()}
-    inert(pages.to_html(card(replace(model, about=model.about | about), None, "x")))
+    inert(pages.to_html(card(replace(model, about=model.about | about))))
 
 
 @cache
