@@ -1,6 +1,5 @@
 """Inputs that are damaged or hostile: each is read rightly, or refused by name."""
 
-import inspect
 import io
 import json
 import pickle
