@@ -155,11 +155,15 @@ def checked(function: Callable, *modules: str) -> Callable:
 def _is_own(thing: Callable | ModuleType) -> bool:
     """Whether something is the user's: not of this package, Python or an installed library."""
     name = thing.__name__ if inspect.ismodule(thing) else str(thing.__module__)
-    top = name.partition(".")[0]
-    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
-    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    return _is_own_module(name, getattr(sys.modules.get(name), "__file__", None) or "")
+
+
+@cache  # asked of everything that stands in a module, for every result
+def _is_own_module(name: str, file: str) -> bool:
+    top, parts = name.partition(".")[0], Path(file).parts
+    installed = {"site-packages", "dist-packages"} & set(parts)
     library = installed or top == PACKAGE.name or top in sys.stdlib_module_names
-    return name == "__main__" or bool(file.name and not library)
+    return name == "__main__" or bool(parts and not library)
 
 
 def _refuse_replaced(module: str) -> None:

@@ -64,6 +64,7 @@ def save(figure: Figure, path: str | Path) -> None:
     undated = {"metadata": {"Date": None}} if kind == "svg" else {}
     with storage.replacing(path) as temporary, set_style():
         figure.savefig(temporary, format=kind, **undated)
+    figure.set_layout_engine("none")  # it is laid out now; a notebook shows it as it is
 
 
 # --- Looks and texts ------------------------------------------------------------------------------
