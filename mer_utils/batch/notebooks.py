@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from os.path import isdir, isfile  # of a text that can be no path they say no
 from pathlib import Path
 from unittest.mock import patch
@@ -73,8 +74,9 @@ def check_parameters(
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
+            near = [f"; did you mean {x!r}" for x in get_close_matches(name, declared, n=1)]
             known = ", ".join(sorted(declared))
-            raise ValueError(f"no notebook here has a parameter {name!r}; they declare {known}")
+            raise ValueError(f"no parameter {name!r}{''.join(near)}; the notebooks declare {known}")
         default = declared[name]
         if isinstance(value, np.generic | np.ndarray | tuple):
             value = value.tolist() if hasattr(value, "tolist") else list(value)
@@ -185,8 +187,8 @@ def _reason(error: Exception, executed: Path) -> str:
         why = str(error)
     with suppress(Exception):  # what papermill wrote of it
         cells = nbformat.read(executed, as_version=4).cells
-        states = [cell.metadata.get("papermill", {}).get("status") for cell in cells]
-        cell = f"cell {next(n for n, state in enumerate(states) if state != 'completed')}"
+        begun = [n for n, one in enumerate(cells) if one.metadata["papermill"]["start_time"]]
+        cell = f"cell {begun[-1]}"
     return f"failed in {cell}: {why}"
 
 
