@@ -167,25 +167,23 @@ def run_notebook(
     except Exception as error:  # also of a full disk, or a kernel that does not begin
         with suppress(Exception):
             _write_page(executed)
-        raise NotebookError(
-            f"{path.name} {_reason(error, executed)}\nThe notebook as far as it came: {executed}"
-        ) from None
+        so_far = f"The notebook as far as it came: {executed}"
+        raise NotebookError(f"{path.name} {_reason(error, executed)}\n{so_far}") from None
     _write_page(executed)
 
 
 def _reason(error: Exception, executed: Path) -> str:
     """Where a notebook failed, and why."""
     if isinstance(error, PapermillExecutionError):
-        source = "\n".join(error.source.splitlines()[:12])
-        where = f"cell {error.cell_index} (In [{error.exec_count}]):\n"
-        return f"failed in {where}{textwrap.indent(source, '    ')}\n{error.ename}: {error.evalue}"
-    why, cell = f"{type(error).__name__}: {storage.told(error)}", "its first cell"
+        source = textwrap.indent("\n".join(error.source.splitlines()[:12]), "    ")
+        where = f"cell {error.cell_index} (In [{error.exec_count}])"
+        return f"failed in {where}:\n{source}\n{error.ename}: {error.evalue}"
+    cell, why = "its first cell", f"{type(error).__name__}: {storage.told(error)}"
     if isinstance(error, DeadKernelError):
-        why = "the kernel died, most often for want of memory: give it fewer jobs at a time, or "
-        why += "less data"
+        why = "the kernel died, most often for want of memory: fewer jobs at a time, or less data"
     elif isinstance(error, CellTimeoutError):
         why = str(error)
-    with suppress(Exception):  # what papermill wrote of it
+    with suppress(Exception):  # what papermill wrote of it, which calls such a cell completed
         cells = nbformat.read(executed, as_version=4).cells
         begun = [n for n, one in enumerate(cells) if one.metadata["papermill"]["start_time"]]
         cell = f"cell {begun[-1]}"
