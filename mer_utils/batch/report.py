@@ -100,7 +100,7 @@ def _says(folder: Path) -> str:
             part.iloc[0],
             part[part["method"].str.startswith(("baseline", "alignment"))],
         )
-        said = f"- {plain(row.Index)}: best without a look at its audio is {_named(best)}"
+        said = f"- {plain(row.Index)}: best zero-shot row is {_named(best)}"
         if len(of_paper):
             said += f"; best of the paper's {len(of_paper)} rows (picked on the target) is "
             said += _named(of_paper.iloc[0])
