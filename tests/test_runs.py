@@ -211,7 +211,7 @@ def test_after_an_error_no_other_begins_and_ctrl_c_still_stops_what_runs(monkeyp
     assert begun == ["00", "01"]
 
 
-def test_two_that_fail_are_both_told():
+def test_one_that_fails_is_told_and_of_two_both():
     together = threading.Barrier(2)
 
     def run_one(path):
@@ -220,6 +220,9 @@ def test_two_that_fail_are_both_told():
 
     with pytest.raises(runs.NotebookError, match=r"(?s)0\d is bad.*0\d is bad"):
         pipeline._in_order([Path("00"), Path("01"), Path("02")], run_one, stop=pytest.fail)
+    with pytest.raises(runs.NotebookError, match="^bad$"):
+        one = Mock(side_effect=runs.NotebookError("bad"))
+        pipeline._in_order([Path("00")], one, stop=pytest.fail)
 
 
 # --- the command line
