@@ -220,8 +220,8 @@ def test_one_that_fails_is_told_and_of_two_both():
 
     with pytest.raises(runs.NotebookError, match=r"(?s)0\d is bad.*0\d is bad"):
         pipeline._in_order([Path("00"), Path("01"), Path("02")], run_one, stop=pytest.fail)
-    with pytest.raises(runs.NotebookError, match="^bad$"):
-        one = Mock(side_effect=runs.NotebookError("bad"))
+    one = Mock(side_effect=runs.NotebookError("bad"))
+    with pytest.raises(runs.NotebookError, match=r"^bad$"):
         pipeline._in_order([Path("00")], one, stop=pytest.fail)
 
 
