@@ -27,9 +27,8 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_something(path):
-    links = re.findall(r"\]\(([^)\s]+)\)", prose(path))
-    for link in [link for link in links if not re.match(r"\w+:", link)]:
-        name, _, anchor = link.partition("#")
+    links = re.findall(r"\]\((?!\w+:)([^)\s]+)\)", prose(path))
+    for name, _, anchor in (link.partition("#") for link in links):
         target = path.parent / name if name else path
-        assert target.exists(), link
-        assert not anchor or target.suffix != ".md" or anchor in anchors(target), link
+        assert target.exists(), name
+        assert not anchor or target.suffix != ".md" or anchor in anchors(target), anchor

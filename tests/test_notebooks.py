@@ -24,31 +24,21 @@ SOMETIMES = {"bad_audio", "layer_probe_elsewhere"}
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
-def read(path: Path) -> nbformat.NotebookNode:
-    return nbformat.read(path, as_version=4)
-
-
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
-    return [cell for cell in read(path).cells if cell.cell_type == "code"]
-
-
-def parameters_cell(path: Path) -> nbformat.NotebookNode:
-    (cell,) = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
-    return cell
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code"]
 
 
 def calls(cell: nbformat.NotebookNode, name: str) -> list[ast.Call]:
     """Calls of `module.function` in a cell."""
-    return [
-        node
-        for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
-    ]
+    found = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    return [node for node in found if ast.unparse(node.func) == name]
 
 
-def literals(path: Path, call: str, argument: int) -> list[str]:
-    """The literal texts that a notebook passes to a function."""
-    given = [node.args[argument] for cell in code_cells(path) for node in calls(cell, call)]
+def literals(call: str, argument: int) -> list[str]:
+    """The literal texts that notebooks pass to a function."""
+    cells = [cell for path in PATHS for cell in code_cells(path)]
+    given = [node.args[argument] for cell in cells for node in calls(cell, call)]
     return [node.value for node in given if isinstance(node, ast.Constant)]
 
 
@@ -57,27 +47,24 @@ def literals(path: Path, call: str, argument: int) -> list[str]:
 
 @each
 def test_one_parameters_cell_every_line_with_a_comment_and_used(path):
-    source = parameters_cell(path).source
-    assert read(path).cells[1].source == source, "it comes right after the opening"
+    cells = nbformat.read(path, as_version=4).cells
+    tagged = [n for n, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == [1], "it comes right after the opening"
+    source, declared = cells[1].source, notebooks.declared_parameters(path)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     commented = {token.start[0] for token in tokens if token.type == tokenize.COMMENT}
-    for statement in ast.parse(source).body:
-        assert isinstance(statement, ast.Assign), ast.unparse(statement)
-        ast.literal_eval(statement.value)  # plain values only
-        assert statement.end_lineno in commented, ast.unparse(statement)
-    assert list(notebooks.declared_parameters(path))[:2] == ["profile", "out"]
-    nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
+    assert {line.end_lineno for line in ast.parse(source).body} <= commented
+    assert len(declared) == len(ast.parse(source).body), "it holds plain values only"
+    assert list(declared)[:2] == ["profile", "out"]
+    nodes = ast.walk(ast.parse(notebooks.notebook_code(path)))
     used = {x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
-    assert set(notebooks.declared_parameters(path)) <= used
+    assert set(declared) <= used
 
 
 def test_parameters_of_one_name_have_one_default():
-    defaults: dict[str, dict[str, object]] = {}
-    for path in PATHS:
-        for name, value in notebooks.declared_parameters(path).items():
-            defaults.setdefault(name, {})[path.stem] = value
-    for name, values in defaults.items():
-        assert len({repr(value) for value in values.values()}) == 1, (name, values)
+    declared = [x for path in PATHS for x in notebooks.declared_parameters(path).items()]
+    defaults = {(name, repr(value)) for name, value in declared}
+    assert len(defaults) == len(dict(declared)), sorted(defaults)
 
 
 def test_profiles_set_only_parameters_that_their_notebooks_declare():
@@ -101,7 +88,7 @@ def test_cells_are_short_and_use_public_names_only(path):
 @each
 def test_exercises_have_solutions_that_run_folded(path):
     """Each a question in Markdown and the cell after it, which every run of the notebook runs."""
-    cells = read(path).cells
+    cells = nbformat.read(path, as_version=4).cells
     solutions = [i for i, cell in enumerate(cells) if "solution" in cell.metadata.get("tags", [])]
     assert solutions
     assert not [cell for cell in cells if "<details>" in cell.source]
@@ -115,9 +102,8 @@ def test_exercises_have_solutions_that_run_folded(path):
 
 
 def test_no_two_cells_write_the_same_file():
-    for call, argument in (("run.path", -1), ("runs.save_table", 1)):
-        names = [n for path in PATHS for n in literals(path, call, argument)]
-        names = [name for name in names if call == "runs.save_table" or name.endswith(".png")]
+    pictures = [name for name in literals("run.path", -1) if name.endswith(".png")]
+    for names in (pictures, literals("runs.save_table", 1)):
         assert len(names) == len(set(names)), sorted(names)
 
 
@@ -134,22 +120,20 @@ def smoke(tmp_path_factory) -> runs.Run:
 
 @pytest.mark.slow
 def test_every_notebook_ran_to_its_end(smoke):
-    for number in smoke.profile.notebooks:
-        name = notebooks.notebook_path(number).stem
-        notebook = read(smoke.path("notebooks", f"{name}.ipynb"))
-        cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for path in (notebooks.notebook_path(number) for number in smoke.profile.notebooks):
+        executed, name = smoke.path("notebooks", path.name), path.name
+        cells = code_cells(executed)
         assert all(cell.execution_count for cell in cells if cell.source.strip()), name
-        page = smoke.path("notebooks", f"{name}.html").read_text("utf-8")
-        assert notebook.cells[0].source.splitlines()[0].lstrip("# ") in page
-        assert smoke.path("notebooks", f"{name}.ipynb").stat().st_size < 10e6, name
+        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0]
+        assert title.lstrip("# ") in executed.with_suffix(".html").read_text("utf-8")
+        assert executed.stat().st_size < 10e6, name
         for cell in cells:  # one that saves a figure shows it, once
             data = [output.get("data", {}) for output in cell.outputs]
             pictures = [kinds["image/png"] for kinds in data if "image/png" in kinds]
             assert len(pictures) >= len(calls(cell, "figures.save")), (name, cell.source)
             assert len(set(pictures)) == len(pictures), (name, cell.source)
-            sliders = [
-                x for x in (kinds.get("text/html", "") for kinds in data) if 'type="range"' in x
-            ]
+            pages = [kinds.get("text/html", "") for kinds in data]
+            sliders = [page for page in pages if 'type="range"' in page]
             assert all(len(slider) < 4e5 for slider in sliders), (name, cell.source)
     assert not list(smoke.folder.rglob("*.tmp"))
 
@@ -157,8 +141,7 @@ def test_every_notebook_ran_to_its_end(smoke):
 @pytest.mark.slow
 def test_every_figure_is_a_picture_of_something(smoke):
     names = {path.name for path in smoke.path("figures").glob("*.png")}
-    expected = {n for path in PATHS for n in literals(path, "run.path", -1) if n.endswith(".png")}
-    assert expected <= names
+    assert {name for name in literals("run.path", -1) if name.endswith(".png")} <= names
     for name in sorted(names):
         picture = imread(smoke.path("figures", name))[..., :3]  # (height, width, 3)
         assert min(picture.shape[:2]) > 200, name
@@ -170,7 +153,7 @@ def test_every_figure_is_a_picture_of_something(smoke):
 
 @pytest.mark.slow
 def test_every_table_is_there_to_read_and_to_compute_with(smoke):
-    expected = {n for path in PATHS for n in literals(path, "runs.save_table", 1)} - SOMETIMES
+    expected = {*literals("runs.save_table", 1)} - SOMETIMES
     assert {"results", "per_label", "paired", "oracle"} <= expected
     for name in sorted(expected):
         table = pd.read_parquet(smoke.path("tables", f"{name}.parquet"))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 
 from mer_utils import code, projector, storage
 from mer_utils.batch import cli, notebooks, profiles
@@ -62,11 +63,11 @@ def own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def csv(tmp_path) -> Path:
-    """Eight songs of noise, four loud and wild, four soft and calm, by four artists."""
+    """Ten songs of noise, five loud and wild, five soft and calm, by five artists."""
     folder = tmp_path / "twice_mine"
     folder.mkdir()
     rows = []
-    for number in range(8):
+    for number in range(10):
         level = 0.02 if number % 2 else 0.5
         noise = level * np.random.default_rng(number).uniform(-1, 1, 72_000)
         soundfile.write(folder / f"{number}.wav", noise, 24_000)
@@ -80,7 +81,7 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch, tmp_path)
     monkeypatch.setenv("MER_DATA", str(csv.parents[1]))
     chosen = profiles.choose("demo", csv=str(csv))
     loaded = profiles.load_dataset(chosen.datasets[-1])
-    assert (loaded.name, loaded.labels, len(loaded)) == ("songs", ("calm", "wild"), 8)
+    assert (loaded.name, loaded.labels, len(loaded)) == ("songs", ("calm", "wild"), 10)
     by_loader = profiles.choose("smoke", csv=f"{own}:twice-mine")
     assert profiles.data_folders(by_loader.datasets) == [csv.parent]
     assert profiles.load_dataset(by_loader.datasets[-1]).name == "twice-mine"
@@ -95,19 +96,23 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_notebook_runs_on_what_is_the_users_own(csv, own, tmp_path):
-    """Every kind of entry, named by a notebook's parameters, in a kernel that never saw them."""
-    given = {"profile": "smoke", "out": str(tmp_path / "run"), "csv": str(csv), "target": "songs"}
+def test_a_sweep_in_other_processes_runs_on_what_is_the_users_own(csv, own, tmp_path, capsys):
+    """Every kind of entry, named by parameters, in a worker and a kernel that never saw them."""
     named = {"encoder": "level", "approach": "linear", "network": "straight"}
-    given |= {key: f"{own}:{name}" for key, name in named.items()}
-    given |= {"language_model": f"{own}:letters", "style": "name"}
-    given |= {"epochs": 2, "shuffles": 0, "resamples": 20}
-    path = notebooks.notebook_path("07")
-    notebooks.run_notebook(path, tmp_path / "07.ipynb", given, show=False)
-    table = pd.read_parquet(tmp_path / "run" / "tables" / "experiment.parquet")
-    assert set(table["approach"]) == {f"{own}:linear"}
-    (record,) = (tmp_path / "run" / "study" / "songs").glob("*/made_by.json")
-    assert storage.read_json(record)["method"]["projector"] == f"{own}:straight"
+    fixed = {key: f"{own}:{name}" for key, name in named.items()} | {"csv": str(csv)}
+    fixed |= {"language_model": f"{own}:letters", "style": "name"}
+    fixed |= {"epochs": 2, "shuffles": 0, "resamples": 20}
+    grid, out = tmp_path / "grid.yml", tmp_path / "out"
+    described = {"profile": "smoke", "fixed": fixed, "grid": {"target": ["songs"]}}
+    storage.write_text(grid, yaml.safe_dump(described))
+    assert cli.main(["sweep", str(grid), "--out", str(out), "--jobs", "2"]) == 0
+    assert "summary.html" in capsys.readouterr().out
+    results = pd.read_csv(out / "results.csv")
+    assert set(results["target"]) == {"songs"}
+    assert results["value"].between(0, 1).all()
+    assert set(results["approach"]) == {fixed["approach"]}
+    (record,) = out.glob("cells/*/study/songs/*/made_by.json")
+    assert storage.read_json(record)["method"]["projector"] == fixed["network"]
     model = projector.load_model(record.parent / "model")
     assert model.space.vectors(["calm"]).shape == (1, 10)
 

@@ -38,7 +38,7 @@ def tiny(tmp_path, monkeypatch) -> Path:
     """A project of two notebooks and the profile `tiny`; returns the notebooks' folder."""
     folder = tmp_path / "notebooks"
     write_notebook(folder / "00_first.ipynb", NOTE)
-    write_notebook(folder / "01_second.ipynb", "assert a == 2", parameters="a = 1")
+    write_notebook(folder / "01_second.ipynb", "assert a == 2", parameters="a = 1\nany = None")
     profile = Profile("tiny", "for tests", (), ("00", "01"), parameters={"epochs": 2})
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     monkeypatch.setitem(profiles.PROFILES, "tiny", profile)
@@ -55,36 +55,69 @@ def test_parameters_are_turned_into_plain_values(tiny):
     assert [type(found[name]) for name in ("epochs", "rate")] == [int, float]
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", "3"), ("fast", 1)])
-def test_wrong_types_are_refused(tiny, name, value):
-    with pytest.raises(ValueError, match=rf"'{name}' .*\({type(value).__name__}\)"):
+NOT_JSON = ([float("nan")], float("inf"), 10**400, {1: "x"}, "a\0b", "\udcff", b"x", [{1, 2}])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("epochs", "3"), ("fast", 1), *(("any", value) for value in NOT_JSON)]
+)
+def test_values_of_another_type_and_those_that_json_does_not_know_are_refused(tiny, name, value):
+    with pytest.raises(ValueError, match=f"'{name}'"):
         notebooks.check_parameters(sorted(tiny.glob("*.ipynb")), {name: value})
 
 
-def test_unknown_names_list_the_known_ones_and_nothing_runs(tiny, tmp_path):
-    with pytest.raises(ValueError, match=r"'epoch'.*epochs, fast, names"):
-        batch.run("tiny", tmp_path / "run", epoch=3)
-    with pytest.raises(ValueError, match=r"'nonsense'.*demo, smoke"):
-        batch.run("nonsense", tmp_path / "run")
+@pytest.mark.parametrize(
+    ("profile", "given", "named"),
+    [
+        ("tiny", {"epoch": 3}, "'epoch'; did you mean 'epochs'.*epochs, fast, names"),
+        ("nonsense", {}, "'nonsense'.*demo, smoke"),
+        ("smoke", {"target": "my_musik"}, "'my_musik'"),
+    ],
+)
+def test_names_that_there_are_not_are_refused_before_anything_runs(
+    tiny, tmp_path, monkeypatch, profile, given, named
+):
+    if profile == "smoke":
+        monkeypatch.undo()  # its notebooks are the project's
+    with pytest.raises(ValueError, match=named):
+        batch.run(profile, tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_notebook_that_there_is_not_is_an_error_with_those_there_are(tiny):
     with pytest.raises(ValueError, match=r"'07'.*00_first, 01_second"):
         notebooks.notebook_path("07")
+
+
+def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    (tmp_path / "MERT-v1-95M").mkdir()
+    with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
+        batch.run("paper", tmp_path / "run", checkpoint=str(tmp_path / "MERT-v1-95M"))
+    monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
+    monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
+    with pytest.raises(FileNotFoundError, match="typo"):
+        batch.run("real", tmp_path / "run")
+    monkeypatch.setenv("MER_DATA", str(tmp_path))
+    for name, folder in (("real", "audio_emotion_4q"), ("mulan", "mulan")):
+        with pytest.raises(FileNotFoundError, match=f"{folder}/"):
+            batch.run(name, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # --- running
 
 
-def test_no_run_is_made_among_files_of_something_else(tmp_path):
-    runs.check_folder("smoke", tmp_path / "new")
-    (tmp_path / ".hidden").touch()
-    runs.check_folder("smoke", tmp_path)
-    (tmp_path / "mine.txt").touch()
-    with pytest.raises(ValueError, match=r"mine\.txt"):
-        runs.check_folder("smoke", tmp_path)
+def test_no_run_is_made_among_files_of_something_else(tiny, tmp_path):
+    with pytest.raises(ValueError, match="notebooks"):
+        batch.run("tiny", tmp_path)
 
 
 def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     before = {path: storage.file_hash(path) for path in tiny.iterdir()}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".hidden").touch()  # is in nobody's way
     folder = batch.run("tiny", tmp_path / "run", rate=1, a=2, names=["b", "c"])
     assert folder == tmp_path / "run"
     # epochs from the profile, rate and names from the call, fast from the notebook
@@ -104,35 +137,25 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
         runs.reopen(tmp_path)
 
 
-def test_failing_notebook_is_named_with_its_cell_and_keeps_what_was_done(tiny, tmp_path):
-    write_notebook(tiny / "01_second.ipynb", "x = 1", "bad = x / 0", "never = True")
-    with pytest.raises(runs.NotebookError) as error:
-        batch.run("tiny", tmp_path / "run")
-    executed = tmp_path / "run" / "notebooks" / "01_second.ipynb"
-    for part in ("bad = x / 0", "ZeroDivisionError", str(executed)):
-        assert part in str(error.value)
-    assert "never" not in str(error.value)
-    assert (tmp_path / "run" / "first.txt").is_file()
-    assert "ZeroDivisionError" in executed.with_suffix(".html").read_text("utf-8")
-
-
 @pytest.mark.parametrize(
     ("source", "told"),
-    [("import os; os._exit(1)", "kernel died"), ("import time; time.sleep(60)", "after 1 seconds")],
+    [
+        ("bad = 1 / 0", r"cell 2 .*bad = 1 / 0\nZeroDivisionError"),
+        ("import os; os._exit(1)", "cell 2: .*kernel died"),
+        ("import time; time.sleep(60)", "cell 2: .*after 1 seconds"),
+    ],
 )
-def test_dead_kernels_and_slow_cells_are_named(tiny, tmp_path, source, told):
-    path = write_notebook(tiny / "02_bad.ipynb", source)
-    with pytest.raises(runs.NotebookError, match=told):
-        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {}, timeout=1)
-    assert (tmp_path / "executed.html").is_file()
+def test_a_notebook_that_fails_is_named_with_its_cell_and_kept(tiny, tmp_path, source, told):
+    path, executed = write_notebook(tiny / "02_bad.ipynb", source), tmp_path / "executed.ipynb"
+    with pytest.raises(runs.NotebookError, match=rf"(?s)02_bad\.ipynb .*{told}.*{executed}"):
+        notebooks.run_notebook(path, executed, {}, timeout=1)
+    assert "02_bad" in executed.with_suffix(".html").read_text("utf-8")
 
 
 def test_any_other_failure_names_the_notebook_and_the_cell(tiny, tmp_path, monkeypatch):
     full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr(notebooks.papermill, "execute_notebook", full)
-    with pytest.raises(
-        runs.NotebookError, match=r"01_second\.ipynb failed in its first cell.*space"
-    ):
+    with pytest.raises(runs.NotebookError, match=r"01_second\.ipynb .* first cell.*space"):
         notebooks.run_notebook(tiny / "01_second.ipynb", tmp_path / "executed.ipynb", {})
 
 
@@ -155,6 +178,23 @@ def test_interrupted_it_stops_the_kernels(tiny, tmp_path, monkeypatch):
     assert not kernels()
 
 
+def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
+    monkeypatch.setattr(pipeline, "GOES_ON_FROM", {"02": {"00"}, "03": {"01", "02"}})
+    running, done, together = set(), [], []
+
+    def run_one(path):
+        assert pipeline.GOES_ON_FROM.get(path.stem, set()) <= {*done}
+        running.add(path)
+        together.append(len(running))
+        time.sleep(0.05 if path.stem == "01" else 0.01)
+        running.remove(path)
+        done.append(path.stem)
+
+    pipeline._in_order([Path(f"0{n}") for n in range(5)], run_one, stop=pytest.fail)
+    assert sorted(done) == ["00", "01", "02", "03", "04"]
+    assert max(together) == pipeline.AT_A_TIME
+
+
 def test_after_an_error_no_other_begins_and_ctrl_c_still_stops_what_runs(monkeypatch):
     begun, stopped = [], threading.Event()
 
@@ -171,7 +211,7 @@ def test_after_an_error_no_other_begins_and_ctrl_c_still_stops_what_runs(monkeyp
     assert begun == ["00", "01"]
 
 
-def test_two_that_fail_are_both_told():
+def test_one_that_fails_is_told_and_of_two_both():
     together = threading.Barrier(2)
 
     def run_one(path):
@@ -180,51 +220,44 @@ def test_two_that_fail_are_both_told():
 
     with pytest.raises(runs.NotebookError, match=r"(?s)0\d is bad.*0\d is bad"):
         pipeline._in_order([Path("00"), Path("01"), Path("02")], run_one, stop=pytest.fail)
+    one = Mock(side_effect=runs.NotebookError("bad"))
+    with pytest.raises(runs.NotebookError, match=r"^bad$"):
+        pipeline._in_order([Path("00")], one, stop=pytest.fail)
 
 
 # --- the command line
 
+SMOKE = ["run", "--profile", "smoke"]
+
 
 def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
-    """Their values are YAML 1.1, in which a number needs its point."""
+    """Their values are YAML 1.1, in which a number needs its point; a date is text."""
     monkeypatch.setattr(pipeline, "run", Mock())
-    given = ["epochs=3", "rate=1e-3", "weights=[0.5, 1]", "text=a=b"]
-    options = [option for one in given for option in ("-p", one)]
-    assert cli.main(["run", "--profile", "smoke", "--out", "here", *options]) == 0
-    values = {"epochs": 3, "rate": "1e-3", "weights": [0.5, 1], "text": "a=b"}
+    given = ["epochs=3", "rate=1e-3", "weights=[0.5, 1]", "text=a=b", "song=2020-01-01"]
+    assert cli.main([*SMOKE, "--out", "here", *(x for one in given for x in ("-p", one))]) == 0
+    values = {"epochs": 3, "rate": "1e-3", "weights": [0.5, 1], "text": "a=b", "song": "2020-01-01"}
     pipeline.run.assert_called_once_with("smoke", "here", **values)
 
 
 BOMB = "words=[&a [x, x, x], &b [*a, *a, *a], &c [*b, *b, *b]]"
-HOSTILE = ["epochs", "weights=[1, 2", BOMB, "weights=&a [*a]", "words=" + "[" * 50_000]
+HOSTILE = ["epochs", "weights=[1, 2", BOMB, "weights=&a [*a]", "words=" + "[" * 1_000]
 HOSTILE += ["a=" + "{a: " * 2000, "song=!!binary aGk=", "epochs=" + "9" * 5000]
 
 
 @pytest.mark.parametrize("given", HOSTILE, ids=range(len(HOSTILE)))
 def test_unreadable_parameters_are_named(given, capsys):
     with pytest.raises(SystemExit):
-        cli.main(["run", "--profile", "smoke", "-p", given])
+        cli.main([*SMOKE, "-p", given])
     assert repr(given[:200]) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "value", [[float("nan")], float("inf"), 10**400, {1: "x"}, "a\0b", "\udcff", b"x", [{1, 2}]]
-)
-def test_values_that_json_does_not_know_are_refused(tiny, value):
-    with pytest.raises(ValueError, match="'any'"):
-        notebooks.check_parameters(
-            [write_notebook(tiny / "02_any.ipynb", parameters="any = None")], {"any": value}
-        )
-
-
-def test_dates_are_text():
-    assert cli.parameter("song=2020-01-01") == ("song", "2020-01-01")
-
-
-@pytest.mark.parametrize("arguments", [["-p", "seed=1", "-p", "seed=2"], ["-p", "out=x"]])
-def test_names_that_collide_are_refused(arguments, capsys):
-    assert cli.main(["run", "--profile", "smoke", *arguments]) == 1
-    assert arguments[-1].partition("=")[0] in capsys.readouterr().err
+@pytest.mark.parametrize("given", [["seed=1", "seed=2"], ["out=x"], ["nonsense=1"]])
+def test_parameters_that_collide_or_are_unknown_are_an_error_without_a_traceback(given, capsys):
+    assert cli.main([*SMOKE, *(x for one in given for x in ("-p", one))]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert given[0].partition("=")[0] in told
+    assert "Traceback" not in told
 
 
 def test_nothing_that_is_said_steers_a_terminal(tmp_path, capsys):
@@ -232,62 +265,7 @@ def test_nothing_that_is_said_steers_a_terminal(tmp_path, capsys):
     assert r"a\x1b[31m\u202e\udcff.wav" in capsys.readouterr().err
 
 
-def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):
-    out = tmp_path / "run"
-    assert cli.main(["run", "--profile", "smoke", "--out", str(out), "-p", "nonsense=1"]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert "'nonsense'" in told
-    assert not out.exists()
-
-
-# --- profiles
-
-
-def test_missing_weights_and_data_stop_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    empty = tmp_path / "MERT-v1-95M"
-    empty.mkdir()
-    with pytest.raises(FileNotFoundError, match="mert-v1-95m"):
-        batch.run("paper", tmp_path / "run", checkpoint=str(empty))
-    monkeypatch.setattr(profiles, "PROJECT", tmp_path / "project")
-    monkeypatch.setenv("MER_DATA", str(tmp_path / "typo"))
-    with pytest.raises(FileNotFoundError, match="typo"):
-        batch.run("real", tmp_path / "run")
-    monkeypatch.setenv("MER_DATA", str(tmp_path))
-    for name, folder in (("real", "audio_emotion_4q"), ("mulan", "mulan")):
-        with pytest.raises(FileNotFoundError, match=f"{folder}/"):
-            batch.run(name, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
-    monkeypatch.setattr(pipeline, "GOES_ON_FROM", {"02": {"00"}, "03": {"01", "02"}})
-    running, order, together = set(), [], []
-
-    def run_one(path):
-        number = path.stem
-        needed = pipeline.GOES_ON_FROM.get(number, set())
-        assert needed <= {*order}
-        running.add(number)
-        together.append(len(running))
-        time.sleep(0.05 if number == "01" else 0.01)
-        running.remove(number)
-        order.append(number)
-
-    pipeline._in_order([Path(f"0{n}") for n in range(5)], run_one, stop=pytest.fail)
-    assert sorted(order) == ["00", "01", "02", "03", "04"]
-    assert max(together) == pipeline.AT_A_TIME
-
-
 def test_ctrl_c_is_told_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "run", Mock(side_effect=KeyboardInterrupt))
-    assert cli.main(["run", "--profile", "smoke"]) == 130
+    assert cli.main(SMOKE) == 130
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_target_that_is_no_dataset_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(ValueError, match="'my_musik'"):
-        batch.run("smoke", tmp_path / "run", target="my_musik")
-    assert not (tmp_path / "run").exists()

@@ -22,6 +22,43 @@ EVIL = "<script>window.hacked = true</script>"
 SLIDER = "<p id='moved'></p><script>document.getElementById('moved').textContent = 'moves'</script>"
 INCLUDE = "```{include} ../../../secret.txt\n```"
 FORMULA = "$\\text{<script>window.hacked = true</script>}$ $" + "\\text{" * 20_000 + "$"
+OPENING = f"""# 0 · Nought
+
+**Question.** How wide is the bandwidth?
+
+$e_l = \\mathrm{{LM}}(l)$
+
+$$\\sum_i x_i$$
+
+$\\frac{{$ is none. [pull](../docs/glossary.md#alignment-loss)
+
+[out](../../../secret.txt) ![cat](../../../secret.txt)
+
+[gone](../gone.md#x)
+
+{INCLUDE}
+
+{FORMULA}"""
+PROJECT = {
+    "README.md": "# The method\n\n[first](notebooks/00_a.ipynb) [no](no.md)\n",
+    "docs/results.md": "# Results\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "docs/glossary.md": "# Glossary\n\n## Alignment loss\n\nA pull.\n",
+    "pyproject.toml": "[project]\nname = 'tiny'\n",
+    "secret.txt": "do not tell",
+}
+LINKS = ("figures/stolen.png", "tables/stolen.csv", "notebooks/02_stolen.ipynb")
+PIPES = ("figures/pipe.png", "tables/pipe.csv", "notebooks/03_pipe.ipynb")
+LEFT_OUT = {
+    f"tables/{EVIL.replace('/', '')}.csv": "a\n1\n",
+    "tables/a\n\n```.csv": "a\n1\n",
+    "tables/04_ragged.csv": "a,b\n1,2\n1,2,3\n",
+    "tables/05_empty.csv": "",
+    "notebooks/06_damaged.ipynb": "{",
+    "notebooks/07_list.ipynb": "[]",
+    "notebooks/08_none.ipynb": '{"nbformat": 4, "nbformat_minor": 5, "cells": [0]}',
+    "notebooks/09_nested.ipynb": "[" * 100_000,
+    "notebooks/10_huge.ipynb": " " * (book.LARGEST + 1),
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated"),  # of Sphinx's extensions
     pytest.mark.filterwarnings("ignore:.*left out"),
@@ -34,24 +71,16 @@ def shows(kind: str, data: str) -> nbformat.NotebookNode:
 
 
 def write(run: runs.Run, name: str, *cells: nbformat.NotebookNode) -> None:
-    about = {"widgets": {}, "papermill": {"output_path": str(run.path("notebooks", name))}}
-    run.path("notebooks").mkdir(exist_ok=True)
-    nbformat.write(
-        new_notebook(cells=cells, metadata=about), run.path("notebooks", f"{name}.ipynb")
-    )
+    path = run.path("notebooks", f"{name}.ipynb")
+    about = {"widgets": {}, "papermill": {"output_path": str(path)}}
+    storage.write_text(path, nbformat.writes(new_notebook(cells=cells, metadata=about)))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A project of a README and two docs, in place of this one."""
     folder = tmp_path_factory.mktemp("project")
-    for name, text in {
-        "README.md": "# The method\n\n[first](notebooks/00_a.ipynb) [no](no.md)\n",
-        "docs/results.md": "# Results\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
-        "docs/glossary.md": "# Glossary\n\n## Alignment loss\n\nA pull.\n",
-        "pyproject.toml": "[project]\nname = 'tiny'\n",
-        "secret.txt": "do not tell",
-    }.items():
+    for name, text in PROJECT.items():
         storage.write_text(folder / name, text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(book, "PROJECT", folder)
@@ -60,26 +89,16 @@ def project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(project) -> runs.Run:
+    """Its run, of one good notebook and one that failed, among files that mean harm."""
     opened = runs.open_run("smoke", project / "runs" / "tiny")
-    runs.note(
-        opened,
-        parameters={"csv": f"{EVIL}```", "```": f"\n```\n\n{EVIL}", "out": str(opened.folder)},
-    )
-    opening = [
-        "# 0 · Nought",
-        "**Question.** How wide is the bandwidth?",
-        "$e_l = \\mathrm{{LM}}(l)$",
-        "$$\\sum_i x_i$$",
-        "$\\frac{$ is none. [pull](../docs/glossary.md#alignment-loss)",
-        "[out](../../../secret.txt) ![cat](../../../secret.txt)",
-        f"[gone](../gone.md#x)\n\n{INCLUDE}\n\n{FORMULA}",
-    ]
+    given = {"csv": f"{EVIL}```", "```": f"\n```\n\n{EVIL}", "out": str(opened.folder)}
+    runs.note(opened, parameters=given)
     picture = shows("image/png", base64.b64encode(PNG).decode())
     log = new_output("stream", text=f"\x1b[31m{project}/x.py: {Path.home()}/y {'word ' * 60}")
     write(
         opened,
         "00_a",
-        new_markdown_cell("\n\n".join(opening)),
+        new_markdown_cell(OPENING),
         new_code_cell("profile = 'demo'", metadata={"tags": ["parameters"]}),
         new_code_cell(f"out = '{opened.folder}'", metadata={"tags": ["injected-parameters"]}),
         new_code_cell("figures.label_map(x)  # first thing to see", outputs=[picture, log]),
@@ -91,44 +110,18 @@ def run(project) -> runs.Run:
     error = new_markdown_cell("An Exception", metadata={"tags": ["papermill-error-cell-tag"]})
     failed = new_code_cell("1 / 0", metadata={"papermill": {"status": "failed"}})
     write(opened, "01_b", error, new_markdown_cell("# 1 · First"), failed)
-    wide = {"method": [f"{EVIL}\n\n\n{INCLUDE}\n\n</div>\n\n{EVIL}"]} | {
-        f"column {i}": 0.51234 for i in range(30)
-    }
+    wide = dict.fromkeys([f"column {i}" for i in range(30)], 0.51234)
+    wide["method"] = [f"{EVIL}\n\n\n{INCLUDE}\n\n</div>\n\n{EVIL}"]
     runs.save_table(opened, "results", pd.DataFrame(wide))
     opened.path("figures").mkdir()
     opened.path("figures", "map.png").write_bytes(PNG)
-    for stolen in ("figures/stolen.png", "tables/stolen.csv", "notebooks/02_stolen.ipynb"):
-        opened.path(stolen).symlink_to(project / "secret.txt")
-    for pipe in ("figures/pipe.png", "tables/pipe.csv", "notebooks/03_pipe.ipynb"):
-        os.mkfifo(opened.path(pipe))
-    for name, text in {
-        f"tables/{EVIL.replace('/', '')}.csv": "a\n1\n",
-        "tables/a\n\n```.csv": "a\n1\n",
-        "tables/04_ragged.csv": "a,b\n1,2\n1,2,3\n",
-        "tables/05_empty.csv": "",
-        "notebooks/06_damaged.ipynb": "{",
-        "notebooks/07_list.ipynb": "[]",
-        "notebooks/08_none.ipynb": '{"nbformat": 4, "nbformat_minor": 5, "cells": [0]}',
-        "notebooks/09_nested.ipynb": "[" * 100_000,
-    }.items():
+    for name in LINKS:
+        opened.path(name).symlink_to(project / "secret.txt")
+    for name in PIPES:
+        os.mkfifo(opened.path(name))
+    for name, text in LEFT_OUT.items():
         opened.path(name).write_text(text)
-    with open(opened.path("notebooks/10_huge.ipynb"), "wb") as huge:
-        huge.truncate(book.LARGEST + 1)
     return opened
-
-
-LEFT_OUT = (
-    "stolen",
-    "pipe",
-    "hacked",
-    "```",
-    "ragged",
-    "empty",
-    "damaged",
-    "list",
-    "none",
-    "nested",
-)
 
 
 @pytest.fixture(scope="module")
@@ -136,27 +129,32 @@ def site(run, project) -> Path:
     with pytest.warns(UserWarning, match="left out") as warned:
         made = book.build_book(run, project / "site").parent
     said = [str(warning.message) for warning in warned]
-    for name in (*LEFT_OUT, "huge"):
-        assert any(name in line for line in said), name
-        assert not list(made.rglob(f"*{name}*")), name
+    for stem in (Path(name).stem for name in (*LINKS, *PIPES, *LEFT_OUT)):
+        assert any(repr(stem)[1:-1] in line for line in said), stem
+        assert not [path for path in made.rglob("*") if stem in path.name]
     assert [line for line in said if "Sphinx says" in line and "pipe" in line] == []
     return made
 
 
-@pytest.fixture
-def browser():
+@pytest.fixture(scope="module")
+def chromium():
     if not CHROMIUM:
         pytest.skip("no Chromium")
     with sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium.new_page(viewport={"width": 390, "height": 800})
-        chromium.close()
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    with chromium.new_page(viewport={"width": 390, "height": 800}) as page:
+        yield page
 
 
 def test_formulas_are_mathml_and_code_is_left_alone():
-    found = pages.to_html(
-        "cost $a^2$ and `$b$`\n\n```\n$c$\n```\n\n$$\\sum_i x_i$$\n\n\\$4, 3 $ only"
-    )
+    code = "cost $a^2$ and `$b$`\n\n```\n$c$\n```\n\n$$\\sum_i x_i$$\n\n\\$4, 3 $ only"
+    found = pages.to_html(code)
     assert found.count("<math") == 2
     for kept in ("<msup>", 'display="block"', "<code>$b$</code>", "$c$", "3 $ only"):
         assert kept in found
@@ -169,8 +167,10 @@ def test_formulas_are_mathml_and_code_is_left_alone():
 def test_a_page_of_its_own_shows_data_as_text(browser, tmp_path):
     table = pd.DataFrame({EVIL: [f"{EVIL}\n\n{EVIL}"]}, index=[EVIL])
     card = new_code_cell("card()", outputs=[shows("text/markdown", f"{EVIL} \\\\{EVIL}")])
-    notebook = new_notebook(cells=[card])
-    for html in (pages.page("Sweep", table), pages.notebook_page(notebook, EVIL)):
+    for html in (
+        pages.page("Sweep", table),
+        pages.notebook_page(new_notebook(cells=[card]), EVIL),
+    ):
         storage.write_text(tmp_path / "page.html", html)
         browser.goto((tmp_path / "page.html").as_uri())
         assert browser.evaluate("window.hacked") is None
@@ -178,13 +178,9 @@ def test_a_page_of_its_own_shows_data_as_text(browser, tmp_path):
 
 
 def test_the_book_needs_nothing_else_and_fits_a_phone(site, browser):
-    complaints = []
-    browser.on(
-        "console",
-        lambda x: complaints.append(f"{x.text} {x.location}") if x.type == "error" else None,
-    )
+    home, complaints = site.as_uri(), []
+    browser.on("console", lambda x: x.type == "error" and complaints.append(x.text))
     browser.on("pageerror", lambda error: complaints.append(str(error)))
-    home = site.as_uri()
     browser.on("request", lambda x: x.url.startswith((home, "data:")) or complaints.append(x.url))
     for page in {*site.rglob("*.html")} - {*site.glob("_static/*")}:
         browser.goto(page.as_uri())
@@ -206,12 +202,10 @@ def test_a_notebook_opens_with_prose_and_folds_its_code(site, browser):
     assert browser.locator("table td").first.inner_text() == "1"  # of an output in Markdown
     assert browser.locator("figure figcaption").inner_text().startswith("A map of 3 labels")
     code, answer = browser.locator("text=first thing to see"), browser.locator("text=answer = 42")
-    assert not code.is_visible()
-    assert not answer.is_visible()
+    assert (code.is_visible(), answer.is_visible()) == (False, False)
     assert browser.locator("summary").count() == 4  # parameters, imports and first code are one
     browser.click("text=show or hide all code")
-    assert code.is_visible()
-    assert not answer.is_visible()
+    assert (code.is_visible(), answer.is_visible()) == (True, False)
     browser.click("text=Show the solution")
     assert answer.is_visible()
     browser.click("text=pull")
@@ -220,15 +214,13 @@ def test_a_notebook_opens_with_prose_and_folds_its_code(site, browser):
 
 def test_the_book_names_no_folder_of_this_machine_and_follows_no_link_out_of_it(site, project):
     named = (str(project), str(Path.home()), str(runs.profiles.PROJECT), "do not tell")
-    for path in site.rglob("*"):
-        text = path.read_bytes().decode("utf-8", "ignore") if path.is_file() else ""
+    for path in (path for path in site.rglob("*") if path.is_file()):
+        text = path.read_bytes().decode("utf-8", "ignore")
         assert [name for name in named if name in text] == [], path
     assert not list(site.rglob("*secret*"))
-    first, second = (
-        (site / "notebooks" / f"{x}.html").read_text("utf-8") for x in ("00_a", "01_b")
-    )
-    assert "…/x.py" in first
-    assert ["stopped at an error" in page for page in (first, second)] == [False, True]
+    notebooks = [(site / "notebooks" / f"{x}.html").read_text("utf-8") for x in ("00_a", "01_b")]
+    assert "…/x.py" in notebooks[0]
+    assert ["stopped at an error" in page for page in notebooks] == [False, True]
 
 
 def test_what_others_put_into_a_folder_stays(run, tmp_path):
@@ -249,23 +241,21 @@ def test_what_others_put_into_a_folder_stays(run, tmp_path):
     assert "The method" in book.build_book(run, out).read_text("utf-8")
     assert (out / "CNAME").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pages", "pages.tmp"]
+
+
+def test_a_book_needs_a_run_with_notebooks(tmp_path, capsys):
     with pytest.raises(FileNotFoundError, match="run notebook 00_datasets first"):
         book.build_book(runs.open_run("smoke", tmp_path / "empty"), tmp_path / "other")
     assert cli.main(["site", "--run", str(tmp_path / "nothing")]) == 1
+    assert "nothing" in capsys.readouterr().err
 
 
-def test_notebooks_open_elsewhere_once_the_repository_has_an_address(run, project, tmp_path):
+def test_once_the_repository_has_an_address_notebooks_open_elsewhere(run, project, tmp_path):
+    """In a folder where another book was killed, too."""
     urls = "[project]\nname = 'tiny'\n[project.urls]\nRepository = 'https://github.com/me/mine'\n"
     (project / "pyproject.toml").write_text(urls)
-    page = book.build_book(run, tmp_path / "site").parent / "notebooks" / "00_a.html"
+    storage.write_text(tmp_path / "site" / f"..mer-utils-site.{'0' * 32}.tmp", "")
+    book.build_book(run, tmp_path / "site")
+    page = (tmp_path / "site" / "notebooks" / "00_a.html").read_text("utf-8")
     for host in ("mybinder.org", "colab.research.google.com"):
-        assert re.search(
-            rf"https://{host}/[^\"]*me/mine/[^\"]*00_a\.ipynb", page.read_text("utf-8")
-        )
-
-
-def test_what_a_killed_book_left_stops_no_other(run, tmp_path):
-    left = tmp_path / "site" / f"..mer-utils-site.{'0' * 32}.tmp"
-    left.parent.mkdir()
-    left.touch()
-    assert book.build_book(run, left.parent).is_file()
+        assert re.search(rf"https://{host}/[^\"]*me/mine/[^\"]*00_a\.ipynb", page)

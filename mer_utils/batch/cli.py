@@ -98,9 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     figures.set_defaults(call=_figures)
 
     site = commands.add_parser("site", parents=[finished], help="write a run as a book to read")
-    site.add_argument(
-        "--out", default="site", type=folder, help="folder of the book; default: site"
-    )
+    site.add_argument("--out", default="site", type=folder, help="its folder; default: site")
     site.set_defaults(call=_site)
 
     heard = "turn the audio of a profile's datasets into features, at any scale"
@@ -117,9 +115,8 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("grid", metavar="GRID", help="YAML file, such as docs/sweep.yml")
     sweep.add_argument("--out", required=True, type=folder, help="folder of the sweep")
     sweep.add_argument("--dry-run", action="store_true", help="print the plan, and its cost so far")
-    sweep.add_argument(
-        "--timeout", type=partial(count, most=10**7), help="seconds that one notebook cell may take"
-    )
+    longest = "seconds that one notebook cell may take"
+    sweep.add_argument("--timeout", type=partial(count, most=10**7), help=longest)
     sweep.add_argument("--threads", type=count, help="of each cell; default: cores / jobs")
     sweep.set_defaults(call=_sweep)
 
@@ -134,16 +131,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--csv", default="", help="write the table to this file")
     add("--over-time", action="store_true", help="also ranks along the song, as a curve")
     add("--hop", type=float, default=3.0, help="seconds between points of the curve; default: 3")
-    among = (
-        "rank among the model's training tracks, or the given songs (8 or more) among one another"
-    )
+    among = "rank among the training tracks, or the given songs (8 or more) among one another"
     add("--among", default="training", choices=("training", "given"), help=among)
     predict.set_defaults(call=_predict)
 
     app = commands.add_parser("app", help="a page for songs, on this machine only")
     app.add_argument("--model", help="folder of a model or of its run; default: the packaged one")
     app.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
-    app.add_argument("--port", type=partial(count, most=65_535), default=5006, help="default: 5006")
+    app.add_argument("--port", type=int, default=5006, help="default: 5006")
     app.add_argument("--no-browser", action="store_true", help="only print the address")
     app.set_defaults(call=_app)
     return parser
@@ -217,10 +212,8 @@ def _sweep(options: argparse.Namespace) -> None:
         with _executor(options.scheduler, 1 if options.jobs is None else options.jobs) as executor:
             sweeps.run_cells(options.grid, out, executor, options.threads, options.timeout)
     except KeyboardInterrupt:
-        done = sum(cell.status == "done" for cell in cells)
-        raise ValueError(
-            f"stopped: {done} of {len(cells)} cells are done; the same line goes on from there"
-        ) from None
+        done = f"{sum(cell.status == 'done' for cell in cells)} of {len(cells)} cells are done"
+        raise ValueError(f"stopped: {done}; the same line goes on from there") from None
     say(f"{len(cells)} cells; read {out / 'summary.html'}")
 
 
@@ -297,14 +290,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.call(options)
     except (ValueError, OSError, ModuleNotFoundError, runs.NotebookError) as error:
         say(f"error: {storage.told(error)}", sys.stderr)
-        return 1
     except (MemoryError, BrokenExecutor) as error:
         say(f"error: memory is short ({error}); fewer --jobs, or less data", sys.stderr)
-        return 1
     except KeyboardInterrupt:
         say("stopped; what is kept will not be made again", sys.stderr)
         return 130  # as shells have it
-    return 0
+    else:
+        return 0
+    return 1
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from os.path import isdir, isfile  # of a text that can be no path they say no
 from pathlib import Path
 from unittest.mock import patch
@@ -73,8 +74,9 @@ def check_parameters(
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
+            near = [f"; did you mean {x!r}" for x in get_close_matches(name, declared, n=1)]
             known = ", ".join(sorted(declared))
-            raise ValueError(f"no notebook here has a parameter {name!r}; they declare {known}")
+            raise ValueError(f"no parameter {name!r}{''.join(near)}; the notebooks declare {known}")
         default = declared[name]
         if isinstance(value, np.generic | np.ndarray | tuple):
             value = value.tolist() if hasattr(value, "tolist") else list(value)
@@ -165,28 +167,26 @@ def run_notebook(
     except Exception as error:  # also of a full disk, or a kernel that does not begin
         with suppress(Exception):
             _write_page(executed)
-        raise NotebookError(
-            f"{path.name} {_reason(error, executed)}\nThe notebook as far as it came: {executed}"
-        ) from None
+        so_far = f"The notebook as far as it came: {executed}"
+        raise NotebookError(f"{path.name} {_reason(error, executed)}\n{so_far}") from None
     _write_page(executed)
 
 
 def _reason(error: Exception, executed: Path) -> str:
     """Where a notebook failed, and why."""
     if isinstance(error, PapermillExecutionError):
-        source = "\n".join(error.source.splitlines()[:12])
-        where = f"cell {error.cell_index} (In [{error.exec_count}]):\n"
-        return f"failed in {where}{textwrap.indent(source, '    ')}\n{error.ename}: {error.evalue}"
-    why, cell = f"{type(error).__name__}: {storage.told(error)}", "its first cell"
+        source = textwrap.indent("\n".join(error.source.splitlines()[:12]), "    ")
+        where = f"cell {error.cell_index} (In [{error.exec_count}])"
+        return f"failed in {where}:\n{source}\n{error.ename}: {error.evalue}"
+    cell, why = "its first cell", f"{type(error).__name__}: {storage.told(error)}"
     if isinstance(error, DeadKernelError):
-        why = "the kernel died, most often for want of memory: give it fewer jobs at a time, or "
-        why += "less data"
+        why = "the kernel died, most often for want of memory: fewer jobs at a time, or less data"
     elif isinstance(error, CellTimeoutError):
         why = str(error)
-    with suppress(Exception):  # what papermill wrote of it
+    with suppress(Exception):  # what papermill wrote of it, which calls such a cell completed
         cells = nbformat.read(executed, as_version=4).cells
-        states = [cell.metadata.get("papermill", {}).get("status") for cell in cells]
-        cell = f"cell {next(n for n, state in enumerate(states) if state != 'completed')}"
+        begun = [n for n, one in enumerate(cells) if one.metadata["papermill"]["start_time"]]
+        cell = f"cell {begun[-1]}"
     return f"failed in {cell}: {why}"
 
 

@@ -23,8 +23,8 @@ from mer_utils.sound.encoders import ENCODERS, HUB, Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
-# whose files are those that their authors publish, wherever they lie
 FEWEST_GROUPS = 5  # of a dataset of the user's own: folds of `evaluation.supervised_reference`
+# whose files are those that their authors publish, wherever they lie
 KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 
 
@@ -249,18 +249,14 @@ def feature_store(profile: Profile, dataset: Dataset, encoder: Encoder) -> Path:
     made_by = {"dataset": dataset.source, "encoder": decisive, "code": features.code_hash(encoder)}
     if dataset.name not in demo.DEMO_DATASETS and dataset.source.get("loader") not in KNOWN_LOADERS:
         made_by["audio"] = audio_state(dataset)
-    return (
-        CACHE / "features" / f"{slug(f'{dataset.name}-{profile.encoder}')}-{settings_hash(made_by)}"
-    )
+    name = slug(f"{dataset.name}-{profile.encoder}")
+    return CACHE / "features" / f"{name}-{settings_hash(made_by)}"
 
 
 def oracles(profile: Profile, loaded: Mapping[str, Dataset]) -> dict[str, np.ndarray]:
     """The best possible scores of the built-in corpus, (tracks, labels) each; none of real data."""
-    return {
-        name: demo.oracle_scores(loaded[name])
-        for name in profile.datasets
-        if name in demo.DEMO_DATASETS
-    }
+    built_in = [name for name in profile.datasets if name in demo.DEMO_DATASETS]
+    return {name: demo.oracle_scores(loaded[name]) for name in built_in}
 
 
 def clap_scores(

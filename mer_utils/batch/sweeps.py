@@ -17,7 +17,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,12 +125,9 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         del given["out"]
         given["profile"] = profile.name
         name = slug("-".join(str(varied[key]) for key in sorted(varied)))[:60]
-        made = {
-            "parameters": given,
-            "inputs": inputs(chosen.datasets, _named(given, named_path)),
-            **made_by,
-        }
-        key = f"{name}-{storage.settings_hash(made)}"
+        named = {named_path(x) for x in given.values() if isinstance(x, str) and x} - {None}
+        state = inputs(chosen.datasets, tuple(sorted(named)))
+        key = f"{name}-{storage.settings_hash({'parameters': given, 'inputs': state, **made_by})}"
         cells.setdefault(key, Cell(given, varied, Path(out).absolute() / "cells" / key))
     return list(cells.values())
 
@@ -141,14 +138,6 @@ def _made_by(notebook: Path) -> dict[str, str]:
     files = {path for kind in ("*.py", "*.csv", "*.yml") for path in PACKAGE.rglob(kind)}
     files -= {path for name in DRAWING for path in PACKAGE.glob(f"{name}.py")}
     return {"notebook": source, "package": code.files_hash(files)}
-
-
-def _named(
-    parameters: Mapping[str, object], named_path: Callable[[object], Path | None]
-) -> tuple[Path, ...]:
-    """The user's files and folders that parameters name."""
-    paths = {named_path(x) for x in parameters.values() if isinstance(x, str) and x}
-    return tuple(sorted(filter(None, paths)))
 
 
 def _inputs(datasets: tuple[str, ...], named: tuple[Path, ...]) -> dict:
@@ -339,12 +328,6 @@ def comparisons(
     return table.assign(p_holm=scoring.holm(table["p"])) if rows else table
 
 
-def curve_axes(results: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """Parameters that are numbers with two values or more: there are curves along them."""
-    numeric = [key for key in by if pd.api.types.is_numeric_dtype(results[key])]
-    return [key for key in numeric if len(set(results[key].dropna())) > 1]
-
-
 def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
     """Write the sweep's tables, figures and `summary.html`, which has links to every notebook."""
     varied = dict.fromkeys(key for cell in cells for key in cell.varied)
@@ -353,7 +336,9 @@ def summarise(cells: Sequence[Cell], results: pd.DataFrame, out: Path) -> None:
     for name, table in (("results", results), ("seeds", over_seeds), ("comparisons", compared)):
         storage.write_table(out / f"{name}.csv", table)
     shown = over_seeds[over_seeds["metric"] == METRIC].drop(columns="metric")
-    pictures = {axis: f"figures/curves_{axis}.png" for axis in curve_axes(results, by)}
+    numbers = [key for key in by if pd.api.types.is_numeric_dtype(results[key])]
+    axes = [key for key in numbers if len(set(results[key].dropna())) > 1]
+    pictures = {axis: f"figures/curves_{axis}.png" for axis in axes}
     for axis, picture in pictures.items():
         figures.save(figures.sweep_curves(shown, axis), out / picture)
     lines = []
