@@ -8,6 +8,7 @@ pickle.
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -173,10 +174,10 @@ def copy_file(source: str | Path, path: str | Path) -> None:
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
     """Write one array as npy; its SHA-256 follows it, where other programs do not look."""
-    with replacing(path) as temporary, open(temporary, "w+b") as file:
-        np.save(file, array, allow_pickle=False)
-        file.seek(0)
-        file.write(hashlib.file_digest(file, "sha256").digest())
+    content = io.BytesIO()  # numpy does not tell of a disk that is full in the middle of a file
+    np.save(content, array, allow_pickle=False)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
 
 def read_array(path: str | Path, shape: Shape, memory_map: bool = False) -> np.ndarray:

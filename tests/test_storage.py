@@ -3,10 +3,13 @@
 import errno
 import multiprocessing
 import os
+import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -83,6 +86,29 @@ def test_an_error_of_the_system_names_path_and_mend(tmp_path, place, mend):
         write()
     assert mend in storage.told(error.value)
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+def write_on_a_small_disk(write: Callable, folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+    with pytest.raises(OSError, match="kept"):
+        write(folder / "kept")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: storage.write_array(path, np.ones(200)),
+        lambda path: storage.write_tensors(path, {"a": torch.ones(200)}),
+        lambda path: storage.write_table(f"{path}.parquet", pd.DataFrame({"a": range(200)})),
+        lambda path: storage.write_table(f"{path}.csv", pd.DataFrame({"a": range(200)})),
+        lambda path: storage.write_json(path, list(range(200))),
+    ],
+)
+def test_a_file_that_may_not_grow_is_an_error_and_not_half_a_file(tmp_path, write):
+    writer = FORK.Process(target=write_on_a_small_disk, args=(write, tmp_path))
+    writer.start()
+    writer.join(30)
+    assert (writer.exitcode, list(tmp_path.iterdir())) == (0, [])
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (0, 3), ()])
