@@ -545,6 +545,7 @@ def test_a_folder_with_all_that_can_be_wrong(ask, song, tmp_path):
         (["SONG", "--among", "given"], "1 songs"),
         (["SONG", "--csv", "ranks.txt"], ".csv"),
         (["SONG", "--csv", "mine.csv"], "mine.csv"),  # a table of something else
+        (["gone.mp3", "--csv", "mine.csv/ranks.csv"], "mine.csv"),  # before a song is looked for
         (["SONG", "--labels", "eerie", "--define", "erie=Foo."], "'erie'"),
         (["SONG", "--model", "nowhere"], "nowhere"),
         (["gone.mp3"], "gone.mp3"),

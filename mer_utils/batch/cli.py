@@ -224,6 +224,8 @@ def _predict(options: argparse.Namespace) -> None:
     replaced = Path(options.csv).read_bytes() if os.path.isfile(options.csv) else b""
     if replaced and b"sureness" not in replaced:  # a column of every table of ours
         raise ValueError(f"--csv {options.csv}: holds something else; give another name")
+    if options.csv:  # an error now, and not after all songs were heard
+        Path(options.csv).parent.mkdir(parents=True, exist_ok=True)
     paths = find_songs(options.songs)
     if options.among == "given":
         zero_shot.check_enough(len(paths))

@@ -79,7 +79,7 @@ def opened(path: str | Path) -> soundfile.SoundFile:
         if "regular file" in str(reason):  # libsndfile's word for an mp3 in which it finds nothing
             reason = "no audio in it"
         hint = f"ffmpeg -i {printable(path.name)} {printable(path.stem)}.flac"
-        mend = f"get it again, or convert it: {hint}"
+        mend = f"{', '.join(FORMATS)} are read; get it again, or convert it: {hint}"
         raise bad(path, f"not readable as audio ({reason}); {mend}") from error
     rate, channels, kind, frames = file.samplerate, file.channels, file.format, file.frames
     fits = LEAST_RATE <= rate <= MOST_RATE and channels <= MOST_CHANNELS and frames < 2**62
