@@ -189,8 +189,10 @@ def read_array(path: str | Path, shape: Shape, memory_map: bool = False) -> np.n
     with reading(path, "npy"):  # mapped: never more than the file holds, whatever it claims
         array = np.lib.format.open_memmap(path, mode="r")
         if not memory_map:
-            content = Path(path).read_bytes()
-            if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+            whole = Path(path).read_bytes()
+            content, digest = whole[:-32], whole[-32:]
+            fits = array.offset + array.nbytes == len(content)
+            if not fits or hashlib.sha256(content).digest() != digest:
                 raise ValueError("its bytes have changed since it was written")
     array = array if memory_map else np.array(array)
     check(path, {"it": array}, {"it": shape}, finite=not memory_map)

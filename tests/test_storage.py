@@ -1,6 +1,7 @@
 """Files: what a killed process leaves, two writers at once, what an error of the system says."""
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -122,3 +123,19 @@ def test_an_array_comes_back_or_any_changed_byte_of_it_is_named(tmp_path, shape)
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(ValueError, match=r"kept\.npy"):
             storage.read_array(path, shape)
+
+
+def test_an_array_of_another_form_is_named_though_its_checksum_is_right(tmp_path):
+    path, good = tmp_path / "kept.npy", np.ones((2, 3), dtype=np.float32)
+    contents = []
+    for array in (good, good[:, :2], good * np.nan, good.astype(int), np.array([[{}]])):
+        np.save(path, array)
+        contents.append(path.read_bytes())
+    whole, *others = contents
+    others += [b"", whole[:-1], whole.replace(b"(2, 3)", b"(9**9,)"), b"PK" + whole]
+    for content in others:
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        with pytest.raises(ValueError, match=r"kept\.npy"):
+            storage.read_array(path, (2, 3))
+    path.write_bytes(whole + hashlib.sha256(whole).digest())
+    np.testing.assert_array_equal(storage.read_array(path, (2, 3)), good)
