@@ -232,6 +232,8 @@ def test_a_missing_file_is_named(sample, name, file, audio):
     [
         ({"top_k": 0}, "top_k .*0"),
         ({"labels": ("a", "a")}, "'a'"),
+        ({"labels": ("a", "b\x1b[31m")}, "labels"),
+        ({"labels": ("a", "b" * 300)}, "labels"),
         ({"labels": ("b", "c")}, "a of t0"),
         ({"tracks": track_table(["t0"], [("a",)], ["g"]).drop(columns="group")}, "'group'"),
         ({"tracks": track_table(["t0", "t0"], [("a",)] * 2, ["g"] * 2)}, "'t0'"),

@@ -358,6 +358,8 @@ def test_the_ceiling_names_a_label_that_cannot_be_learned():
     pd.testing.assert_series_equal(table["value"], others)
     by_label = scoring.per_label_scores(scores, targets, **settings)
     assert by_label["roc_auc"].isna().tolist() == [False, True, False]
+    against = evaluation.compare(scores, np.zeros((30, 3)), targets, 1, **settings)
+    assert against["labels"].eq(2).all()
 
 
 # --- Bad input ---

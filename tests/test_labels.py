@@ -109,6 +109,10 @@ def test_vectors_of_the_default_model_are_kept_on_disk_if_possible(tmp_path, mon
     remembered.cache_clear()
     storage.write_array(file, -first)
     np.testing.assert_array_equal(embed_labels(["furious", "calm"], "prompt").vectors[:1], -first)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])  # made again
+    remembered.cache_clear()
+    np.testing.assert_array_equal(embed_labels(["furious"], "prompt").vectors, first)
     monkeypatch.setattr(storage, "CACHE", file)  # where no folder can be made
     remembered.cache_clear()
     np.testing.assert_array_equal(embed_labels(["calm", "furious"], "prompt").vectors[1:], first)

@@ -26,7 +26,7 @@ from mer_utils.batch.pages import to_html
 from mer_utils.data import Dataset, Features
 from mer_utils.data.types import track_table
 from mer_utils.data.vocabulary import names
-from mer_utils.labels import DEFAULT_MODEL, language_model
+from mer_utils.labels import DEFAULT_MODEL, LabelSpace, language_model
 from mer_utils.labels.language_model import weights_hash
 from mer_utils.predict import Reference, model_card, zero_shot
 from mer_utils.projector import Method, Model, TrainingSettings, default_ridge, fit, word_anchors
@@ -202,7 +202,10 @@ def test_a_model_that_is_not_whole_is_refused(copy, damage, named):
         ("features.mean", lambda x: x[0]),
         ("features.mean", lambda x: x.double() + 1e300),
         ("features.std", lambda x: x * 0),
+        ("features.std", lambda x: -x),
         ("labels.known", lambda x: x[:, 1:]),
+        ("labels.mean", lambda x: None),
+        ("inputs", lambda x: x[1:]),
         ("inputs", lambda x: x[:, 1:]),
         ("far", lambda x: x * torch.nan),
         ("far", lambda x: -x),
@@ -425,20 +428,20 @@ def test_strange_songs_and_words_are_warned_of(loaded, features):
     assert list(predict.label_warnings(model, ["sad", "gluten-free"])) == ["gluten-free"]
 
 
-def test_words_far_from_the_training_labels_by_hand():
+def test_words_far_from_the_training_labels_by_hand(monkeypatch):
     degrees = {"a": 0, "b": 10, "c": 30, "d": 60, "x": 100, "y": 110}
 
-    def embedded(labels, datasets=None):
+    def embedded(labels, **settings):
         angles = np.radians([degrees[label] for label in labels])
         return SimpleNamespace(vectors=np.stack([np.cos(angles), np.sin(angles)], axis=1))
 
-    space = SimpleNamespace(style="name", definitions=None, text_embeddings=embedded)
+    monkeypatch.setattr(zero_shot, "embed_labels", embedded)
     # to the nearest of another dataset 30, 20, 20, 50: the limit is 47; of the same one it is 29
     for labels, far in (
         ({"1": ["a", "b"], "2": ["c", "d"]}, ["y"]),
         ({"1": [*"abcd"]}, ["x", "y"]),
     ):
-        model = Model(None, space, None, None, {}, {"labels": labels})
+        model = Model(None, LabelSpace(), None, None, {}, {"labels": labels})
         assert list(predict.label_warnings(model, ["a", "x", "y"])) == far
 
 
@@ -545,7 +548,7 @@ def test_a_folder_with_all_that_can_be_wrong(ask, song, tmp_path):
         (["SONG", "--among", "given"], "1 songs"),
         (["SONG", "--csv", "ranks.txt"], ".csv"),
         (["SONG", "--csv", "mine.csv"], "mine.csv"),  # a table of something else
-        (["gone.mp3", "--csv", "mine.csv/ranks.csv"], "mine.csv"),  # before a song is looked for
+        (["SONG", "--csv", "mine.csv/ranks.csv"], "mine.csv"),  # before it listens
         (["SONG", "--labels", "eerie", "--define", "erie=Foo."], "'erie'"),
         (["SONG", "--model", "nowhere"], "nowhere"),
         (["gone.mp3"], "gone.mp3"),

@@ -240,7 +240,7 @@ def test_command_line_hands_parameters_to_the_pipeline(monkeypatch):
 
 
 BOMB = "words=[&a [x, x, x], &b [*a, *a, *a], &c [*b, *b, *b]]"
-HOSTILE = ["epochs", "weights=[1, 2", BOMB, "weights=&a [*a]", "words=" + "[" * 1_000]
+HOSTILE = ["epochs", "weights=[1, 2", BOMB, "weights=&a [*a]", "words=" + "[" * 50_000]
 HOSTILE += ["a=" + "{a: " * 2000, "song=!!binary aGk=", "epochs=" + "9" * 5000]
 
 

@@ -55,7 +55,10 @@ def test_all_pairs_are_compared_and_corrected_together(part):
     assert aucs["against"].tolist() == ["a", "bb"]
     assert (aucs["difference"] > 0).all()
     np.testing.assert_allclose(aucs["p_holm"], scoring.holm(aucs["p"]))
-    alone = tables.compare_all([steps[2]], [steps[1]], {part.name: part}, resamples=100)
+    task = {"k": evaluation.k_of(part.dataset), "groups": part.dataset.tracks["group"]}
+    task |= {"targets": part.dataset.targets(), "resamples": 100}
+    task["track_index"] = part.features.track_index(part.dataset)
+    alone = evaluation.compare(steps[2].scores, steps[1].scores, **task)
     np.testing.assert_array_equal(table["p"].iloc[-4:], alone["p"])
     with pytest.raises(ValueError, match="one"):
         tables.compare_all([steps[1]], [replace(steps[0], target="one")], {part.name: part})

@@ -8,6 +8,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
@@ -138,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="a page for songs, on this machine only")
     app.add_argument("--model", help="folder of a model or of its run; default: the packaged one")
     app.add_argument("--checkpoint", default="", help="folder with the audio encoder's weights")
-    app.add_argument("--port", type=int, default=5006, help="default: 5006")
+    app.add_argument("--port", type=partial(count, most=65_535), default=5006, help="default: 5006")
     app.add_argument("--no-browser", action="store_true", help="only print the address")
     app.set_defaults(call=_app)
     return parser
@@ -224,9 +225,11 @@ def _predict(options: argparse.Namespace) -> None:
     replaced = Path(options.csv).read_bytes() if os.path.isfile(options.csv) else b""
     if replaced and b"sureness" not in replaced:  # a column of every table of ours
         raise ValueError(f"--csv {options.csv}: holds something else; give another name")
-    if options.csv:  # an error now, and not after all songs were heard
-        Path(options.csv).parent.mkdir(parents=True, exist_ok=True)
     paths = find_songs(options.songs)
+    if options.csv:  # an error now, and not after all songs were heard
+        folder = Path(options.csv).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     if options.among == "given":
         zero_shot.check_enough(len(paths))
     model, reference = zero_shot.load_released(options.model)

@@ -74,9 +74,10 @@ def check_parameters(
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
-            near = [f"; did you mean {x!r}" for x in get_close_matches(name, declared, n=1)]
+            near = get_close_matches(name, declared, n=1)
+            mend = f"did you mean {near[0]!r}? T" if near else "t"
             known = ", ".join(sorted(declared))
-            raise ValueError(f"no parameter {name!r}{''.join(near)}; the notebooks declare {known}")
+            raise ValueError(f"no parameter {name!r}; {mend}he notebooks declare {known}")
         default = declared[name]
         if isinstance(value, np.generic | np.ndarray | tuple):
             value = value.tolist() if hasattr(value, "tolist") else list(value)

@@ -96,11 +96,8 @@ def _says(folder: Path) -> str:
     for row in tables.beyond_chance(table).itertuples():
         part = made[made["target"] == row.Index]
         part = part.sort_values("value", ascending=False, kind="stable")
-        best, of_paper = (
-            part.iloc[0],
-            part[part["method"].str.startswith(("baseline", "alignment"))],
-        )
-        said = f"- {plain(row.Index)}: best zero-shot row is {_named(best)}"
+        of_paper = part[part["method"].str.startswith(("baseline", "alignment"))]
+        said = f"- {plain(row.Index)}: best zero-shot row is {_named(part.iloc[0])}"
         if len(of_paper):
             said += f"; best of the paper's {len(of_paper)} rows (picked on the target) is "
             said += _named(of_paper.iloc[0])

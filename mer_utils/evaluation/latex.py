@@ -72,7 +72,9 @@ def _stars(paired: pd.DataFrame, metric: str, against: str | None) -> tuple[dict
     chosen = rows if against is None else rows[rows["against"] == against]
     if chosen.empty or chosen.duplicated(["method", "target"]).any():
         there = ", ".join(map(repr, rows["against"].unique()))
-        raise ValueError(f"against is {against!r}; by {metric} methods are compared with {there}")
+        raise ValueError(
+            f"against is {against!r}; by {metric} methods are compared with {there}; name one"
+        )
     marks = {}
     for row in chosen.itertuples():
         stars = next((stars for stars, level in STARS.items() if row.p_holm < level), "")

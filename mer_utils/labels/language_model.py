@@ -54,12 +54,12 @@ PACKAGED = {
 """By name, with or without "sentence-transformers/" before it."""
 
 TEXT_MODELS = Registry("text model")
-TEXT_MODELS.reserved.update(PACKAGED)
 """Functions from a tuple of texts to their vectors, (texts, d); of any length but zero.
 
 Called for one label at a time, so that a label's vector depends on that label alone; what takes
 long to load is to be kept.
 """
+TEXT_MODELS.reserved.update(PACKAGED)
 
 
 def language_model_folder(model: str = DEFAULT_MODEL) -> Path:

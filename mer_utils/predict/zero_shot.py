@@ -23,7 +23,7 @@ from mer_utils import storage
 from mer_utils.data.checks import plain_texts
 from mer_utils.data.types import Features
 from mer_utils.data.vocabulary import names
-from mer_utils.labels.embeddings import WRITTEN, label_texts
+from mer_utils.labels.embeddings import WRITTEN, embed_labels, label_texts
 from mer_utils.progress import printable
 from mer_utils.projector.model import MEND, Model, load_model
 from mer_utils.projector.training import project
@@ -333,10 +333,12 @@ def label_warnings(
     by_dataset = model.about["labels"]
     known = [label for names in by_dataset.values() for label in names]
     owner = np.repeat(list(by_dataset), [len(names) for names in by_dataset.values()])
-    of_known = space.text_embeddings(known, owner.tolist()).vectors
+    settings = {"style": space.style, "model": space.model, "definitions": space.definitions}
+    settings["known"] = space.known  # by their texts, also where training vectors were published
+    of_known = embed_labels(known, datasets=owner.tolist(), **settings).vectors
     same = owner[:, None] == owner if len(by_dataset) > 1 else np.eye(len(owner), dtype=bool)
     limit = np.quantile(np.where(same, -np.inf, of_known @ of_known.T).max(1), 0.05)
-    similarity = space.text_embeddings(labels).vectors @ of_known.T  # (labels, training labels)
+    similarity = embed_labels(labels, **settings).vectors @ of_known.T  # (labels, training labels)
     nearest, most = [known[i] for i in similarity.argmax(1)], similarity.max(1)
     return {
         label: f"{label!r} is far from all training labels; the nearest is {near!r} (similarity "

@@ -88,9 +88,9 @@ class Method:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        for given, known in ((self.aim, AIMS), (self.weighting, get_args(Weighting))):
-            if given not in known:
-                raise ValueError(f"{self.name}: no aim or weighting {given!r}; there are {known}")
+        for field_, known in {"aim": AIMS, "weighting": get_args(Weighting)}.items():
+            if (given := getattr(self, field_)) not in known:
+                raise ValueError(f"{self.name}: no {field_} {given!r}; there are {known}")
         if self.projector == "anchors" and self.label_penalty is None:
             raise ValueError(f"{self.name}: anchors need a label penalty, above 0")
         least = self.label_penalty if self.label_penalty is not None else 1.0

@@ -27,7 +27,7 @@ import pandas as pd
 Random = np.random.Generator
 MOST_MIB = 1536
 CPU_SECONDS = 20
-LONGEST = 600  # seconds of a try, the machine may be busy
+LONGEST = 180  # seconds of a try, the machine may be busy
 GIB = 2**30
 
 
@@ -36,21 +36,22 @@ class Skipped(Exception):  # noqa: N818
 
 
 class Kind(NamedTuple):
-    """One kind of try; what makes its material, in the parent."""
+    """One kind of try; what makes its material, in the parent; the most seconds of a try."""
 
     name: str
     function: Callable[[Random, Path], None]
     prepare: Callable[[], object]
+    seconds: float
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def kind(prepare: Callable[[], object] = lambda: None) -> Callable:
+def kind(prepare: Callable[[], object] = lambda: None, seconds: float = LONGEST) -> Callable:
     """Register a function of a random generator and a fresh folder as a kind of try."""
 
     def register(function: Callable[[Random, Path], None]) -> Callable:
-        KINDS[function.__name__] = Kind(function.__name__, function, prepare)
+        KINDS[function.__name__] = Kind(function.__name__, function, prepare, seconds)
         return function
 
     return register
@@ -89,7 +90,7 @@ def _try(tried: Kind, seed: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, resource.RLIM_INFINITY))
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 6 * GIB, now + 6 * GIB))
-    faulthandler.dump_traceback_later(LONGEST - 5, file=2)
+    faulthandler.dump_traceback_later(tried.seconds - 5, file=2)
     folder.mkdir()
     os.chdir(folder)
     before, fell, skipped = _most_mib(), "", ""
@@ -138,7 +139,7 @@ def run(
             spent[tried] += 0.001  # so that the next one begun is of another kind
         time.sleep(0.003)
         for process, (tried, seed, start) in list(running.items()):
-            if time.monotonic() > start + LONGEST:
+            if time.monotonic() > start + tried.seconds:
                 os.killpg(process.pid, signal.SIGKILL)
             if process.exitcode is not None:
                 del running[process]
@@ -151,7 +152,8 @@ def _outcome(tried: Kind, seed: int, place: Path, status: int) -> dict[str, obje
     """How a try ended; fell and skipped are reasons, empty where it held."""
     folder = place / f"{tried.name}-{seed}"
     file = folder.with_suffix(".outcome")
-    left = json.loads(file.read_text()) if file.is_file() else {"fell": f"ended by {status}"}
+    how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    left = json.loads(file.read_text()) if file.is_file() else {"fell": f"ended by {how}"}
     if left["fell"]:
         print(f"python -m tests.campaign {tried.name} --seed {seed}  # {left['fell']}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pandas as pd
+import soundfile
 import test_datasets
 import torch
 from moods import mood_dataset
@@ -95,6 +96,8 @@ def audio(random: Random, folder: Path) -> None:
     if cut:
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * random.uniform(0.02, 0.9))])
+    elif random.random() < 0.02:
+        _large(random, path)
     else:
         _damage(random, path)
     try:
@@ -107,6 +110,20 @@ def audio(random: Random, folder: Path) -> None:
     assert np.isfinite(waveform).all()
     if cut and name in PROMISE:
         assert len(waveform) >= 2.9 * 16_000, f"{name} cut short reads as shorter"
+
+
+def _large(random: Random, path: Path) -> None:
+    """A small file of much: hours of silence, a sample a second, a thousand channels."""
+    silence = np.zeros(60 * 8000, dtype=np.int16)
+    match int(random.integers(3)):
+        case 0:
+            with soundfile.SoundFile(path, "w", 8000, 1, format="FLAC") as file:
+                for _ in range(3 * 60):
+                    file.write(silence)
+        case 1:
+            soundfile.write(path, silence, chosen(random, (1, 7, 999, 2**31 - 1)), format="WAV")
+        case 2:
+            soundfile.write(path, silence[: 400 * 1024].reshape(400, 1024), 100, format="WAV")
 
 
 @cache
@@ -211,12 +228,14 @@ def _model(random: Random, folder: Path) -> None:
     """A released model, damaged and then sealed again, as a forger would."""
     home = shutil.copytree(material.model(), folder / "model")
     _damage(random, home)
+    sealed = random.random() < 0.8
     with suppress(Exception):
         config = json.loads((home / "config.json").read_text("utf-8"))
         config["weights_sha256"] = storage.file_hash(home / "projector.safetensors")
         beside = config["beside_sha256"]
         config["beside_sha256"] = {name: storage.file_hash(home / name) for name in beside}
-        (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        if sealed:
+            (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
     model, reference = load_released(home)
     features = mood_dataset("one", tracks=1).features
     found = predict_song(model, reference, features, ["gloomy", "cheerful"])
@@ -293,16 +312,17 @@ def grids(random: Random, folder: Path) -> None:
     """Hostile grids of sweeps and values of -p: cells and values, or an error."""
     text = chosen(random, BOMBS) if random.random() < 0.1 else _yaml(random)
     name = chosen(random, ("weight", "seed", "target", "approach", "profile", "out", "weights"))
+    value = None
     with suppress(*REFUSED, ArgumentTypeError):
         if random.random() < 0.5:
-            name, value = cli.parameter(f"{name}={text}")
-            notebooks.check_parameters([notebooks.notebook_path("07")], {name: value})
+            given = dict([cli.parameter(f"{name}={text}")])
+            value = notebooks.check_parameters([notebooks.notebook_path("07")], given)
         else:
             path = folder / "grid.yml"
             whole = text if "grid:" in text else f"profile: smoke\ngrid: {{{name}: {text}}}"
             path.write_text(whole)
             value = [cell.parameters for cell in sweeps.plan(path, folder)]
-        json.dumps(value, allow_nan=False)
+    json.dumps(value, allow_nan=False)
     no_code_ran(folder)
 
 

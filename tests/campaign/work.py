@@ -27,7 +27,7 @@ import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mer_utils import storage
-from mer_utils.batch import cli, notebooks, runs, sweeps
+from mer_utils.batch import cli, notebooks, profiles, report, runs, sweeps
 from mer_utils.corpus import demo
 from mer_utils.data import load_folder
 from mer_utils.labels.language_model import _remembered, embed_texts
@@ -39,7 +39,24 @@ from tests.campaign.engine import Random, Skipped, ended, forked, kind
 from tests.campaign.material import clips
 
 TIMES = re.compile(rb'"(seconds|took)": [0-9.e-]+|[0-9]+ s\b|[0-9a-f]{8}-[0-9a-f-]{27}')
-READERS = {".json": storage.read_json, ".safetensors": storage.read_tensors, ".npy": np.load}
+
+
+def _read_array(path: Path) -> None:
+    """Read an array, whose checksum is at its end but for a store's values."""
+    storage.read_array(path, np.load(path).shape, memory_map=path.name == "values.npy")
+
+
+def _read_csv(path: Path) -> None:
+    with contextlib.suppress(pd.errors.EmptyDataError):  # a table of nothing
+        pd.read_csv(path)
+
+
+READERS = {
+    ".json": storage.read_json,
+    ".csv": _read_csv,
+    ".safetensors": storage.read_tensors,
+    ".npy": _read_array,
+}
 READERS |= {".parquet": pd.read_parquet, ".ipynb": partial(nbformat.read, as_version=4)}
 SMOKE = os.environ.get("MER_SMOKE_RUN", "")
 EXPERIMENT = (
@@ -96,6 +113,25 @@ def predicting(folder: Path) -> None:
     _called("predict", str(clips().with_name("5.wav")), "--csv", str(folder / "ranks.csv"))
 
 
+def command(folder: Path) -> None:
+    """`extract` from the command line."""
+    tiny = profiles.Profile("tiny", "", (), ("07",), encoder="mert-v1-95m")
+    given = ["--csv", str(clips()), "--checkpoint", str(material.checkpoints()["bin"])]
+    with patch.dict(profiles.PROFILES, tiny=tiny):
+        _called("extract", "--profile", "tiny", "--jobs", "1", *given)
+
+
+def figures(folder: Path) -> None:
+    """Figures and tables of a smoke run into a project's figures/, and a text made of them."""
+    if SMOKE:
+        run = runs.reopen(SMOKE)
+        report.copy_tables(run, folder / "figures")
+        report.copy_figures(run, folder / "figures")
+        text = "".join(f"<!-- {x} smoke:song_roc_auc -->\n" for x in ("begin", "end"))
+        storage.write_text(folder / "README.md", text)
+        report.update_text("smoke", folder / "README.md", folder / "figures")
+
+
 def sweeping(folder: Path) -> None:
     """A cell of a sweep, in a real kernel, of a notebook that draws its scores."""
     cells = [new_code_cell(text, id=f"cell-{number}") for number, text in enumerate(EXPERIMENT)]
@@ -131,7 +167,7 @@ def _called(*arguments: str) -> None:
 
 
 UNITS = {extraction: 10, noting: 8, vectors: 6, predicting: 5, released: 4}
-UNITS |= {composing: 1, site: 1, sweeping: 1}
+UNITS |= {command: 4, composing: 1, site: 1, figures: 1, sweeping: 1}
 """How often each is drawn."""
 
 
@@ -272,7 +308,7 @@ def notes(random: Random, folder: Path) -> None:
     assert facts == 20, f"{20 - facts} of 20 facts are lost"
 
 
-@kind()
+@kind(seconds=1200)
 def kernels(random: Random, folder: Path) -> None:
     """SIGKILL while a real notebook of a smoke run is at work; no kernel stays; then again."""
     if not SMOKE:
