@@ -23,7 +23,7 @@ from mer_utils.sound.encoders import ENCODERS, HUB, Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
-FEWEST_GROUPS = 5  # of a dataset of the user's own: folds of `evaluation.supervised_reference`
+FEWEST_GROUPS = 10  # of a dataset of the user's own: two a fold of `supervised_reference`
 # whose files are those that their authors publish, wherever they lie
 KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 

@@ -38,8 +38,7 @@ from mer_utils.data.reading import read_text
 from mer_utils.evaluation import scoring
 from mer_utils.evaluation.resampling import interval_over_seeds
 from mer_utils.progress import say
-from mer_utils.projector.losses import LOSSES
-from mer_utils.projector.methods import APPROACHES
+from mer_utils.projector.methods import check_approach
 from mer_utils.projector.networks import PROJECTORS
 from mer_utils.storage import slug
 
@@ -119,8 +118,7 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
         chosen = profiles.choose(profile.name, given.get("encoder", ""), given.get("csv", ""))
         if "target" in given:
             profiles.check_target(chosen, given["target"])
-        if given.get("approach", "ridge") not in APPROACHES:
-            LOSSES[given["approach"]]  # an unknown one is an error
+        check_approach(given.get("approach", "ridge"))
         PROJECTORS[given.get("network", "paper")]
         del given["out"]
         given["profile"] = profile.name

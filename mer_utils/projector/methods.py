@@ -214,6 +214,14 @@ LOSSES.reserved.update(set(APPROACHES) - set(LOSSES))
 PROJECTORS.reserved.add("anchors")
 
 
+def check_approach(name: str) -> None:
+    """Raise ValueError for what is neither of APPROACHES nor in `projector.LOSSES`."""
+    if name not in APPROACHES and name not in LOSSES:
+        own = ", ".join([x for x in LOSSES if x not in APPROACHES]) or "one of your own"
+        known = f"{', '.join(APPROACHES)}, or a loss ({own}, file.py:name)"
+        raise ValueError(f"no approach {name!r}; there are {known}")
+
+
 def by_name(
     approach: str,
     space: LabelSpace,
@@ -237,6 +245,7 @@ def by_name(
     unknown name.
     """
     fields = {"space": space, "projector": network, "projector_settings": {"width": width}}
+    check_approach(approach)
     if approach not in APPROACHES:
         own = replace(training, loss=approach)
         return Method(approach, training=own, calibrated=True, **fields)
