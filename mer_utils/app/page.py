@@ -191,8 +191,7 @@ def serve(
         try:
             server = pn.io.server.get_server(visit, port, websocket_origin=origins, **own)
         except OSError as error:
-            raise OSError(
-                f"port {port} cannot be had ({error}); give another: python -m mer_utils app --port 5007"
-            ) from error
+            mend = "give another: python -m mer_utils app --port 5007"
+            raise OSError(f"port {port} cannot be had ({error}); {mend}") from error
         print(f"http://{ADDRESS}:{port} (Ctrl-C ends it)", flush=True)
         server.run_until_shutdown()
