@@ -115,6 +115,9 @@ def test_scores_of_the_test_part_are_those_of_its_tracks(data, tmp_path):
     alone = replace(data["three"], dataset=replace(data["three"].dataset, tracks=tracks))
     parts = paper.on_test_part(outcomes, {"three": alone})[1]
     assert parts["three"].dataset.tracks["group"].is_unique  # then tracks are drawn
+    single = data["three"].dataset.tracks.assign(split=["test"] + [None] * 59)
+    single = replace(data["three"], dataset=replace(data["three"].dataset, tracks=single))
+    assert paper.on_test_part(outcomes, {"three": single})[0] == []
 
 
 def test_published_vectors_take_the_place_of_texts(tmp_path):

@@ -110,16 +110,18 @@ def on_test_part(
     """The same outcomes on the part of each target that the paper scores (`scored_segments`).
 
     Returns outcomes and datasets for `evaluation.tables.results_table`. A label without positives
-    there is left out of the means, and named, as always.
+    there is left out of the means, and named, as always; a part of one track is no part.
     """
     parts, cut = dict(data), []
     for outcome in outcomes:
         part = data[outcome.target]
         mask = scored_segments(part)
-        scores, shuffled = ([x[mask] for x in all_] for all_ in (outcome.scores, outcome.shuffled))
-        cut.append(replace(outcome, scores=scores, shuffled=shuffled))
         features = part.features.only(mask)
         tracks = part.dataset.tracks[part.dataset.tracks.index.isin(features.track)]
+        if len(tracks) == 1:
+            continue
+        scores, shuffled = ([x[mask] for x in all_] for all_ in (outcome.scores, outcome.shuffled))
+        cut.append(replace(outcome, scores=scores, shuffled=shuffled))
         if len(set(tracks["group"])) == 1:  # a small part of a small dataset: tracks are drawn
             tracks = tracks.assign(group=tracks.index)
         parts[outcome.target] = Labelled(replace(part.dataset, tracks=tracks), features)

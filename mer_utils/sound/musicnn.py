@@ -173,7 +173,7 @@ class Musicnn(nn.Module, Network):
 def find_weights(checkpoint: str | Path | None = None) -> Path:
     """The file of the weights in a folder MSD_musicnn (None: that of the wheel), hash-checked."""
     mend = "pip install --no-deps --require-hashes -r no-deps.txt (the PyPI wheel musicnn 0.1.0)"
-    mend = mend if checkpoint is None else "leave checkpoint= out, or give the wheel's MSD_musicnn"
+    mend += "" if checkpoint is None else ", and leave checkpoint= out"
     try:  # found without importing the wheel's code
         wheel = checkpoint or metadata.distribution("musicnn").locate_file("musicnn/MSD_musicnn")
         path = Path(str(wheel), DATA)
