@@ -90,6 +90,10 @@ def test_a_dataset_of_ones_own_joins_the_others(csv, own, monkeypatch, tmp_path)
     (tmp_path / "excel.csv").write_text("path;labels\na.wav;calm\n")
     with pytest.raises(ValueError, match=r"excel\.csv: .*';'"):
         profiles.check_inputs(profiles.choose("smoke", csv=str(tmp_path / "excel.csv")))
+    few = csv.with_name("few.csv")
+    few.write_text("".join(csv.read_text().splitlines(keepends=True)[:10]))  # nine songs
+    with pytest.raises(ValueError, match=r"few\.csv: 9 "):
+        profiles.check_inputs(profiles.choose("smoke", csv=str(few)))
     table = csv.rename(csv.with_suffix(".tsv"))
     with pytest.raises(ValueError, match=r"songs\.tsv.*\.csv"):
         profiles.choose("smoke", csv=str(table))

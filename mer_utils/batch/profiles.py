@@ -23,7 +23,7 @@ from mer_utils.sound.encoders import ENCODERS, HUB, Encoder, load_encoder
 from mer_utils.storage import CACHE, PROJECT, settings_hash, slug
 
 _MULAN = {"cal500": "CAL500.arff", "emotions": "emotions.arff"}
-FEWEST_GROUPS = 10  # of a dataset of the user's own: two a fold of `supervised_reference`
+FEWEST_TRACKS, FEWEST_GROUPS = 10, 5  # of a user's own dataset: for `supervised_reference`
 # whose files are those that their authors publish, wherever they lie
 KNOWN_LOADERS = {x.__name__ for x in LOADERS.values() if x.__module__.startswith("mer_utils.")}
 
@@ -147,10 +147,11 @@ def check_inputs(profile: Profile, checkpoint: str = "", accept_licence: bool = 
     for name in profile.datasets:
         if name.endswith(".csv"):
             own = load_folder(name)
-            if (groups := own.tracks["group"].nunique()) < FEWEST_GROUPS:
+            groups = own.tracks["group"].nunique()
+            if len(own) < FEWEST_TRACKS or groups < FEWEST_GROUPS:
                 raise ValueError(
                     f"{name}: {len(own)} tracks of {groups} groups (artists, if they are given); "
-                    f"expected {FEWEST_GROUPS} groups or more: scores are cross-validated over them"
+                    f"expected {FEWEST_TRACKS} of {FEWEST_GROUPS} or more, to cross-validate"
                 )
         elif name not in demo.DEMO_DATASETS and profile.encoder:
             LOADERS[name]  # an unknown one is an error
