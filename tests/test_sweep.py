@@ -99,6 +99,10 @@ def test_grids_in_files(tmp_path, capsys):
         path.write_text(f"profile: smoke\ngrid: {text}\n")
         with pytest.raises(ValueError, match=named):
             sweeps.plan(path, tmp_path)
+    (tmp_path / "own.py").touch()
+    path.write_text(f"profile: smoke\ngrid: {{approach: ['{tmp_path}/own.py:gone']}}\n")
+    with pytest.raises(ValueError, match="gone"):  # before anything is run
+        sweeps.plan(path, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"none\.yml"):
         sweeps.plan(tmp_path / "none.yml", tmp_path)
     path.write_text("profile: smoke\ngrid: {seed: [0, 1]}\n")

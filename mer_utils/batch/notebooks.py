@@ -75,9 +75,9 @@ def check_parameters(
     for name, value in parameters.items():
         if name not in declared:
             near = get_close_matches(name, declared, n=1)
-            mend = f"did you mean {near[0]!r}? T" if near else "t"
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             known = ", ".join(sorted(declared))
-            raise ValueError(f"no parameter {name!r}; {mend}he notebooks declare {known}")
+            raise ValueError(f"no parameter {name!r}{hint} The notebooks declare {known}")
         default = declared[name]
         if isinstance(value, np.generic | np.ndarray | tuple):
             value = value.tolist() if hasattr(value, "tolist") else list(value)

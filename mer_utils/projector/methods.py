@@ -216,10 +216,13 @@ PROJECTORS.reserved.add("anchors")
 
 def check_approach(name: str) -> None:
     """Raise ValueError for what is neither of APPROACHES nor in `projector.LOSSES`."""
-    if name not in APPROACHES and name not in LOSSES:
+    if name in APPROACHES:
+        return
+    if name not in LOSSES:
         own = ", ".join([x for x in LOSSES if x not in APPROACHES]) or "one of your own"
         known = f"{', '.join(APPROACHES)}, or a loss ({own}, file.py:name)"
         raise ValueError(f"no approach {name!r}; there are {known}")
+    LOSSES[name]  # a file that lacks the name is an error
 
 
 def by_name(
