@@ -27,12 +27,14 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = PROJECT / "cache"  # what takes long to make, in files and folders named by what made them
 Shape = Sequence[int | None]  # None for any size
 MEND = "delete it and make or get it again"  # what to do about a file that is not what was written
+CHANGED = "its bytes have changed since it was written"
 _adapter = cache(TypeAdapter)
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
@@ -193,7 +195,7 @@ def read_array(path: str | Path, shape: Shape, memory_map: bool = False) -> np.n
             content, digest = whole[:-32], whole[-32:]
             fits = array.offset + array.nbytes == len(content)
             if not fits or hashlib.sha256(content).digest() != digest:
-                raise ValueError("its bytes have changed since it was written")
+                raise ValueError(CHANGED)
     array = array if memory_map else np.array(array)
     check(path, {"it": array}, {"it": shape}, finite=not memory_map)
     return array
@@ -242,7 +244,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         raise ValueError(f"{path}: a table is written as .parquet or .csv, not {path.suffix!r}")
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
-            temporary.write_bytes(table.to_parquet())
+            temporary.write_bytes(table.to_parquet(write_page_checksum=True))
         else:
             index = not isinstance(table.index, pd.RangeIndex)
             table.to_csv(temporary, index=index, errors="backslashreplace")
@@ -251,8 +253,10 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def write_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors as safetensors."""
+    """Write named tensors as safetensors, with the metadata or, without any, their SHA-256."""
     plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    # not beside other metadata: safetensors writes that in any order, and files are to be the same
+    metadata = metadata or {"sha256": tensors_hash(plain)}
     with replacing(path) as temporary:
         temporary.write_bytes(save(plain, metadata))  # `save_file` has a temporary file of its own
 
@@ -265,7 +269,7 @@ def read_table(
     numbers, texts: columns that it has to have: of finite numbers, of text.
     """
     with reading(path, "parquet"):
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(path, page_checksum_verification=True)
         found = [np.isfinite(table[column]).all() for column in numbers]
         found += [all(isinstance(x, str) for x in table[column]) for column in texts]
         if not all(found):
@@ -279,6 +283,10 @@ def read_tensors(
     """Read named tensors from a safetensors file; errors as `check`, and for a damaged file."""
     with reading(path, "safetensors"):
         tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("sha256")
+        if written and written != tensors_hash(tensors):
+            raise ValueError(CHANGED)
     check(path, tensors, shapes)
     return tensors
 
@@ -293,6 +301,11 @@ def file_hash(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of named tensors: their names, types, shapes and values."""
+    return hashlib.sha256(save(dict(tensors))).hexdigest()
 
 
 def settings_hash(settings: Mapping) -> str:

@@ -135,6 +135,10 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
         runs.open_run("smoke", folder)
     with pytest.raises(FileNotFoundError, match=r"run\.json"):
         runs.reopen(tmp_path)
+    (folder / "first.txt").unlink()
+    with pytest.raises(runs.NotebookError, match="01_second"):
+        batch.run("tiny", folder, a=3)
+    assert (folder / "first.txt").is_file()  # what was done until then is kept
 
 
 @pytest.mark.parametrize(

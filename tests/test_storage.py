@@ -125,6 +125,23 @@ def test_an_array_comes_back_or_any_changed_byte_of_it_is_named(tmp_path, shape)
             storage.read_array(path, shape)
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "parquet"])
+def test_changed_values_of_tensors_and_tables_are_named(tmp_path, kind):
+    path, values = tmp_path / f"kept.{kind}", np.arange(7.0, 107.0)
+    if kind == "safetensors":
+        storage.write_tensors(path, {"a": torch.from_numpy(values)})
+        read = storage.read_tensors
+    else:
+        storage.write_table(path, pd.DataFrame({"a": values}))
+        read = storage.read_table
+    np.testing.assert_array_equal(read(path)["a"], values)
+    whole = path.read_bytes()
+    place = whole.index(np.float64(50).tobytes())
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match="kept"):
+        read(path)
+
+
 def test_an_array_of_another_form_is_named_though_its_checksum_is_right(tmp_path):
     path, good = tmp_path / "kept.npy", np.ones((2, 3), dtype=np.float32)
     contents = []

@@ -109,6 +109,7 @@ def test_grids_in_files(tmp_path, capsys):
     assert cli.main(["sweep", str(path), "--out", str(out), "--dry-run"]) == 0
     assert "0 done, 2 to do" in capsys.readouterr().out
     assert not out.exists()
+    assert cli.main(["sweep", str(path), "--out", str(path), "--dry-run"]) == 1
     with pytest.raises(SystemExit):
         cli.main(["sweep", str(path), "--out", str(out), "--jobs", "0"])
     assert "--jobs" in capsys.readouterr().err

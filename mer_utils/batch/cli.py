@@ -179,10 +179,13 @@ def _site(options: argparse.Namespace) -> None:
 def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
     """What --scheduler or --jobs ask for; None for one job."""
     if scheduler:
-        from distributed import Client
+        from distributed import Client, KilledWorker
 
         with Client(scheduler) as client:
-            yield client.get_executor(pure=False)  # a cell may be tried twice
+            try:
+                yield client.get_executor(pure=False)  # a cell may be tried twice
+            except KilledWorker as error:
+                raise BrokenExecutor(f"workers were lost: {error}") from error
     elif jobs == 1:
         yield None
     else:

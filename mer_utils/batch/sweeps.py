@@ -102,6 +102,8 @@ def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     target or an approach that there is not.
     """
     described = read_grid(grid)
+    if Path(out).is_file():
+        raise ValueError(f"{out} is a file, expected the folder of a sweep; give another name")
     profile = profiles.get(described["profile"])
     notebook = notebooks.notebook_path(EXPERIMENT)
     declared = notebooks.declared_parameters(notebook)

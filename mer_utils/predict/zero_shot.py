@@ -32,6 +32,7 @@ RELEASED = Path(__file__).with_name("released")  # the model that comes with the
 NEIGHBOURS = 5  # tracks whose mean distance says how far a song is from the reference set
 FAR = 0.99  # quantile of the reference set's own distances that counts as far
 TIE = 1e-5  # scores that are nearer to one another are the same
+MOST_SCORE = 1e6  # of a sound model scores are about 1
 UNSURE = 20  # sureness below which a song's ranks are warned of
 BLOCKS = "▁▂▃▄▅▆▇█"
 REFERENCE_FILES = ("reference.parquet", "reference.safetensors")
@@ -106,7 +107,7 @@ class Prediction:
             table["label"] = np.repeat(labels, len(starts))
             table["rank"] = self.over_time.to_numpy().T.ravel()
         said = {"sureness": self.sureness, "warnings": "; ".join(self.warnings)}
-        return table.assign(song=self.song, **said)
+        return table.assign(song=self.song, **said).round({"rank": 2, "score": 4, "sureness": 1})
 
 
 def model_folder(path: str | Path | None = None) -> Path:
@@ -152,8 +153,8 @@ def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -
     """How well labels, centred on the training labels, fit projections (n, d): (n, labels)."""
     vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
     scores = model.projector.compare(torch.from_numpy(projections), vectors).numpy()
-    if not np.isfinite(scores).all():  # weights too large or small, though each is a number
-        raise ValueError(f"the model gives scores that are no finite numbers; {MEND}")
+    if not (np.abs(scores) <= MOST_SCORE).all():  # NaN too; though each weight is a number
+        raise ValueError(f"the model gives scores that are no numbers up to {MOST_SCORE:g}; {MEND}")
     return scores
 
 

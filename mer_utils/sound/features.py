@@ -37,7 +37,7 @@ import pandas as pd
 import soundfile
 import torch
 from pydantic import create_model
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from mer_utils import __version__, code, storage
 from mer_utils.data.types import Dataset, EncoderSettings, Features, Layer
@@ -277,19 +277,22 @@ def _work(shard: _Shard) -> None:
         )
     if _rows_of(shard) is None:
         values, rows = _encode(shard)
-        tensors = {"values": torch.from_numpy(values.swapaxes(0, 1))}  # (layers, segments, dim)
-        storage.write_tensors(shard.path, tensors, {"rows": json.dumps(rows)})
+        tensors = {"values": torch.from_numpy(values).swapaxes(0, 1).contiguous()}  # layers first
+        told = {"rows": rows, "sha256": storage.tensors_hash(tensors)}
+        storage.write_tensors(shard.path, tensors, {"told": json.dumps(told)})
 
 
 def _rows_of(shard: _Shard) -> list[dict] | None:
     """The rows of `_decode` in a shard's file; None if it is missing, damaged or of other audio."""
     try:
-        with safe_open(shard.path, framework="np") as file:
-            rows = json.loads(file.metadata()["rows"])
-    except (FileNotFoundError, SafetensorError):
+        tensors = storage.read_tensors(shard.path)
+        with safe_open(shard.path, framework="pt") as file:
+            told = json.loads(file.metadata()["told"])
+        same = told["sha256"] == storage.tensors_hash(tensors)
+        pairs = zip(told["rows"], shard.tracks, strict=True)
+        return told["rows"] if same and all(row | track == row for row, track in pairs) else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
-    fits = all(row | track == row for row, track in zip(rows, shard.tracks, strict=True))
-    return rows if fits else None
 
 
 def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
