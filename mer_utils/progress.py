@@ -6,6 +6,7 @@ Bars are silent in batch runs, where they would fill the executed notebook.
 import os
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO, TypeVar
@@ -60,6 +61,24 @@ def in_processes(
         work = Parallel(return_as="generator")
     done = map(function, items) if jobs == 1 else work(map(delayed(function), items))
     yield from progress_bar(done, total=len(items), show=show, **bar)
+
+
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """Show each warning of the block, or of the function that this decorates, once.
+
+    (Python's own memory of what it showed is lost whenever a library leaves `catch_warnings`.)
+    """
+    show, shown = warnings.showwarning, set()
+
+    def show_new(message: Warning | str, *where: object, **how: object) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            show(message, *where, **how)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show_new
+        yield
 
 
 @contextmanager

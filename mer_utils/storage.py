@@ -115,7 +115,7 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
-    """Let only one process at a time work on a folder; the others wait, and say so.
+    """Let only one process at a time work on a folder; the others wait, and say so (not in batch).
 
     The folder is made if it is missing, and a file `name` stays in it. The lock goes with the
     process that holds it, however that ends. A folder that cannot be written to needs none.
@@ -129,7 +129,8 @@ def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{str(folder)!r}: another process is at work here; waiting for it", file=sys.stderr)
+        if not os.environ.get("TQDM_DISABLE"):
+            print(f"{str(folder)!r}: another process is at work here; waiting", file=sys.stderr)
         lock.acquire()
     try:
         yield

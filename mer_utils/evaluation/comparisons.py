@@ -35,6 +35,7 @@ from mer_utils.evaluation.tables import (
 from mer_utils.labels.embeddings import STYLES
 from mer_utils.labels.language_model import BEST_MODEL, DEFAULT_MODEL
 from mer_utils.labels.space import LabelSpace
+from mer_utils.progress import warned_once
 from mer_utils.projector.methods import Method, default_ridge, fit, paper_methods, word_anchors
 
 
@@ -186,6 +187,7 @@ def datasets_table(
     return pd.DataFrame(rows)
 
 
+@warned_once()
 def ears_table(
     data: Mapping[str, Labelled],
     chosen: Mapping[str, Method],

@@ -24,7 +24,7 @@ from mer_utils import code, metrics, storage
 from mer_utils.data.types import Dataset, Labelled, restricted
 from mer_utils.labels.embeddings import clean_name
 from mer_utils.labels.language_model import weights_hash
-from mer_utils.progress import in_processes
+from mer_utils.progress import in_processes, warned_once
 from mer_utils.projector.losses import LOSSES
 from mer_utils.projector.methods import (
     Method,
@@ -181,6 +181,7 @@ class Outcome:
     folders: list[Path]
 
 
+@warned_once()
 def run_study(
     data: Mapping[str, Labelled],
     methods: Sequence[Method] | Mapping[str, Sequence[Method]],

@@ -1,0 +1,24 @@
+"""What long work says on the way."""
+
+import warnings
+
+import pytest
+
+from mer_utils.progress import warned_once
+
+
+def test_each_warning_of_a_block_is_shown_once_though_python_forgets_what_it_showed():
+    def warn(*texts):
+        for text in texts:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+            warnings.warn(text, stacklevel=1)
+
+    for block in (warned_once()(warn), warn):
+        with pytest.warns(UserWarning, match="a|b") as found:
+            block("a", "b", "a", "a")
+        assert len(found) == (4 if block is warn else 2)
+    show = warnings.showwarning
+    with pytest.raises(KeyError), warned_once():
+        raise KeyError
+    assert warnings.showwarning is show
