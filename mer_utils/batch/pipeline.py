@@ -19,8 +19,9 @@ from mer_utils.progress import say
 from mer_utils.sound.hugging_face import find_model
 
 AT_A_TIME = 2  # notebooks: much of each keeps one core busy
-GOES_ON_FROM = {"02": {"01"}, "04": {"03"}, "05": {"03"}, "06": {"05"}, "07": {"03"}}
-"""Which notebooks a notebook takes files of, or features that it would else make itself."""
+GOES_ON_FROM = {"02": {"01"}, "06": {"05"}}
+"""Which notebooks a notebook takes files of. (For features that are being made it waits itself.)"""
+LONG = ("00", "03", "05", "06")  # begin first: the others find room beside them
 
 
 def run(
@@ -74,7 +75,8 @@ def run(
             for file in profiles.PROJECT.glob(pattern):
                 storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
         runs.note(opened, parameters=given, **runs.provenance())
-        _in_order(paths, run_one, stop=notebooks.stop_kernels)
+        long_first = sorted(paths, key=lambda path: path.stem[:2] not in LONG)
+        _in_order(long_first, run_one, stop=notebooks.stop_kernels)
         runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
     say(f"Executed notebooks, tables and figures: {opened.folder}")
     return opened.folder

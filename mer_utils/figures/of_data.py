@@ -89,7 +89,8 @@ def self_similarity(states: Mapping[str, np.ndarray], seconds: float) -> Figure:
         moments = moments - moments.mean(0)
         moments /= np.linalg.norm(moments, axis=1, keepdims=True) + 1e-12
         alike[name] = moments @ moments.T
-    figure, [axes] = style.new_figure(height=2.4, columns=len(alike), sharey=True)
+    height = 0.75 + 5.1 / len(alike)  # of squares, so that the colour bar is as high as they are
+    figure, [axes] = style.new_figure(height, columns=len(alike), sharey=True)
     others = np.abs([square[np.tril_indices(len(square), -1)] for square in alike.values()])
     limit = np.quantile(others, 0.99)  # the diagonal is 1 by itself
     look = {"cmap": style.DIVERGING, "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
