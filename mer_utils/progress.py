@@ -82,6 +82,23 @@ def warned_once() -> Iterator[None]:
 
 
 @contextmanager
+def only_python_on_stderr() -> Iterator[None]:
+    """What libraries in C write to stderr is lost in the block; what Python writes there is shown.
+
+    (libmpg123 tells of each frame that it mends, also in sound mp3s, and calls it an error.)
+    """
+    shown = sys.stderr
+    with os.fdopen(os.dup(2), "w") as kept, open(os.devnull, "w") as nothing:
+        sys.stderr = kept if shown is sys.__stderr__ else shown
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr = shown
+            os.dup2(kept.fileno(), 2)
+
+
+@contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No bars of transformers, which draws one for every few megabytes that it reads."""
     from transformers.utils import logging  # takes seconds, and much works without it

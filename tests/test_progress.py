@@ -1,10 +1,12 @@
 """What long work says on the way."""
 
+import os
+import sys
 import warnings
 
 import pytest
 
-from mer_utils.progress import warned_once
+from mer_utils.progress import only_python_on_stderr, warned_once
 
 
 def test_each_warning_of_a_block_is_shown_once_though_python_forgets_what_it_showed():
@@ -22,3 +24,12 @@ def test_each_warning_of_a_block_is_shown_once_though_python_forgets_what_it_sho
     with pytest.raises(KeyError), warned_once():
         raise KeyError
     assert warnings.showwarning is show
+
+
+def test_libraries_in_c_are_quiet_on_stderr_and_python_is_not(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    with only_python_on_stderr():
+        os.write(2, b"a frame was mended")
+        print("listening", file=sys.stderr)
+    os.write(2, b" and after it")
+    assert capfd.readouterr().err == "listening\n and after it"

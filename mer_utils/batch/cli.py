@@ -25,7 +25,7 @@ from mer_utils.batch.profiles import CACHE, PROFILES, PROJECT
 from mer_utils.data.types import Features
 from mer_utils.predict import zero_shot
 from mer_utils.predict.songs import encoder_of, find_songs, song_features
-from mer_utils.progress import progress_bar, say
+from mer_utils.progress import only_python_on_stderr, progress_bar, say
 from mer_utils.sound.audio import AudioError
 from mer_utils.sound.encoders import Encoder
 
@@ -281,11 +281,12 @@ def _listen(
     """Features of the songs that can be read, and what is wrong with the others."""
     hop_seconds = options.hop if options.over_time else None
     songs, failed = [], []
-    for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
-        try:
-            songs.append(song_features(path, encoder, hop_seconds, CACHE / "songs"))
-        except (AudioError, OSError) as error:
-            failed.append(storage.told(error))
+    with only_python_on_stderr():
+        for path in progress_bar(paths, desc="listening", unit="song", show=len(paths) > 1):
+            try:
+                songs.append(song_features(path, encoder, hop_seconds, CACHE / "songs"))
+            except (AudioError, OSError) as error:
+                failed.append(storage.told(error))
     return songs, failed
 
 
