@@ -337,7 +337,7 @@ def test_what_is_no_text_is_not_waited_for(tmp_path, monkeypatch):
     (tmp_path / "folder.csv").mkdir()
     write(tmp_path / "bytes.csv", "path,labels\na.wav,ca\0lm\n")
     write(tmp_path / "huge.csv", "path,labels\na.wav,calm\nb.wav,calm")
-    monkeypatch.setattr(data.reading, "LARGEST", 30)
+    monkeypatch.setattr(data.reading, "MOST_BYTES", 30)
     for name in ("pipe.csv", "folder.csv", "bytes.csv", "huge.csv"):
         with pytest.raises(ValueError, match=name):
             data.load_folder(tmp_path / name)

@@ -57,7 +57,7 @@ LEFT_OUT = {
     "notebooks/07_list.ipynb": "[]",
     "notebooks/08_none.ipynb": '{"nbformat": 4, "nbformat_minor": 5, "cells": [0]}',
     "notebooks/09_nested.ipynb": "[" * 100_000,
-    "notebooks/10_huge.ipynb": " " * (book.LARGEST + 1),
+    "notebooks/10_huge.ipynb": " " * (book.MOST_BYTES + 1),
 }
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*deprecated"),  # of Sphinx's extensions

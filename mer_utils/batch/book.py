@@ -27,13 +27,13 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from mer_utils import figures, storage
-from mer_utils.batch.pages import as_text, mathml, table_html
+from mer_utils.batch.pages import html_as_text, mathml, table_html
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import Run
 
 MARK = ".mer-utils-site"  # in a folder that was written here
 ROWS, COLUMNS, LONGEST = 50, 1000, 2_000_000  # of a table that are shown; characters of them
-LARGEST = 50_000_000  # bytes of a file
+MOST_BYTES = 50_000_000  # bytes of a file
 NAME = re.compile(r"[\w .,()+=@&'-]{1,100}")  # of a file: nothing that Markdown, HTML or a URL read
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOOKS = {"use_download_button": False, "home_page_in_toc": True}
@@ -161,8 +161,8 @@ def _files(folder: Path, kind: str = "") -> Iterator[Path]:
             why = "is no file but a link, pipe or device"
         elif not NAME.fullmatch(path.name):
             why = "has a name with a character that pages cannot have"
-        elif path.stat().st_size > LARGEST:
-            why = f"has more than {LARGEST // 1_000_000} MB"
+        elif path.stat().st_size > MOST_BYTES:
+            why = f"has more than {MOST_BYTES // 1_000_000} MB"
         if why:
             warnings.warn(f"{str(path)!r} {why}; it is left out of the book", stacklevel=4)
         else:
@@ -271,7 +271,7 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
             continue
         for shown in (output.get("data", {}) for output in cell.outputs):
             if "text/markdown" in shown:
-                shown["text/markdown"] = as_text(shown["text/markdown"])
+                shown["text/markdown"] = html_as_text(shown["text/markdown"])
             if shown.pop(WIDGET, None):  # needs a kernel
                 shown["text/plain"] = "(an interactive control: run the notebook to use it)"
         if "hide-cell" not in tags:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import yaml
 
-LARGEST = 2**18  # characters of a YAML text, which take seconds to read
+MOST_CHARACTERS = 2**18  # characters of a YAML text, which take seconds to read
 DEEPEST = 20  # lists and mappings within one another
 _KINDS = [f"tag:yaml.org,2002:{x}" for x in ("null", "bool", "int", "float", "str", "seq", "map")]
 _DATE = "tag:yaml.org,2002:timestamp"  # such as 2020-01-01, which JSON does not know
@@ -27,8 +27,8 @@ class _Plain(yaml.SafeLoader):
 
 def read_yaml(text: str) -> object:
     """The value of a YAML text; ValueError for one that is none, too large or not plain."""
-    if len(text) > LARGEST:
-        raise ValueError(f"{len(text):,} characters of YAML, expected {LARGEST:,} at most")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{len(text):,} characters of YAML, expected {MOST_CHARACTERS:,} at most")
     try:
         return _Plain(text).get_single_data()
     except Exception as error:  # also KeyError of !!bool x, RecursionError of a deep one

@@ -15,7 +15,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 FROM_THE_NET = ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head_js_mermaidjs")
 BLOCKS = dict.fromkeys(FROM_THE_NET, "")
-BLOCKS["data_markdown"] = "{{ output.data['text/markdown'] | as_text | markdown2html }}"
+BLOCKS["data_markdown"] = "{{ output.data['text/markdown'] | html_as_text | markdown2html }}"
 TEMPLATE = '{% extends "index.html.j2" %}' + "".join(
     f"{{% block {name} %}}{text}{{% endblock %}}" for name, text in BLOCKS.items()
 )
@@ -46,7 +46,7 @@ class _MathML(IPythonRenderer):
         return mathml(body)
 
 
-def as_text(markdown: str) -> str:
+def html_as_text(markdown: str) -> str:
     """Markdown of an output, whose names come from data: HTML and pictures in it are text."""
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", markdown).replace("![", r"!\[")
 
@@ -58,7 +58,7 @@ def to_html(markdown: str) -> str:
 
 def notebook_page(notebook: nbformat.NotebookNode, title: str) -> str:
     """A notebook with its outputs as one HTML page."""
-    filters = {"markdown2html": to_html, "as_text": as_text}
+    filters = {"markdown2html": to_html, "html_as_text": html_as_text}
     exporter = HTMLExporter(raw_template=TEMPLATE, filters=filters)
     return exporter.from_notebook_node(notebook, {"metadata": {"name": title}})[0]
 

@@ -20,7 +20,7 @@ from mer_utils.registry import Registry
 from mer_utils.storage import file_hash
 
 MOST_COLUMNS = 2000
-LARGEST = 100 * 2**20  # bytes of a text file: a million songs
+MOST_BYTES = 100 * 2**20  # bytes of a text file: a million songs
 AudioRule = Literal["require", "skip"]
 LOADERS = Registry("dataset")
 """Loaders by the name of their dataset, called with its folder and `audio`."""
@@ -33,9 +33,11 @@ def read_text(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path} is a folder, a pipe or a device, expected a file")
     with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise ValueError(f"{path}: more than {LARGEST:,} bytes of text, expected fewer; divide it")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(
+            f"{path}: more than {MOST_BYTES:,} bytes of text, expected fewer; divide it"
+        )
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if b"\0" in data and not utf_16:
         raise ValueError(f"{path} has bytes that are no text; save it as UTF-8")

@@ -137,7 +137,7 @@ def card(model: Model, results: pd.DataFrame | None = None) -> str:
     made = ModelCard.from_template(
         front,
         template_path=str(TEMPLATE),
-        **as_text({"encoder": encoder, "space": model.space.describe(), "about": model.about}),
+        **all_plain({"encoder": encoder, "space": model.space.describe(), "about": model.about}),
         licences=LICENCES,
         scores={} if results is None else _scores(results, method, datasets),
         built_in=built_in,
@@ -145,12 +145,12 @@ def card(model: Model, results: pd.DataFrame | None = None) -> str:
     return f"{made}\n"
 
 
-def as_text(value: Any) -> Any:
+def all_plain(value: Any) -> Any:
     """The same JSON-able value, with all texts in it `plain`: a card names things through here."""
     if isinstance(value, Mapping):
-        return {as_text(key): as_text(own) for key, own in value.items()}
+        return {all_plain(key): all_plain(own) for key, own in value.items()}
     if isinstance(value, list | tuple):
-        return [as_text(own) for own in value]
+        return [all_plain(own) for own in value]
     return plain(value) if isinstance(value, str) else value
 
 
