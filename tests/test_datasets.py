@@ -204,6 +204,34 @@ def test_a_bad_file_is_named(sample, name, file, old, new, said):
 
 
 @pytest.mark.parametrize(
+    ("name", "file", "sign", "unused"),
+    [
+        ("mtg_jamendo", MTG_TRAIN, "\t", ()),
+        (
+            "emotify",
+            "data.csv",
+            ",",
+            ("mood", "liked", "disliked", "age", "gender", "mother tongue"),
+        ),
+        ("audio_emotion_4q", METADATA, ",", ("Title",)),
+        ("mirex_mood", INFO, ";", ("Title", "Album", "")),
+    ],
+)
+def test_each_column_that_is_missing_is_named_unless_it_is_not_used(
+    sample, name, file, sign, unused
+):
+    path = sample(name) / file
+    encoding = {METADATA: "latin-1", INFO: "utf-16"}.get(file, "utf-8")
+    head, _, rest = path.read_bytes().decode(encoding).partition("\n")
+    columns = [column.strip().strip('"') for column in head.split(sign)]
+    assert len(columns) > 2
+    for column in {*columns} - {*unused}:
+        path.write_bytes(f"{head.replace(column, 'x', 1)}\n{rest}".encode(encoding))
+        with pytest.raises(ValueError, match=column):
+            LOADERS[name](path.parent if name != "mtg_jamendo" else path.parents[3], audio="skip")
+
+
+@pytest.mark.parametrize(
     ("name", "file", "audio"),
     [
         ("mtg_jamendo", MTG_TRAIN, "audio/48/948.low.mp3"),

@@ -10,7 +10,7 @@ from mer_utils.data.reading import LOADERS, AudioRule
 from mer_utils.data.types import Dataset, track_table
 from mer_utils.data.vocabulary import names
 
-_COLUMNS = ("Song", "Artist", "Quadrant", "MoodsStr")
+_COLUMNS = ("Song", "Artist", "Quadrant", "MoodsStr", "GenresStr")
 
 
 @LOADERS.register("audio-emotion-4q")
@@ -28,7 +28,7 @@ def load_audio_emotion_4q(
     of words may be scored on them, and they are no labels here.
 
     Folder:
-        root/panda_dataset_taffc_metadata.csv       Song, Artist, Quadrant, MoodsStr, ...
+        root/panda_dataset_taffc_metadata.csv       Song, Artist, Quadrant, MoodsStr, GenresStr
         root/panda_dataset_taffc_annotations.csv    Song, Quadrant, which the first has, too
         root/<Q1..Q4>/<Song>.mp3
 
