@@ -65,9 +65,10 @@ def in_processes(
 
 @contextmanager
 def warned_once() -> Iterator[None]:
-    """Show each warning of the block, or of the function that this decorates, once.
+    """Show each warning of the block, or of a call of the function that this decorates, once.
 
-    (Python's own memory of what it showed is lost whenever a library leaves `catch_warnings`.)
+    (Python's own memory of what it showed is lost whenever a library leaves `catch_warnings`,
+    which, like this, is not for several threads at a time.)
     """
     show, shown = warnings.showwarning, set()
 
@@ -88,7 +89,13 @@ def only_python_on_stderr() -> Iterator[None]:
     (libmpg123 tells of each frame that it mends, also in sound mp3s, and calls it an error.)
     """
     shown = sys.stderr
-    with os.fdopen(os.dup(2), "w") as kept, open(os.devnull, "w") as nothing:
+    try:
+        how = {"buffering": 1, "encoding": shown.encoding, "errors": "backslashreplace"}
+        kept = os.fdopen(os.dup(2), "w", **how)
+    except (OSError, AttributeError):  # there is no stderr
+        yield
+        return
+    with kept, open(os.devnull, "w") as nothing:
         sys.stderr = kept if shown is sys.__stderr__ else shown
         os.dup2(nothing.fileno(), 2)
         try:

@@ -36,6 +36,7 @@ Shape = Sequence[int | None]  # None for any size
 MEND = "delete it and make or get it again"  # what to do about a file that is not what was written
 CHANGED = "its bytes have changed since it was written"
 _adapter = cache(TypeAdapter)
+BATCH = "MER_UTILS_BATCH"  # in the environment of kernels whose notebooks are to be read
 LOCK = ".lock"  # the file in a folder that only one process at a time may hold
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _MENDS = {
@@ -115,7 +116,7 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
-    """Let only one process at a time work on a folder; the others wait, and say so (not in batch).
+    """Let only one process at a time work on a folder; the others wait and say so, but in BATCH.
 
     The folder is made if it is missing, and a file `name` stays in it. The lock goes with the
     process that holds it, however that ends. A folder that cannot be written to needs none.
@@ -129,7 +130,7 @@ def locked(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        if not os.environ.get("TQDM_DISABLE"):
+        if BATCH not in os.environ:
             print(f"{str(folder)!r}: another process is at work here; waiting", file=sys.stderr)
         lock.acquire()
     try:

@@ -424,6 +424,15 @@ def test_the_votes_k_is_the_loaders_and_never_more_than_the_labels(parts):
     assert evaluation.k_of(fewer.dataset) == 2
 
 
+def test_a_study_says_once_what_each_of_its_trainings_would_say(parts, tmp_path):
+    schedule = replace(NETWORK.training, epochs=1, alignment_weight=1.0)
+    alone = {"method": "mean_shift", "bandwidth": 1e-3}
+    aligned = replace(NETWORK, training=schedule, clustering=alone)
+    with pytest.warns(UserWarning, match="clusters") as found:
+        evaluation.run_study(parts, [aligned], tmp_path, seeds=2, targets=["three"], jobs=1)
+    assert len(found) == 1
+
+
 def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     settings = {"seeds": 2, "shuffles": 1, "targets": ["three"]}
     compared = [NETWORK, replace(RIDGE, name="ridge λ")]
@@ -437,6 +446,8 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     removed, _ = made.popitem()
     before = np.load(removed)
     removed.unlink()
+    another, _ = made.popitem()
+    another.with_name("history.parquet").unlink()
     again = evaluation.run_study(parts, compared, tmp_path, **settings, jobs=2)
     np.testing.assert_allclose(np.load(removed), before, atol=1e-5)
     assert made == {path: path.stat().st_mtime_ns for path in made}

@@ -3,9 +3,14 @@
 import os
 import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import distributed
 import pytest
 
+from mer_utils.batch import cli, profiles
 from mer_utils.progress import only_python_on_stderr, warned_once
 
 
@@ -33,3 +38,22 @@ def test_libraries_in_c_are_quiet_on_stderr_and_python_is_not(capfd, monkeypatch
         print("listening", file=sys.stderr)
     os.write(2, b" and after it")
     assert capfd.readouterr().err == "listening\n and after it"
+    assert sys.stderr is sys.__stderr__
+    monkeypatch.setattr(sys, "stderr", None)
+    with only_python_on_stderr():  # nobody is there to be told
+        pass
+
+
+def test_a_song_is_heard_without_what_its_decoder_says(capfd, monkeypatch):
+    monkeypatch.setattr(cli, "song_features", lambda *_: os.write(2, b"a frame was mended"))
+    options = SimpleNamespace(over_time=False, hop=3.0)
+    assert cli._listen([Path("song.mp3")], None, options) == ([18], [])
+    assert capfd.readouterr().err == ""
+
+
+def test_workers_that_are_lost_are_an_error(capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "Client", MagicMock())
+    lost = MagicMock(side_effect=distributed.KilledWorker("shard", MagicMock(), 3))
+    monkeypatch.setattr(profiles, "load_labelled", lost)
+    assert cli.main(["extract", "--profile", "smoke", "--scheduler", "tcp://there:1"]) == 1
+    assert "workers were lost" in capsys.readouterr().err

@@ -182,6 +182,15 @@ def test_interrupted_it_stops_the_kernels(tiny, tmp_path, monkeypatch):
     assert not kernels()
 
 
+def test_notebooks_that_take_long_begin_first(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "LONG", ("01",))
+    in_order = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(pipeline, "_in_order", in_order)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run("tiny", tmp_path / "run")
+    assert [path.stem for path in in_order.call_args.args[0]] == ["01_second", "00_first"]
+
+
 def test_a_notebook_waits_for_those_it_goes_on_from(monkeypatch):
     monkeypatch.setattr(pipeline, "GOES_ON_FROM", {"02": {"00"}, "03": {"01", "02"}})
     running, done, together = set(), [], []

@@ -57,6 +57,23 @@ def test_two_processes_lose_no_fact_of_a_run(tmp_path):
     assert sum(name[1:].isdigit() for name in storage.read_json(tmp_path / "run.json")) == 40
 
 
+def hold(folder: Path) -> None:
+    with storage.locked(folder):
+        (folder / "held").touch()
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_who_waits_for_another_process_says_so_but_in_batch(tmp_path, monkeypatch, capsys, batch):
+    if batch:
+        monkeypatch.setenv(storage.BATCH, "1")
+    FORK.Process(target=hold, args=(tmp_path,)).start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.01)
+    with storage.locked(tmp_path):
+        assert ("another process" in capsys.readouterr().err) is not batch
+
+
 def test_a_folder_that_cannot_be_written_to_needs_no_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with storage.locked(tmp_path):

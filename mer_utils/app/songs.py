@@ -164,7 +164,7 @@ def song_html(listener: Listener, song: Song, number: int) -> str:
         words.append((said, line, found.over_time.columns.get_loc(row.label)))
     ranks = cue_ranks(listener, song.features).items()
     cues = [compared(rank, *COMPARED[cue]) for cue, rank in ranks]
-    sure = compared(found.sureness, "less sure of it", "surer of it", "than of")
+    sure = compared(found.sureness, "less sure of this order", "surer of this order", "than for")
     return template.render(song=song, number=number, words=words, cues=cues, sure=sure)
 
 

@@ -65,7 +65,8 @@ SCRIPT = "addEventListener('click', e => e.target.matches('figure img') && open(
 ALL_CODE = """<button class="btn btn-sm btn-outline-secondary" onclick="document.querySelectorAll(
 '.tag_hide-input > details').forEach(d => d.open = !d.open)">show or hide all code</button>"""
 MANY_THINGS = ("save", "set_style", "curves", "unit_circle", "variants", "pooling_comparison")
-"""Functions whose first line says too little of what they draw here; the heading above says it."""
+"""Functions whose first line says too little of what they draw here: a comment that the cell begins
+with says it, or the heading above."""
 
 STOPPED = ":::{error}\nThis notebook stopped at an error. The cells after it did not run.\n:::"
 INDEX = "\n\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {}\n{}\n```"
@@ -282,6 +283,8 @@ def _dress(notebook: nbformat.NotebookNode, name: str) -> dict[str, str]:
         drawn = [getattr(figures, x, None) for x in re.findall(r"figures\.(\w+)\(", cell.source)]
         drawn = [x for x in drawn if x is not None and x.__name__ not in MANY_THINGS]
         caption = inspect.getdoc(drawn[0]).splitlines()[0] if drawn else heading
+        if cell.source.startswith("# ") and "solution" not in tags:
+            caption = cell.source.partition("\n")[0].removeprefix("# ")
         cell.metadata["mystnb"] = {"image": {"alt": caption}}
         if "solution" in tags:
             cell.metadata["mystnb"]["code_prompt_show"] = "Show the solution"

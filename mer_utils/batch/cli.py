@@ -185,7 +185,8 @@ def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
             try:
                 yield client.get_executor(pure=False)  # a cell may be tried twice
             except KilledWorker as error:
-                raise BrokenExecutor(f"workers were lost: {error}") from error
+                mend = "give each more memory or fewer threads; what is done is kept"
+                raise ValueError(f"dask workers were lost ({error}); {mend}") from error
     elif jobs == 1:
         yield None
     else:
@@ -230,9 +231,11 @@ def _predict(options: argparse.Namespace) -> None:
         raise ValueError(f"--csv {options.csv}: holds something else; give another name")
     paths = find_songs(options.songs)
     if options.csv:  # an error now, and not after all songs were heard
-        folder = Path(options.csv).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try:
+            Path(options.csv).parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=Path(options.csv).parent).close()
+        except OSError as error:  # which names a temporary file
+            raise OSError(error.errno, error.strerror, options.csv) from error
     if options.among == "given":
         zero_shot.check_enough(len(paths))
     model, reference = zero_shot.load_released(options.model)
@@ -250,7 +253,7 @@ def _predict(options: argparse.Namespace) -> None:
     for song in songs:
         found = zero_shot.predict_song(model, reference, song, labels, definitions, among)
         for warning in found.warnings:
-            say(f"warning: {Path(found.song).name}: {warning}", sys.stderr)
+            say(f"warning: {found.song}: {warning}", sys.stderr)
         say(f"\n{found.as_text(options.over_time)}")
         tables.append(found.as_table(options.over_time))
     if options.csv and tables:

@@ -119,7 +119,7 @@ def quiet_kernels(threads: int, processes: int) -> Iterator[None]:
     """
     limits = dict.fromkeys(THREADS, str(threads)) | {"LOKY_MAX_CPU_COUNT": str(processes)}
     limits["PYTHONWARNINGS"] = "ignore:A worker stopped while some jobs:UserWarning"  # joblib's
-    with patch.dict(os.environ, limits, TQDM_DISABLE="1"):
+    with patch.dict(os.environ, limits | {"TQDM_DISABLE": "1", storage.BATCH: "1"}):
         yield
 
 

@@ -19,8 +19,8 @@ from mer_utils.progress import say
 from mer_utils.sound.hugging_face import find_model
 
 AT_A_TIME = 2  # notebooks: much of each keeps one core busy
-GOES_ON_FROM = {"02": {"01"}, "06": {"05"}}
-"""Which notebooks a notebook takes files of. (For features that are being made it waits itself.)"""
+GOES_ON_FROM = {"02": {"01"}, "04": {"03"}, "05": {"03"}, "06": {"05"}, "07": {"03"}}
+"""Which notebooks a notebook takes files of, or features that it would else make itself."""
 LONG = ("00", "03", "05", "06")  # begin first: the others find room beside them
 
 

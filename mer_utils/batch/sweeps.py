@@ -98,8 +98,8 @@ def read_grid(grid: str | Path | Mapping) -> dict:
 def plan(grid: str | Path | Mapping, out: str | Path) -> list[Cell]:
     """The cells of a grid, each once, in its order; nothing is written.
 
-    Raises ValueError for a parameter that notebook 07 does not have, or of another type, and for a
-    target or an approach that there is not.
+    Raises ValueError for a parameter that notebook 07 does not have, or of another type, for a
+    target or an approach that there is not, and for `out` being a file.
     """
     described = read_grid(grid)
     if Path(out).is_file():

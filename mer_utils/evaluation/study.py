@@ -232,8 +232,7 @@ def run_study(
             task = partial(Task, method, training, data[target], Path(folder))
             studied.append([task(*draw) for draw in drawn])
     tasks = {task.folder: task for of_method in studied for task in of_method}
-    missing = [t for folder, t in tasks.items() if not (folder / "scores.npy").is_file()]
-    _run_tasks(missing, jobs, progress)
+    _run_tasks([task for task in tasks.values() if not task.is_done()], jobs, progress)
     return [_outcome(of_method) for of_method in studied]
 
 
@@ -272,10 +271,14 @@ class Task:
         name = f"{slug(self.method.projector)}-{storage.settings_hash(self.made_by)}"
         return self.study / self.target.name / name
 
+    def is_done(self) -> bool:
+        """Whether all is there that is read again."""
+        return all((self.folder / name).is_file() for name in ("history.parquet", "scores.npy"))
+
     def run(self) -> None:
         """Train, score and write everything; the scores last, as they say that it is done."""
         with storage.locked(self.folder):  # two notebooks may ask for it at the same time
-            if (self.folder / "scores.npy").is_file():
+            if self.is_done():
                 return
             draw = (self.seed, self.shuffled)
             model, history = fit(self.method, self.training, *draw, progress=False)

@@ -161,7 +161,8 @@ def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
 def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
     """One metric as text, rows methods and columns targets: "value [low, high] ±seeds' deviation".
 
-    The last rows are the two chance levels and what they were measured on.
+    The last rows are the two chance levels and what they were measured on. That of shuffled labels
+    is the mean of all methods, and how far they range.
     """
     rows = table[table["metric"] == metric]
     cells = defaultdict(dict)  # of each row the texts by target
@@ -174,7 +175,8 @@ def readable(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataFrame:
         cells["chance: random scores"][target] = with_interval(*chance)
         if "shuffled" in part and part["shuffled"].notna().any():
             ends = part["shuffled"].mean(), part["shuffled_low"].min(), part["shuffled_high"].max()
-            cells["chance: shuffled labels, all methods"][target] = with_interval(*ends)
+            whose = "all methods" if part["shuffled"].count() > 1 else "this method"
+            cells[f"chance: shuffled labels, {whose}"][target] = with_interval(*ends)
         cells["tracks, labels"][target] = f"{first['tracks']}, {first['labels']}"
     return pd.DataFrame(cells).T.rename_axis(METRICS[metric]).fillna("")
 

@@ -46,9 +46,9 @@ def _datasets(embeddings: "LabelEmbeddings") -> Sequence[str]:
 
 @style.set_style()
 def label_map(embeddings: "LabelEmbeddings") -> Figure:
-    """A map of 3 labels or more by t-SNE (van der Maaten & Hinton 2008): near is similar.
+    """Labels on a map by t-SNE (van der Maaten & Hinton 2008): near is similar.
 
-    t-SNE has no unit, so both dimensions are stretched to fill the page.
+    embeddings: of 3 labels or more. t-SNE has no unit: both dimensions are stretched to the page.
     """
     distances = _cosine_distances(embeddings)
     settings = {"metric": "precomputed", "init": "random", "method": "exact", "random_state": 0}

@@ -88,7 +88,8 @@ class Prediction:
 
     def as_text(self, over_time: bool = False) -> str:
         """The song and its table; if asked, also the ranks along it, a block a window."""
-        sure = f"the model is surer of it than of {self.sureness:.0f} % of its training music"
+        share = f"{self.sureness:.0f} % of its training music"
+        sure = f"the model is surer of this order than for {share}"
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
         lines = [f"{printable(self.song)}: {sure}", table]
         if over_time:
@@ -154,7 +155,8 @@ def label_scores(model: Model, labels: Sequence[str], projections: np.ndarray) -
     vectors = torch.from_numpy(model.space.vectors(labels, model.vocabulary))
     scores = model.projector.compare(torch.from_numpy(projections), vectors).numpy()
     if not (np.abs(scores) <= MOST_SCORE).all():  # NaN too; though each weight is a number
-        raise ValueError(f"the model gives scores that are no numbers up to {MOST_SCORE:g}; {MEND}")
+        found = f"the model gives scores of {np.abs(scores).max():.3g}, expected about 1"
+        raise ValueError(f"{found}; {MEND}")
     return scores
 
 

@@ -174,7 +174,7 @@ def extract(
 
 def _is_complete(store: Path) -> bool:
     """Whether an extraction has come to its end here: its index is written last."""
-    return (store / "index.parquet").is_file()
+    return all((store / f"{name}.parquet").is_file() for name in ("index", "tracks"))
 
 
 def _settings(encoder: Encoder) -> dict:
@@ -278,21 +278,27 @@ def _work(shard: _Shard) -> None:
     if _rows_of(shard) is None:
         values, rows = _encode(shard)
         tensors = {"values": torch.from_numpy(values).swapaxes(0, 1).contiguous()}  # layers first
-        told = {"rows": rows, "sha256": storage.tensors_hash(tensors)}
+        told = {"rows": rows, "seal": _seal(rows, tensors)}
         storage.write_tensors(shard.path, tensors, {"told": json.dumps(told)})
 
 
+def _seal(rows: list[dict], tensors: Mapping[str, torch.Tensor]) -> str:
+    """A hash of all that a shard's file holds."""
+    return storage.settings_hash({"rows": rows, "sha256": storage.tensors_hash(tensors)})
+
+
 def _rows_of(shard: _Shard) -> list[dict] | None:
-    """The rows of `_decode` in a shard's file; None if it is missing, damaged or of other audio."""
+    """The rows of `_decode` in a shard's file; None if it is missing, changed or of other audio."""
     try:
         tensors = storage.read_tensors(shard.path)
         with safe_open(shard.path, framework="pt") as file:
             told = json.loads(file.metadata()["told"])
-        same = told["sha256"] == storage.tensors_hash(tensors)
-        pairs = zip(told["rows"], shard.tracks, strict=True)
-        return told["rows"] if same and all(row | track == row for row, track in pairs) else None
+        rows = told["rows"]
+        same = told["seal"] == _seal(rows, tensors)
+        fits = all(row | track == row for row, track in zip(rows, shard.tracks, strict=True))
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None
+    return rows if same and fits else None
 
 
 def _encode(shard: _Shard) -> tuple[np.ndarray, list[dict]]:
@@ -384,7 +390,11 @@ def _to_half(output: np.ndarray, encoder: Encoder) -> np.ndarray:
 
 def _pack(shards: Sequence[_Shard], store: Path, on_error: str, dataset: Dataset) -> None:
     """Put the shards together into the final files; the index comes last and makes it complete."""
-    rows = [row for shard in shards for row in _rows_of(shard)]
+    of_shards = [_rows_of(shard) for shard in shards]
+    if None in of_shards:
+        changed = shards[of_shards.index(None)].path
+        raise ValueError(f"{changed}: {storage.CHANGED} by this run; run again")
+    rows = [row for own in of_shards for row in own]
     tracks = pd.DataFrame(rows).astype({"audio_bytes": "Int64", "error": "string"})
     if on_error == "raise":
         _refuse(dataset, tracks.set_index("track")["error"].dropna())
