@@ -102,6 +102,7 @@ def run(project) -> runs.Run:
         new_code_cell("profile = 'demo'", metadata={"tags": ["parameters"]}),
         new_code_cell(f"out = '{opened.folder}'", metadata={"tags": ["injected-parameters"]}),
         new_code_cell("figures.label_map(x)  # first thing to see", outputs=[picture, log]),
+        new_code_cell("# Words as points\nfigures.variants(x)", outputs=[picture]),
         new_code_cell("slider()", outputs=[shows("text/html", SLIDER)]),
         new_code_cell("card()", outputs=[shows("text/markdown", f"{EVIL}\n\n| a |\n|---|\n| 1 |")]),
         new_markdown_cell("**A.** Why?"),
@@ -200,10 +201,12 @@ def test_a_notebook_opens_with_prose_and_folds_its_code(site, browser):
     assert browser.locator("a:has-text('gone')").count() == 0
     assert browser.inner_text("#moved") == "moves"
     assert browser.locator("table td").first.inner_text() == "1"  # of an output in Markdown
-    assert browser.locator("figure figcaption").inner_text().startswith("A map of 3 labels")
+    captions = browser.locator("figure figcaption").all_inner_texts()
+    told = ["Labels on a map", "Words as points"]  # by the function, by the cell's first comment
+    assert [text[:15] for text in captions] == told
     code, answer = browser.locator("text=first thing to see"), browser.locator("text=answer = 42")
     assert (code.is_visible(), answer.is_visible()) == (False, False)
-    assert browser.locator("summary").count() == 4  # parameters, imports and first code are one
+    assert browser.locator("summary").count() == 5  # parameters, imports and first code are one
     browser.click("text=show or hide all code")
     assert (code.is_visible(), answer.is_visible()) == (True, False)
     browser.click("text=Show the solution")
