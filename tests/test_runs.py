@@ -1,5 +1,7 @@
 """Runs: profiles and their data, parameters, notebooks that fail, the command line."""
 
+import ast
+import os
 import threading
 import time
 from pathlib import Path
@@ -7,12 +9,11 @@ from unittest.mock import Mock
 
 import nbformat
 import numpy as np
-import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mer_utils import batch, storage
-from mer_utils.batch import cli, notebooks, pipeline, profiles, runs
+from mer_utils.batch import cli, kernels, notebooks, pipeline, profiles, runs
 from mer_utils.batch.profiles import Profile
 
 PARAMETERS = 'profile = "tiny"\nout = ""\nepochs = 5\nrate = 0.1\nfast = False\nnames = ["a # b"]'
@@ -163,23 +164,18 @@ def test_any_other_failure_names_the_notebook_and_the_cell(tiny, tmp_path, monke
         notebooks.run_notebook(tiny / "01_second.ipynb", tmp_path / "executed.ipynb", {})
 
 
-def kernels() -> list[psutil.Process]:
-    """The kernels that this process began."""
-    return [c for c in psutil.Process().children() if "ipykernel_launcher" in c.cmdline()]
-
-
 def test_interrupted_it_stops_the_kernels(tiny, tmp_path, monkeypatch):
     write_notebook(tiny / "00_first.ipynb", "import time; time.sleep(600)")
 
     def interrupted(running, return_when):
-        while not kernels():
+        while not kernels.running_kernels():
             time.sleep(0.1)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         batch.run("tiny", tmp_path / "run")
-    assert not kernels()
+    assert not kernels.running_kernels()
 
 
 def test_notebooks_that_take_long_begin_first(tiny, tmp_path, monkeypatch):
@@ -236,6 +232,51 @@ def test_one_that_fails_is_told_and_of_two_both():
     one = Mock(side_effect=runs.NotebookError("bad"))
     with pytest.raises(runs.NotebookError, match=r"^bad$"):
         pipeline._in_order([Path("00")], one, stop=pytest.fail)
+
+
+# --- kernels
+
+forked = pytest.mark.skipif(not kernels.FORKED, reason="kernels are forked on Linux, without a GPU")
+
+
+@forked
+def test_forked_kernels_have_one_parent_and_nothing_else_in_common(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("OWN", "there")
+    source = """
+import os, sys, mer_utils
+from pathlib import Path
+found = os.getppid(), os.getpid(), os.environ["OWN"], hasattr(mer_utils, "mark"), sys.path[3:4]
+mer_utils.mark = True
+with Path(out).open("a") as file:
+    file.write(f"{found}\\n")
+"""
+    picture = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    path = write_notebook(tiny / "02_fork.ipynb", source, picture)
+    for n in range(3):
+        if n == 2:
+            monkeypatch.setenv("OWN", "another")
+        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {"out": str(tmp_path / "told")})
+        outputs = nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[-1].outputs
+        assert ["image/png" in output.data for output in outputs] == [True]
+    told = [ast.literal_eval(line) for line in (tmp_path / "told").read_text().splitlines()]
+    parents, own, environments, marked, folders = zip(*told, strict=True)
+    assert parents[0] == parents[1] != parents[2]
+    assert len({*parents, *own, os.getpid()}) == 6
+    assert environments == ("there", "there", "another")
+    assert not any(marked)
+    assert folders == ([""],) * 3  # after Python's own, as in any kernel
+
+
+@forked
+def test_a_notebook_fails_with_what_kernels_are_forked_from_and_the_next_does_not(tiny, tmp_path):
+    path, executed = tiny / "00_first.ipynb", tmp_path / "executed.ipynb"
+    kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)\nimport time; time.sleep(60)"
+    write_notebook(tiny / "02_kill.ipynb", kill)
+    with pytest.raises(runs.NotebookError, match="kernel died"):
+        notebooks.run_notebook(tiny / "02_kill.ipynb", executed, {})
+    assert not kernels.running_kernels()
+    notebooks.run_notebook(path, executed, {"out": str(tmp_path)})
+    assert (tmp_path / "first.txt").is_file()
 
 
 # --- the command line

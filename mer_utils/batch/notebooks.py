@@ -4,20 +4,17 @@ Committed notebooks never change; executed copies are written as .ipynb and .htm
 """
 
 import ast
-import os
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from os.path import isdir, isfile  # of a text that can be no path they say no
 from pathlib import Path
-from unittest.mock import patch
 
 import nbformat
 import numpy as np
 import papermill
-import psutil
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
@@ -30,7 +27,6 @@ from mer_utils.batch.runs import NotebookError
 from mer_utils.registry import places
 
 NOTEBOOKS = PROJECT / "notebooks"
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 def notebook_path(number: str) -> Path:
@@ -112,31 +108,6 @@ def _absolute(value: object) -> object:
     return f"{head}{path.resolve()}{tail}"
 
 
-@contextmanager
-def quiet_kernels(threads: int, processes: int) -> Iterator[None]:
-    """An environment for the kernels that begin in it: so many threads each, and processes for
-    their long work; no progress bars, which would fill the executed notebook.
-    """
-    limits = dict.fromkeys(THREADS, str(threads)) | {"LOKY_MAX_CPU_COUNT": str(processes)}
-    limits["PYTHONWARNINGS"] = "ignore:A worker stopped while some jobs:UserWarning"  # joblib's
-    with patch.dict(os.environ, limits | {"TQDM_DISABLE": "1", storage.BATCH: "1"}):
-        yield
-
-
-def stop_kernels() -> None:
-    """End the kernels that this process began, with their workers; they run in sessions of their
-    own, where Ctrl-C does not reach them.
-    """
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if "ipykernel_launcher" in child.cmdline():
-                workers = child.children(recursive=True)
-                child.kill()
-                for worker in workers:
-                    with suppress(psutil.NoSuchProcess):
-                        worker.kill()
-
-
 def run_notebook(
     path: Path,
     executed: Path,
@@ -160,6 +131,7 @@ def run_notebook(
             executed,
             parameters={k: v for k, v in parameters.items() if k in declared},
             kernel_name="python3",
+            kernel_manager_class="mer_utils.batch.kernels.KernelManager",
             cwd=path.parent,
             extra_arguments=["--log-level=CRITICAL"],
             execution_timeout=timeout,

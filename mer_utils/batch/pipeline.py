@@ -38,7 +38,7 @@ def run(
     Raises, before anything runs, ValueError for an unknown parameter and FileNotFoundError for
     missing data or weights; NotebookError if a notebook fails, keeping what was done until then.
     """
-    from mer_utils.batch import notebooks
+    from mer_utils.batch import kernels, notebooks
 
     chosen = profiles.get(profile)
     paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
@@ -70,13 +70,13 @@ def run(
     share = max(1, cpu_count() // AT_A_TIME)
     threads = int(os.environ.get("OMP_NUM_THREADS") or share)
     processes = chosen.processes or min(cpu_count(), max(2, share))
-    with storage.locked(opened.folder), notebooks.quiet_kernels(threads, processes):
+    with storage.locked(opened.folder), kernels.quiet_kernels(threads, processes):
         for pattern in ("figures/method/*.svg", "docs/*.md"):  # the notebooks show and link them
             for file in profiles.PROJECT.glob(pattern):
                 storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
         runs.note(opened, parameters=given, **runs.provenance())
         long_first = sorted(paths, key=lambda path: path.stem[:2] not in LONG)
-        _in_order(long_first, run_one, stop=notebooks.stop_kernels)
+        _in_order(long_first, run_one, stop=kernels.stop_kernels)
         runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
     say(f"Executed notebooks, tables and figures: {opened.folder}")
     return opened.folder

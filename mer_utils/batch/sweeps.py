@@ -30,7 +30,7 @@ from pydantic import NonNegativeFloat, create_model
 from sklearn.model_selection import ParameterGrid
 
 from mer_utils import code, figures, storage
-from mer_utils.batch import notebooks, pages, profiles
+from mer_utils.batch import kernels, notebooks, pages, profiles
 from mer_utils.batch.given import read_yaml
 from mer_utils.batch.profiles import PROJECT
 from mer_utils.batch.runs import NotebookError
@@ -252,7 +252,7 @@ def do_cell(cell: Cell, threads: int = 1, timeout: float | None = None) -> str:
     # on Ctrl-C nbclient leaves a task behind, of which asyncio would print a page
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        with notebooks.quiet_kernels(threads, processes=threads):
+        with kernels.quiet_kernels(threads, processes=threads):
             executed = cell.folder / "notebooks" / notebook.name
             given = {**cell.parameters, "out": str(cell.folder)}
             notebooks.run_notebook(notebook, executed, given, timeout, show=False)

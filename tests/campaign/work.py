@@ -28,6 +28,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mer_utils import storage
 from mer_utils.batch import cli, notebooks, profiles, report, runs, sweeps
+from mer_utils.batch.kernels import quiet_kernels
 from mer_utils.corpus import demo
 from mer_utils.data import load_folder
 from mer_utils.labels.language_model import _remembered, embed_texts
@@ -321,7 +322,7 @@ def kernels(random: Random, folder: Path) -> None:
     os.environ["CAMPAIGN_TRY"] = str(folder)  # the kernels have it too
 
     def work() -> None:
-        with notebooks.quiet_kernels(1, processes=1):
+        with quiet_kernels(1, processes=1):
             given = record["parameters"] | {"out": str(run)}
             notebooks.run_notebook(path, run / "notebooks" / path.name, given, show=False)
 
