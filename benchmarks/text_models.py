@@ -4,10 +4,10 @@
     python benchmarks/text_models.py --out docs/text_models.md           four minutes of one core
     python benchmarks/text_models.py BAAI/bge-base-en-v1.5               and any others, by name
 
-Scores are those of `projector.word_anchors` in the nine directions of `ideas.py`. Beside them
-stands a probe: a ridge from a model's vectors of bare words to what people say of these words
-(Glasgow norms, Scott et al. 2019). With --out the tables between the marks of that file are
-rewritten, and the figure beside it is drawn anew.
+Scores are those of `projector.word_anchors`, without ratings of words, in the nine directions of
+`ideas.py`. Beside them stands a probe: a ridge from a model's vectors of bare words to what people
+say of these words (Glasgow norms, Scott et al. 2019). With --out the tables between the marks of
+that file are rewritten, and the figure beside it is drawn anew.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from mer_utils.evaluation.resampling import group_numbers, resampled
 from mer_utils.evaluation.tables import markdown
 from mer_utils.figures import style as house
 from mer_utils.labels import BEST_MODEL, DEFAULT_MODEL, embed_labels
+from mer_utils.projector import Method
 
 OURS = "benchmarks/own_text_models.py"
 MODELS = (DEFAULT_MODEL, BEST_MODEL, f"{OURS}:use16", f"{OURS}:e5_small")
@@ -57,6 +58,11 @@ EMOTIFY = {  # its labels, in their order
 }
 
 
+def anchors(style: str, model: str) -> Method:
+    """Word anchors that know words by their texts alone."""
+    return projector.word_anchors(style, model, directions="text+antonyms")
+
+
 def short(model: str) -> str:
     """What a table calls a text model: "file.py:use16" is use16."""
     return model.rpartition(":")[2]
@@ -69,7 +75,7 @@ def scored(
     model: str, style: str, training: Sequence, target: Labelled
 ) -> tuple[float, np.ndarray]:
     """Macro ROC-AUC over the target's songs, and in each draw of its groups of songs: (draws,)."""
-    songs = study.trained_scores(projector.word_anchors(style, model), training, target)
+    songs = study.trained_scores(anchors(style, model), training, target)
     measure = {"roc_auc": metrics.ranking_measures(songs, target.dataset.targets())[0]}
     groups = group_numbers(target.dataset.tracks["group"], len(target.dataset))
     draws = resampled(measure, groups, RESAMPLES, seed=0)["roc_auc"]  # (draws, labels)
@@ -125,7 +131,7 @@ def languages(model: str, training: Sequence, target: Labelled) -> pd.DataFrame:
         mean over the ten; ROC-AUC: of Emotify's songs with its labels in that language, whose
         English words are none of the training side's.
     """
-    method, side = study.strictly(projector.word_anchors("name", model), training, target)
+    method, side = study.strictly(anchors("name", model), training, target)
     fitted, _ = projector.fit(method, side, progress=False)
     index = target.features.track_index(target.dataset)  # (segments,)
 

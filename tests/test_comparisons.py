@@ -34,6 +34,7 @@ def test_texts_and_models_are_scored_as_the_method_is(data, anchors):
     texts = [DEFAULT_MODEL], ["name", "prompt"]
     table = comparisons.text_table(data, ["three"], *texts, resamples=20)
     assert table["style"].tolist() == ["name", "prompt"]
+    anchors = replace(anchors, space=replace(anchors.space, directions="text+antonyms"))
     value = study.trained_roc_auc(anchors, [data["one"], data["two"]], data["three"])
     assert table["value"][1] == pytest.approx(value)
     assert table["low"][1] < value < table["high"][1]
@@ -145,6 +146,6 @@ def test_each_step_of_the_path_changes_one_thing():
     assert changed[:5] == [{"space"}, {"training"}, {"weighting"}, {"space"}, {"space"}]
     assert "projector" in changed[5]
     assert changed[6:8] == [{"space"}, {"space"}]  # the language model, the text
-    assert changed[8:] == [{"projector"}, {"tag_weight"}, {"rare_labels"}]
+    assert changed[8:] == [{"projector"}, {"tag_weight"}, {"rare_labels"}, {"space"}]
     row = projector.paper_methods(["one", "two"], [2.5])[2]  # it begins with the paper's
     assert replace(steps[1], name=row.name) == row

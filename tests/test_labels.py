@@ -10,13 +10,14 @@ from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from moods import by_hand
 
 from mer_utils import labels, storage
 from mer_utils.data import ANTONYMS, DEFINITIONS, names
-from mer_utils.data.vocabulary import SOUNDS, Antonym
+from mer_utils.data.vocabulary import SENTENCES, SOUNDS, Antonym
 from mer_utils.labels import (
     LabelSpace,
     centre,
@@ -24,9 +25,12 @@ from mer_utils.labels import (
     label_texts,
     language_model,
     nearest,
+    ratings,
     similarity,
 )
-from mer_utils.labels.language_model import language_model_folder
+from mer_utils.labels.language_model import language_model_folder, unit_rows
+from mer_utils.labels.ratings import rated_words
+from mer_utils.labels.space import DIRECTIONS
 
 EMOTIFY = names("emotify")
 HALF = 0.5**0.5
@@ -386,7 +390,57 @@ def test_the_order_of_the_antonyms_does_not_matter_and_their_sense_does():
     np.testing.assert_allclose(against, -found, atol=1e-4)
 
 
-@pytest.mark.parametrize("directions", [None, "text+antonyms"])
+def test_ratings_count_as_much_as_text_and_antonyms_together():
+    space = LabelSpace("definition", centre=True, directions="text+antonyms+ratings")
+    vectors = {d: replace(space, directions=d).vectors(EMOTIFY) for d in DIRECTIONS}
+    cosines = {d: v @ v.T for d, v in vectors.items()}
+    expected = (cosines["text+antonyms"] + cosines["ratings"]) / 2
+    np.testing.assert_allclose(cosines["text+antonyms+ratings"], expected, atol=1e-5)
+    words = rated_words().loc[list(EMOTIFY)].to_numpy()
+    by_hand = unit_rows(words - words.mean(axis=0), EMOTIFY)
+    np.testing.assert_allclose(vectors["ratings"], by_hand, atol=1e-6)
+    plain = replace(space, directions="ratings", centre=False).vectors(EMOTIFY[:2])
+    np.testing.assert_allclose(plain, unit_rows(words, EMOTIFY)[:2], atol=1e-6)
+
+
+def test_words_with_a_text_are_rated_three_times_on_every_scale():
+    table = pd.read_csv(ratings.FILE)
+    words = list(rated_words().index)
+    assert table.groupby("rater")["word"].agg(list).tolist() == [words] * 3
+    assert {*words} <= {*SENTENCES}
+    assert list(table.columns[2:]) == list(ratings.SCALES.index)
+    values = table.iloc[:, 2:].to_numpy()
+    assert set(values.ravel()) == set(range(11))
+    first, second, third = values.reshape(3, len(words), -1)
+    for a, b in ((first, second), (first, third), (second, third)):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.8
+    mean = np.mean([first, second, third], axis=0)
+    expected = (mean - mean.mean(0)) / mean.std(0)
+    np.testing.assert_allclose(rated_words(), expected, atol=1e-5)
+
+
+def test_a_word_that_nobody_rated_is_rated_from_its_text():
+    space = LabelSpace("prompt", directions="ratings")
+    new = ["blissful", "happy", "wrathful"]
+    found = pd.DataFrame(space.ratings(new), new, ratings.SCALES.index)
+    np.testing.assert_array_equal(found.loc["happy"], rated_words().loc["happy"])
+    assert found.loc["blissful", "joy"] > 0.5 > found.loc["wrathful", "joy"]
+    assert found.loc["wrathful", "anger"] > 0.5 > found.loc["blissful", "anger"]
+    # by hand, in the other form of the ridge: over words in place of numbers of a vector
+    texts = embed_labels([*rated_words().index, "wrathful"], "prompt").vectors.astype(float)
+    x, e = texts[:-1] - texts[:-1].mean(0), texts[-1] - texts[:-1].mean(0)
+    inverse = np.linalg.inv(x @ x.T + ratings.PENALTY * np.eye(len(x)))
+    np.testing.assert_allclose(found.loc["wrathful"], e @ x.T @ inverse @ rated_words(), atol=1e-3)
+
+
+def test_a_space_made_with_other_ratings_is_refused():
+    described = LabelSpace(directions="ratings").describe()
+    assert LabelSpace.from_description(described) == LabelSpace(directions="ratings")
+    with pytest.raises(ValueError, match="ratings"):
+        LabelSpace.from_description(described | {"ratings_sha256": "0" * 64})
+
+
+@pytest.mark.parametrize("directions", [None, "text+antonyms", "text+antonyms+ratings"])
 def test_a_space_that_remembers_needs_no_language_model(directions, tmp_path, monkeypatch):
     space = LabelSpace("definition", centre=True, directions=directions)
     two, whole = EMOTIFY[:2], space.vectors(EMOTIFY)
@@ -398,3 +452,12 @@ def test_a_space_that_remembers_needs_no_language_model(directions, tmp_path, mo
     np.testing.assert_allclose(remembering.vectors(two, EMOTIFY), few, atol=1e-6)
     with pytest.raises(RuntimeError):
         remembering.vectors(EMOTIFY[:3], EMOTIFY)
+
+
+def test_a_space_that_remembers_rates_a_new_word_by_its_own_text(monkeypatch):
+    space = LabelSpace("prompt", centre=True, directions="text+ratings")
+    remembering, expected = space.remembering(EMOTIFY[:2], EMOTIFY), space.vectors(["odd"], EMOTIFY)
+    asked = Mock(wraps=language_model._remembered)
+    monkeypatch.setattr(language_model, "_remembered", asked)
+    np.testing.assert_allclose(remembering.vectors(["odd"], EMOTIFY), expected, atol=1e-6)
+    assert {call.args[0] for call in asked.call_args_list} == {("music that sounds odd",)}

@@ -16,7 +16,7 @@ DEV = SETTINGS["project"]["optional-dependencies"]["dev"]
 # installed under another name than they are imported by
 IMPORT_NAMES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # tools that are run and plug-ins that are not imported by name
-COMMANDS = {"jupyterlab", "ipykernel", "nbstripout", "pyarrow", "pytest_xdist", "ruff", "dask"}
+COMMANDS = {"jupyterlab", "nbstripout", "pyarrow", "pytest_xdist", "ruff", "dask"}
 COMMANDS |= {"import_linter", "mypy", "pre_commit", "myst_nb", "sphinx_book_theme"}
 
 

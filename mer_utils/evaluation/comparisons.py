@@ -54,14 +54,15 @@ def text_table(
     resamples: int = 1000,
     **changes: object,
 ) -> pd.DataFrame:
-    """Song ROC-AUC of word anchors by the labels' texts and the language model behind them.
+    """Song ROC-AUC of word anchors, without ratings of words, by the labels' texts and the language
+    model behind them.
 
     models: names or folders (`labels.load_language_model`); changes: other fields of Method.
     Returns one row a target, model and style: value, low, high, tracks, labels.
     """
     rows = []
     for target, model, style in product(targets, models, styles):
-        method = word_anchors(style, model, **changes)
+        method = word_anchors(style, model, directions="text+antonyms", **changes)
         songs = trained_scores(method, others(data, target), data[target])
         row = {"target": target, "model": Path(model).name, "style": style}
         rows.append(row | _measured(songs, data[target], resamples))
@@ -80,8 +81,9 @@ def ablations(method: Method) -> dict[str, Method]:
         "as it is": {},
         "a ridge onto label vectors": {"projector": "ridge"},
         "without musicnn's tags": {"tag_weight": 0.0},
-        "without antonym directions": {"space": replace(space, directions=None)},
-        "antonym directions only": {"space": replace(space, directions="antonym-pca")},
+        "without ratings of words": {"space": replace(space, directions="text+antonyms")},
+        "ratings of words only": {"space": replace(space, directions="ratings")},
+        "without antonym directions": {"space": replace(space, directions="text+ratings")},
         "labels not centred": {"space": replace(space, centre=False)},
         "meaning only": {"space": replace(space, style="definition")},
         "bare label names": {"space": replace(space, style="name")},
@@ -276,7 +278,7 @@ def ablation_path_outcomes(
     for name, change in steps.items():
         path.append(replace(path[-1], name=name, **change))
     strict = {"strict": bare[-1].strict}
-    anchors = word_anchors("description", best_model, **strict)
+    anchors = word_anchors("description", best_model, directions="text+antonyms", **strict)
     closed = {
         "closed form: a ridge": default_ridge(style, model, file, **strict),
         "a larger language model": default_ridge(style, best_model, **strict),
@@ -284,6 +286,7 @@ def ablation_path_outcomes(
         "words as anchors": replace(anchors, tag_weight=0.0, rare_labels=False),
         "tags as anchors": replace(anchors, rare_labels=False),
         "rare words as anchors": anchors,
+        "ratings of words beside the text": word_anchors("description", best_model, **strict),
     }
     return path + [replace(method, name=name) for name, method in closed.items()]
 

@@ -2,7 +2,8 @@
 
 A label is its text vector, or its coordinates on a few directions between antonyms inside the same
 language model (a semantic differential: Osgood, Suci & Tannenbaum 1957, *The Measurement of
-Meaning*). Text vectors have unit length, coordinates do not: it says how strongly a label leans.
+Meaning*), or how its music was rated (`labels.ratings`), or several of these side by side. Text
+vectors have unit length, coordinates do not: it says how strongly a label leans.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from mer_utils.labels.embeddings import (
     read_vectors,
 )
 from mer_utils.labels.language_model import DEFAULT_MODEL, embed_texts, unit_rows
+from mer_utils.labels.ratings import FILE as RATINGS
+from mer_utils.labels.ratings import SCALES, fit_rater, rated_words
 
-DIRECTIONS = ("antonym-pca", "text+antonyms")
+PARTS = {"text": 1, "antonyms": 1, "ratings": 2}  # how much each counts beside the others
+DIRECTIONS = ("antonym-pca", "ratings", "text+antonyms", "text+ratings", "text+antonyms+ratings")
 
 
 class Description(BaseModel, extra="forbid"):
@@ -41,6 +45,7 @@ class Description(BaseModel, extra="forbid"):
     definitions: dict[str, str] | None
     file: str | None
     file_sha256: str | None
+    ratings_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,17 @@ class LabelSpace:
           positive pole.
         - "text+antonyms": the text vector and the coordinates of "antonym-pca" side by side, each
           of unit length, so that words near in meaning *or* in affect are near.
+        - "ratings", "text+ratings", "text+antonyms+ratings": the ratings of the word, at unit
+          length, which count as much as all that stands beside them. A word without ratings is
+          rated from its text (`ratings.fit_rater`).
         Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
         poles' own.
     components: number of coordinates; without meaning if `directions` is None.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
-    known: unit vectors of texts, and means: the mean text vectors of whole vocabularies, so that a
-        released model answers without its language model (`remembering`).
+    known: unit vectors of texts, means: the mean text vectors of whole vocabularies, rater: what
+        `ratings.fit_rater` gave, so that a released model answers without its language model, or
+        without hundreds of texts (`remembering`).
     """
 
     style: str = "name"
@@ -77,6 +86,7 @@ class LabelSpace:
     means: Mapping[tuple[str, ...], np.ndarray] = field(
         default_factory=dict, compare=False, repr=False
     )
+    rater: tuple[np.ndarray, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse settings that do not go together."""
@@ -91,6 +101,11 @@ class LabelSpace:
     def is_text(self) -> bool:
         """Whether labels are their text vectors as they are."""
         return self.directions is None and not self.centre
+
+    @property
+    def rated(self) -> bool:
+        """Whether ratings of words count."""
+        return "ratings" in (self.directions or "")
 
     def text_embeddings(
         self, labels: Sequence[str], datasets: Sequence[str] | None = None
@@ -130,20 +145,51 @@ class LabelSpace:
         """
         embeddings = self.text_embeddings(labels)
         text = embeddings.vectors  # (labels, d)
-        mean = self._mean(text, reference) if self.centre else None  # (d,)
-        if self.centre and self.directions in (None, "text+antonyms"):
-            text = unit_rows(embeddings.vectors - mean, embeddings.labels)
-        if self.directions is None:
+        if self.is_text:
             return text
+        mean = self._mean(text, reference) if self.centre else None  # (d,)
+        names = (self.directions or "text").split("+")
+        if names == ["antonym-pca"]:
+            return self._coordinates(text, mean)
+        parts = []
+        for name in names:
+            if name == "text":
+                part = text - mean if self.centre else text
+            elif name == "antonyms":
+                part = self._coordinates(text, mean)
+            else:
+                part = self.ratings(labels)  # (labels, scales)
+                middle = self.ratings(reference or labels).mean(axis=0)
+                part = part - middle if self.centre else part
+            parts.append(unit_rows(part, embeddings.labels) * np.float32(PARTS[name]) ** 0.5)
+        whole = sum(PARTS[name] for name in names)
+        return np.concatenate(parts, axis=1) / np.float32(whole) ** 0.5
+
+    def _coordinates(self, text: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
+        """Text vectors (labels, d) on the antonym directions: (labels, components).
+
+        mean: (d,) what is their middle instead of that of all poles.
+        """
         poles, directions = antonym_directions(self)  # (poles, d), (components, d)
         origin = poles.mean(axis=0)  # (d,)
         units = np.sqrt((((poles - origin) @ directions.T) ** 2).mean(axis=0))  # (components,)
-        middle = mean if self.centre else origin
-        coordinates = ((embeddings.vectors - middle) @ directions.T / units).astype(np.float32)
-        if self.directions != "text+antonyms":
-            return coordinates
-        both = [text, unit_rows(coordinates, embeddings.labels)]
-        return np.concatenate(both, axis=1) / np.sqrt(np.float32(2))
+        middle = origin if mean is None else mean
+        return ((text - middle) @ directions.T / units).astype(np.float32)
+
+    def ratings(self, labels: Sequence[str]) -> np.ndarray:
+        """How labels were rated, (labels, scales); what was not is rated from its text vector."""
+        rated = rated_words()
+        found = rated.reindex(labels).to_numpy(copy=True)
+        new = np.isnan(found[:, 0])
+        if new.any():
+            unknown = [label for label, is_new in zip(labels, new, strict=True) if is_new]
+            mean, weights = self.rater or self._rater()
+            found[new] = (self.text_embeddings(unknown).vectors - mean) @ weights
+        return found
+
+    def _rater(self) -> tuple[np.ndarray, np.ndarray]:
+        """What rates new words, put into words as these labels are."""
+        return fit_rater(embed_labels(list(rated_words().index), self.style, self.model).vectors)
 
     def _mean(self, text: np.ndarray, reference: Sequence[str] | None) -> np.ndarray:
         """What `centre` subtracts: the mean vector of a reference, or of the labels' own `text`."""
@@ -154,34 +200,47 @@ class LabelSpace:
         return self.text_embeddings(reference).vectors.mean(axis=0)
 
     def remembering(self, labels: Sequence[str], reference: Sequence[str]) -> LabelSpace:
-        """The same space with what it takes to place these labels, centred on the reference, and
-        no others, without the language model; itself if a label is put in several texts.
+        """The same space with what it takes to place these labels, centred on the reference,
+        without the language model; itself if that cannot be (a label in several texts, a word of
+        the reference that nobody rated).
         """
         embeddings = self.text_embeddings(labels)
-        if any(len(texts) > 1 for texts in embeddings.texts):
+        new = {*reference} - {*rated_words().index} if self.rated else set()
+        if new or any(len(texts) > 1 for texts in embeddings.texts):
             return self
         known = {t: v for (t, *_), v in zip(embeddings.texts, embeddings.vectors, strict=True)}
-        if self.directions is not None:
+        if "antonym" in (self.directions or ""):
             poles = zip(_pole_texts(self), antonym_directions(self)[0], strict=True)
             known |= {text: vector for (text,), vector in poles}
-        mean = self.text_embeddings(reference).vectors.mean(axis=0)
-        return replace(self, known=known, means={tuple(reference): mean})
+        means = {tuple(reference): self.text_embeddings(reference).vectors.mean(axis=0)}
+        return replace(self, known=known, means=means, rater=self._rater() if self.rated else None)
+
+    def text_width(self, dimensions: int) -> int | None:
+        """How many of so many numbers of a label are its text vector; None if it has none."""
+        names = (self.directions or "text").split("+")
+        beside = {"antonyms": self.components, "ratings": len(SCALES)}
+        return dimensions - sum(beside.get(n, 0) for n in names) if "text" in names else None
 
     def describe(self) -> dict:
         """The settings as JSON-able values, for a checkpoint; `from_description` reads them."""
         settings = dict(vars(self))
-        del settings["known"], settings["means"]  # arrays; they decide nothing
+        del settings["known"], settings["means"], settings["rater"]  # arrays; they decide nothing
         settings["antonyms"] = [list(astuple(pair)) for pair in self.antonyms]
         if self.directions is None:
             settings["components"] = settings["antonyms"] = None
         settings["definitions"] = self.definitions and dict(self.definitions)
         settings["file_sha256"] = self.file and storage.file_hash(self.file)
+        settings["ratings_sha256"] = storage.file_hash(RATINGS) if self.rated else None
         return settings
 
     @classmethod
     def from_description(cls, description: Mapping) -> LabelSpace:
         """The label space that `describe` described; its file must still be the same."""
         settings = dict(description)
+        if settings.pop("ratings_sha256", None) not in (None, storage.file_hash(RATINGS)):
+            raise ValueError(
+                "made with other ratings of words than this version has; train it again"
+            )
         expected = settings.pop("file_sha256")
         if expected is not None and storage.file_hash(settings["file"]) != expected:
             other = "not the label vectors that the label space was made with"

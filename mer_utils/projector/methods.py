@@ -176,7 +176,7 @@ def default_ridge(
     """A ridge onto label vectors with nothing chosen, for a dataset that nobody has seen.
 
     file: of published label vectors, in place of texts (`LabelSpace.file`).
-    directions: of the centred label space: None for text, "antonym-pca", "text+antonyms".
+    directions: of the centred label space, as in `LabelSpace`.
     changes: other fields of Method.
     """
     space = LabelSpace(style, model, True, directions, file=file)
@@ -189,9 +189,11 @@ def word_anchors(
 ) -> Method:
     """Our method: every training word and every tag of the encoder is an anchor (`fit_anchors`).
 
-    One setting for all targets; docs/ideas.md has what was tried. Arguments as in `default_ridge`.
+    A word's place is its text, antonym directions and the ratings of its music. One setting for all
+    targets; docs/ideas.md has what was tried. Arguments as in `default_ridge`.
     """
-    settings = {"tag_weight": 0.1, "rare_labels": True, **changes}
+    settings = {"directions": "text+antonyms+ratings", "tag_weight": 0.1, "rare_labels": True}
+    settings |= changes
     ridge = default_ridge(style, model, file, **settings)
     return replace(ridge, name="word anchors", projector="anchors")
 

@@ -20,6 +20,7 @@ from mer_utils import storage
 from mer_utils.data.checks import PlainText
 from mer_utils.data.types import EncoderSettings, Features
 from mer_utils.labels.language_model import weights_hash
+from mer_utils.labels.ratings import SCALES
 from mer_utils.labels.space import Description, LabelSpace
 from mer_utils.projector.networks import PROJECTORS, Projector, build_projector
 from mer_utils.projector.ridge import ROWS
@@ -136,6 +137,9 @@ class Model:
         if known:
             tensors["labels.known"] = torch.from_numpy(np.stack(list(known.values())))
             tensors["labels.mean"] = torch.from_numpy(self.space.means[self.vocabulary])
+        if known and self.space.rater:
+            mean, weights = map(torch.from_numpy, self.space.rater)
+            tensors |= {"rater.mean": mean, "rater.weights": weights.half() if half else weights}
         storage.write_tensors(folder / WEIGHTS, tensors)
         config = {
             "format": FORMAT,
@@ -182,9 +186,10 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
     shapes = {f"projector.{k}": v.shape for k, v in wanted.items() if v.is_floating_point()}
     shapes |= dict.fromkeys(("features.mean", "features.std"), (sizes["layers"], sizes["dim"]))
     if texts:
-        beside = {None: 0, "text+antonyms": space.components}.get(space.directions)
-        width = None if beside is None else sizes["dimensions"] - beside
+        width = space.text_width(sizes["dimensions"])
         shapes |= {"labels.known": (len(texts), width), "labels.mean": (width,)}
+        if space.rated:
+            shapes |= {"rater.mean": (width,), "rater.weights": (width, len(SCALES))}
     tensors = storage.read_tensors(folder / WEIGHTS, shapes)
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     mean, std = tensors["features.mean"], tensors["features.std"]
@@ -198,7 +203,13 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
     if texts:
         known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
         means = {model.vocabulary: tensors["labels.mean"].numpy()}
-        model = replace(model, space=replace(space, known=known, means=means))
+        rater = (
+            [tensors[f"rater.{name}"].numpy() for name in ("mean", "weights")]
+            if space.rated
+            else []
+        )
+        space = replace(space, known=known, means=means, rater=tuple(rater) or None)
+        model = replace(model, space=space)
     return model
 
 
