@@ -138,6 +138,19 @@ def test_a_model_to_give_away_does_not_name_its_tracks(data, loaded, tmp_path):
     assert predict.nearest_tracks(reference, song)["cosine"].is_monotonic_decreasing
 
 
+def test_a_model_keeps_what_rates_new_words(data, tmp_path):
+    folder = predict.release(word_anchors("definition", DEFAULT_MODEL), data, tmp_path / "model")
+    model, _ = predict.load_released(folder)
+    forgetful = replace(model.space, known={}, means={}, rater=None)
+    new = [space.vectors(["odd"], model.vocabulary) for space in (model.space, forgetful)]
+    np.testing.assert_allclose(*new, atol=1e-3)
+    for name, change in (("mean", lambda x: None), ("weights", lambda x: x[1:])):
+        copy = shutil.copytree(folder, tmp_path / name)
+        put_tensor(copy, f"rater.{name}", change)
+        with pytest.raises(ValueError, match=r"projector\.safetensors: .*expected"):
+            predict.load_released(copy)
+
+
 def change_config(folder, **changes):
     config = storage.read_json(folder / "config.json") | changes
     kept = {key: value for key, value in config.items() if value is not None}

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -244,8 +245,10 @@ def test_forked_kernels_have_one_parent_and_nothing_else_in_common(tiny, tmp_pat
     monkeypatch.setenv("OWN", "there")
     source = """
 import os, sys, mer_utils
+import numpy as np
 from pathlib import Path
 found = os.getppid(), os.getpid(), os.environ["OWN"], hasattr(mer_utils, "mark"), sys.path[3:4]
+found += (np.random.rand(),)
 mer_utils.mark = True
 with Path(out).open("a") as file:
     file.write(f"{found}\\n")
@@ -259,12 +262,13 @@ with Path(out).open("a") as file:
         outputs = nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[-1].outputs
         assert ["image/png" in output.data for output in outputs] == [True]
     told = [ast.literal_eval(line) for line in (tmp_path / "told").read_text().splitlines()]
-    parents, own, environments, marked, folders = zip(*told, strict=True)
+    parents, own, environments, marked, folders, drawn = zip(*told, strict=True)
     assert parents[0] == parents[1] != parents[2]
     assert len({*parents, *own, os.getpid()}) == 6
     assert environments == ("there", "there", "another")
     assert not any(marked)
     assert folders == ([""],) * 3  # after Python's own, as in any kernel
+    assert len({*drawn}) == 3
 
 
 @forked
@@ -276,6 +280,25 @@ def test_a_notebook_fails_with_what_kernels_are_forked_from_and_the_next_does_no
         notebooks.run_notebook(tiny / "02_kill.ipynb", executed, {})
     assert not kernels.running_kernels()
     notebooks.run_notebook(path, executed, {"out": str(tmp_path)})
+    assert (tmp_path / "first.txt").is_file()
+
+
+@forked
+def test_a_kernel_that_cannot_be_forked_begins_as_usual(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(kernels, "FORKERS", {})
+    monkeypatch.setattr(kernels, "Popen", lambda *command, **how: subprocess.Popen("false"))
+    notebooks.run_notebook(tiny / "00_first.ipynb", tmp_path / "a.ipynb", {"out": str(tmp_path)})
+    assert (tmp_path / "first.txt").is_file()
+
+
+@forked
+def test_after_ctrl_c_while_a_kernel_is_asked_for_the_next_is_its_own(tiny, tmp_path, monkeypatch):
+    given = tiny / "00_first.ipynb", tmp_path / "executed.ipynb", {"out": str(tmp_path)}
+    with monkeypatch.context() as patched:
+        patched.setattr(kernels, "int", Mock(side_effect=KeyboardInterrupt), raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            notebooks.run_notebook(*given)
+    notebooks.run_notebook(*given)
     assert (tmp_path / "first.txt").is_file()
 
 

@@ -2,8 +2,8 @@
 
 Importing PyTorch, scikit-learn and the like takes a kernel three seconds. On Linux one process,
 `python -m mer_utils.batch.kernels`, does it once and forks a kernel whenever it is asked for one.
-It has no threads of its own and runs nothing, so a fork of it is sound. It ends with the process
-that began it, and then its kernels end, too.
+It computes nothing; what threads there are in it are libraries' that mind a fork (OpenBLAS's,
+pyarrow's allocator's). It ends with the process that began it, and then its kernels end, too.
 """
 
 import gc
@@ -12,14 +12,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from pathlib import Path
+from subprocess import DEVNULL, Popen
 from unittest.mock import patch
 
+import numpy as np
 import psutil
 import torch
 from jupyter_client.manager import AsyncKernelManager
@@ -30,7 +32,10 @@ from mer_utils import storage
 # A fork of a process that a GPU's driver is loaded in could not use the GPU.
 FORKED = sys.platform == "linux" and not torch.cuda.is_available()
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+PACKAGE = Path(storage.__file__).parent
+ANSWER_SECONDS = 600.0  # imports from a slow disk included
 ONE_AT_A_TIME = threading.Lock()
+FORKERS: dict[tuple, tuple[socket.socket, Popen]] = {}  # by code and environment; usually one
 IMPORTED = (
     "ipykernel.kernelapp",
     "mer_utils.batch.profiles",
@@ -68,10 +73,11 @@ def _is(process: psutil.Process, module: str) -> bool:
 
 
 def stop_kernels() -> None:
-    """End the kernels that this process began, with their workers; they run in sessions of their
-    own, where Ctrl-C does not reach them.
+    """End the kernels that this process began, with their workers, and what forks them; they run in
+    sessions of their own, where Ctrl-C does not reach them.
     """
-    for kernel in running_kernels():
+    forkers = [child for child in psutil.Process().children() if _is(child, __name__)]
+    for kernel in forkers + running_kernels():
         with suppress(psutil.NoSuchProcess):
             workers = kernel.children(recursive=True)
             kernel.kill()
@@ -93,21 +99,18 @@ class ForkedKernels(LocalProvisioner):
     """Begins a kernel as a fork, which Jupyter then sees like any on this machine."""
 
     async def launch_kernel(self, cmd: list[str], **settings: object) -> dict:
-        """Fork one; `cmd` is what would begin it otherwise: python -m ipykernel_launcher …"""
+        """Fork one, or begin it as usual where that fails.
+
+        cmd: what begins it as usual: python -m ipykernel_launcher …
+        """
         folder = os.fspath(settings.get("cwd") or os.getcwd())
-        wanted = json.dumps({"arguments": cmd[3:], "folder": folder})
-        with ONE_AT_A_TIME:
-            environment = tuple(settings["env"].items())
-            asked, process = _forker(environment)
-            if process.poll() is not None:
-                _forker.cache_clear()
-                asked, process = _forker(environment)
-            try:
-                asked.sendall(wanted.encode() + b"\n")
-                self.pid = self.pgid = int(asked.makefile().readline())
-            except (OSError, ValueError):  # no answer
-                raise ChildProcessError("what kernels are forked from has died") from None
-        self.process, self.cwd = ForkedKernel(self.pid), folder
+        try:
+            pid = _fork(json.dumps({"arguments": cmd[3:], "folder": folder}), settings["env"])
+            self.process = ForkedKernel(pid)
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return await super().launch_kernel(cmd, **settings)
+        self.pid = self.pgid = pid
+        self.cwd = folder
         return self.connection_info
 
 
@@ -123,26 +126,64 @@ class ForkedKernel(psutil.Process):
                 return None
         return 0
 
+    def send_signal(self, sig: int) -> None:
+        """Raises ProcessLookupError, as a Popen does, if it is gone."""
+        try:
+            super().send_signal(sig)
+        except psutil.NoSuchProcess as error:
+            raise ProcessLookupError(self.pid) from error
 
-@lru_cache(maxsize=1)
-def _forker(environment: tuple[tuple[str, str], ...]) -> tuple[socket.socket, subprocess.Popen]:
-    """The process that forks kernels, and the way to it; the last one ends when another begins."""
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+
+def _fork(wanted: str, environment: dict[str, str]) -> int:
+    """The process id of a new kernel; OSError or ValueError if there is no answer."""
+    code = max(path.stat().st_mtime_ns for path in PACKAGE.rglob("*.py"))
+    key = (code, *sorted(environment.items()))
+    with ONE_AT_A_TIME:
+        for other, (asked, process) in list(FORKERS.items()):
+            ended = process.poll() is not None
+            if ended or (other != key and not psutil.Process(process.pid).children()):
+                asked.close()  # which ends it
+                del FORKERS[other]
+        asked, process = FORKERS.get(key) or _begin_forker(key, environment)
+        try:
+            asked.sendall(wanted.encode() + b"\n")
+            return int(asked.makefile().readline())
+        except BaseException:  # Ctrl-C too: the answer to come would be taken for that of the next
+            process.kill()
+            process.wait()
+            raise
+
+
+def _begin_forker(key: tuple, environment: dict[str, str]) -> tuple[socket.socket, Popen]:
+    """A process that forks kernels with this environment, and the way to it."""
     ours, theirs = socket.socketpair()
+    ours.settimeout(ANSWER_SECONDS)
     with theirs:
         command = [sys.executable, "-m", __name__, str(theirs.fileno())]
-        pipes = {"pass_fds": [theirs.fileno()], "stdin": subprocess.DEVNULL}
-        return ours, subprocess.Popen(command, env=dict(environment), **pipes)
+        # in a session of its own, as a kernel: Ctrl-C is for who began it
+        how = {"pass_fds": [theirs.fileno()], "stdin": DEVNULL, "start_new_session": True}
+        FORKERS[key] = ours, Popen(command, env=environment, **how)
+    return FORKERS[key]
 
 
 def fork_kernels(asked: socket.socket) -> None:
     """Import, then fork a kernel for each line of JSON, until nobody is there to ask."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who began this process stops the kernels
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # a kernel ends when its parent has ended
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     if not sys.flags.safe_path:
         del sys.path[0]  # the folder that this was begun in
     for module in IMPORTED:
-        importlib.import_module(module)
+        with suppress(Exception):  # the cell that needs it says so
+            importlib.import_module(module)
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a kernel
     gc.freeze()  # what is there now stays: the kernels share its memory
     with asked, asked.makefile() as lines:
@@ -156,8 +197,8 @@ def _become_kernel(arguments: list[str], folder: str) -> None:
     """What a kernel does that is begun by its command, in this process."""
     from ipykernel.kernelapp import IPKernelApp
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    np.random.seed()  # noqa: NPY002 - else the global generator is the same in every kernel
     os.setsid()
     os.chdir(folder)
     sys.argv = ["ipykernel_launcher", *arguments]

@@ -53,7 +53,8 @@ class LabelSpace:
     """How a label becomes the vector that a projector has to predict.
 
     centre: subtract the mean over the labels that are asked for: give `vectors` one whole
-        vocabulary at a time. Text vectors are then brought back to unit length, coordinates not.
+        vocabulary at a time. Text vectors and ratings are then brought back to unit length,
+        coordinates not.
     directions: None for the unit text vector, or else what the label's coordinates lie on:
         - "antonym-pca": the first `components` principal directions of the unit differences
           e(positive) − e(negative) of antonyms (singular vectors, not centred: a difference has a
@@ -66,7 +67,7 @@ class LabelSpace:
           rated from its text (`ratings.fit_rater`).
         Zero is the middle of all poles; the unit of each coordinate is the root mean square of the
         poles' own.
-    components: number of coordinates; without meaning if `directions` is None.
+    components: number of coordinates on antonym directions; without meaning if there are none.
     file: an npz file of published label vectors (`read_vectors`): labels that it has take their
         text vectors from there.
     known: unit vectors of texts, means: the mean text vectors of whole vocabularies, rater: what
@@ -94,13 +95,18 @@ class LabelSpace:
             if given not in known:
                 raise ValueError(f"no style or directions {given!r}; there are {known}")
         most = len(self.antonyms)
-        if self.directions and not 1 <= (self.components or 0) <= most:
+        if self.has_antonyms and not 1 <= (self.components or 0) <= most:
             raise ValueError(f"{most} antonyms give 1 to {most} components, not {self.components}")
 
     @property
     def is_text(self) -> bool:
         """Whether labels are their text vectors as they are."""
         return self.directions is None and not self.centre
+
+    @property
+    def has_antonyms(self) -> bool:
+        """Whether directions between antonyms count."""
+        return "antonym" in (self.directions or "")
 
     @property
     def rated(self) -> bool:
@@ -159,8 +165,10 @@ class LabelSpace:
                 part = self._coordinates(text, mean)
             else:
                 part = self.ratings(labels)  # (labels, scales)
-                middle = self.ratings(reference or labels).mean(axis=0)
-                part = part - middle if self.centre else part
+                if self.centre:
+                    part = part - self.ratings(labels if reference is None else reference).mean(
+                        axis=0
+                    )
             parts.append(unit_rows(part, embeddings.labels) * np.float32(PARTS[name]) ** 0.5)
         whole = sum(PARTS[name] for name in names)
         return np.concatenate(parts, axis=1) / np.float32(whole) ** 0.5
@@ -177,15 +185,19 @@ class LabelSpace:
         return ((text - middle) @ directions.T / units).astype(np.float32)
 
     def ratings(self, labels: Sequence[str]) -> np.ndarray:
-        """How labels were rated, (labels, scales); what was not is rated from its text vector."""
-        rated = rated_words()
-        found = rated.reindex(labels).to_numpy(copy=True)
+        """How labels were rated, (labels, scales) float32; those that were not, and those with a
+        text of the user's own, are rated from their text vectors.
+        """
+        found = rated_words().reindex(labels).to_numpy(copy=True)
         new = np.isnan(found[:, 0])
+        if self.definitions:
+            own = (label_texts(x, self.style, self.definitions) for x in labels)
+            new |= [a != label_texts(x, self.style) for a, x in zip(own, labels, strict=True)]
         if new.any():
             unknown = [label for label, is_new in zip(labels, new, strict=True) if is_new]
             mean, weights = self.rater or self._rater()
             found[new] = (self.text_embeddings(unknown).vectors - mean) @ weights
-        return found
+        return found.astype(np.float32)
 
     def _rater(self) -> tuple[np.ndarray, np.ndarray]:
         """What rates new words, put into words as these labels are."""
@@ -201,15 +213,15 @@ class LabelSpace:
 
     def remembering(self, labels: Sequence[str], reference: Sequence[str]) -> LabelSpace:
         """The same space with what it takes to place these labels, centred on the reference,
-        without the language model; itself if that cannot be (a label in several texts, a word of
-        the reference that nobody rated).
+        without the language model; itself if a label is put in several texts.
         """
-        embeddings = self.text_embeddings(labels)
-        new = {*reference} - {*rated_words().index} if self.rated else set()
-        if new or any(len(texts) > 1 for texts in embeddings.texts):
+        rated = {*rated_words().index}
+        new = [x for x in reference if x not in rated and x not in labels] if self.rated else []
+        embeddings = self.text_embeddings([*labels, *new])
+        if any(len(texts) > 1 for texts in embeddings.texts):
             return self
         known = {t: v for (t, *_), v in zip(embeddings.texts, embeddings.vectors, strict=True)}
-        if "antonym" in (self.directions or ""):
+        if self.has_antonyms:
             poles = zip(_pole_texts(self), antonym_directions(self)[0], strict=True)
             known |= {text: vector for (text,), vector in poles}
         means = {tuple(reference): self.text_embeddings(reference).vectors.mean(axis=0)}
@@ -226,7 +238,7 @@ class LabelSpace:
         settings = dict(vars(self))
         del settings["known"], settings["means"], settings["rater"]  # arrays; they decide nothing
         settings["antonyms"] = [list(astuple(pair)) for pair in self.antonyms]
-        if self.directions is None:
+        if not self.has_antonyms:
             settings["components"] = settings["antonyms"] = None
         settings["definitions"] = self.definitions and dict(self.definitions)
         settings["file_sha256"] = self.file and storage.file_hash(self.file)
@@ -245,10 +257,10 @@ class LabelSpace:
         if expected is not None and storage.file_hash(settings["file"]) != expected:
             other = "not the label vectors that the label space was made with"
             raise ValueError(f"{settings['file']}: {other}; put back that of SHA-256 {expected}")
-        if settings["directions"] is None:
+        if settings["antonyms"] is None:
             del settings["components"], settings["antonyms"]
         else:
-            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"] or ())
+            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"])
         return cls(**settings)
 
 

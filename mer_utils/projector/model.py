@@ -128,7 +128,8 @@ class Model:
         """Write the model's two files into a folder, the config last.
 
         beside: names of other files there that belong to the model; the config has their hashes.
-        half: write the projector's weights in half precision; they are read as single.
+        half: write the weights (the projector's, and those that rate new words) in half precision;
+            they are read as single.
         """
         folder, weights = Path(folder), self.projector.state_dict()
         tensors = {f"projector.{k}": v.half() if half else v for k, v in weights.items()}
@@ -192,6 +193,14 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
             shapes |= {"rater.mean": (width,), "rater.weights": (width, len(SCALES))}
     tensors = storage.read_tensors(folder / WEIGHTS, shapes)
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    ends = {tensors[name].shape[-1] for name in ("labels.known", "labels.mean") if texts}
+    ends |= {
+        tensors[f"rater.{name}"].shape[0] for name in ("mean", "weights") if texts and space.rated
+    }
+    if len(ends) > 1:
+        raise ValueError(
+            f"{folder / WEIGHTS}: text vectors of {sorted(ends)} numbers, not one; {MEND}"
+        )
     mean, std = tensors["features.mean"], tensors["features.std"]
     if not (std > 0).all():
         raise ValueError(f"{folder / WEIGHTS}: features.std is not above 0 throughout; {MEND}")
