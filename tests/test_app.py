@@ -108,6 +108,10 @@ def test_cues_are_ranked_among_the_reference(listener, heard):
 def test_a_song_has_its_sentences_its_curve_and_no_foreign_tag(listener, heard):
     assert heard.seconds == pytest.approx(13)
     html = songs.song_html(listener, heard, 3)
+    styles = (Path(songs.__file__).parent / "page.css").read_text()
+    looks = values(html, "polyline", "class")
+    assert len({*looks}) == len(looks) > 1
+    assert all(f".{look} " in styles or f".{look}," in styles for look in looks)
     assert "<img" not in html
     assert f"3. {HOSTILE}" in unescape(html)
     rank = heard.prediction.table.set_index("label")["rank"]["happy"]

@@ -161,7 +161,8 @@ def song_html(listener: Listener, song: Song, number: int) -> str:
         ranks = found.over_time[row.label].iloc[[0, *range(len(found.over_time)), -1]]
         line = " ".join(f"{x:.1f},{100 - y:.1f}" for x, y in zip(times, ranks, strict=True))
         said = compared(row.rank, f"less {row.label}", f"more {row.label}")
-        words.append((said, line, found.over_time.columns.get_loc(row.label)))
+        look = 1 + found.over_time.columns.get_loc(row.label)  # the style of its line in page.css
+        words.append((said, line, look))
     ranks = cue_ranks(listener, song.features).items()
     cues = [compared(rank, *COMPARED[cue]) for cue, rank in ranks]
     sure = compared(found.sureness, "less sure of this order", "surer of this order", "than for")
