@@ -89,9 +89,9 @@ class Prediction:
     def as_text(self, over_time: bool = False) -> str:
         """The song and its table; if asked, also the ranks along it, a block a window."""
         share = f"{self.sureness:.0f} % of its training music"
-        sure = f"the model is surer of this order than for {share}"
+        sure = f": the model is surer of this order than for {share}" if len(self.table) > 1 else ""
         table = self.table.to_string(index=False, float_format="{:.2f}".format)
-        lines = [f"{printable(self.song)}: {sure}", table]
+        lines = [f"{printable(self.song)}{sure}", table]
         if over_time:
             # a block is an eighth of 100
             heights = (self.over_time * 8 / 100).astype(int).clip(upper=7)
