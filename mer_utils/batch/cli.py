@@ -5,8 +5,10 @@ take seconds, and a prediction is to feel instant.
 """
 
 import argparse
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -191,8 +193,15 @@ def _executor(scheduler: str | None, jobs: int) -> Iterator[Executor | None]:
         yield None
     else:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn) as executor:
+        how = {"mp_context": spawn, "initializer": _end_with_parent}
+        with ProcessPoolExecutor(jobs, **how) as executor:
             yield executor
+
+
+def _end_with_parent() -> None:
+    """Of a worker: end when the process that began it is killed, which could not tell it to."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _extract(options: argparse.Namespace) -> None:

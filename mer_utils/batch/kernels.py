@@ -188,7 +188,10 @@ def fork_kernels(asked: socket.socket) -> None:
     gc.freeze()  # what is there now stays: the kernels share its memory
     with asked, asked.makefile() as lines:
         while (line := lines.readline()) and (pid := os.fork()):
-            asked.sendall(f"{pid}\n".encode())
+            try:
+                asked.sendall(f"{pid}\n".encode())
+            except BrokenPipeError:  # who asked was killed
+                return
     if line:  # this is the fork
         _become_kernel(**json.loads(line))
 

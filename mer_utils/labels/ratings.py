@@ -3,8 +3,8 @@
 A semantic differential (Osgood, Suci & Tannenbaum 1957, *The Measurement of Meaning*) of music,
 from valence and tempo to nostalgia and how typical of jazz it is. ratings.csv has the 352 words of
 all vocabularies, antonyms and musicnn's tags, each rated three times from 0 to 10 by a large
-language model that was shown nothing but the list of words and scales.csv: no score, no label of
-a track, no text of ours. docs/text_models.md has the question, word for word.
+language model that was shown the list of words, scales.csv and a question: no score, no label of a
+track, no text of ours. docs/text_models.md has the question, word for word.
 """
 
 from functools import cache

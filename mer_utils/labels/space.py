@@ -188,7 +188,9 @@ class LabelSpace:
         """How labels were rated, (labels, scales) float32; those that were not, and those with a
         text of the user's own, are rated from their text vectors.
         """
-        found = rated_words().reindex(labels).to_numpy(copy=True)
+        rated = rated_words()
+        spelled = [x if x in rated.index else clean_name(x).lower() for x in labels]
+        found = rated.reindex(spelled).to_numpy(copy=True)
         new = np.isnan(found[:, 0])
         if self.definitions:
             own = (label_texts(x, self.style, self.definitions) for x in labels)
