@@ -343,7 +343,7 @@ IDEAS: dict[str, Idea] = {
     "labels not centred": in_space(centre=False),
     "people's ratings of words beside ours": rated(0.5),
     "people's ratings of words alone": rated(0.0),
-    **{f"tags alone, label penalty {x:g}": tags_alone(x) for x in (0.5, 1.0, 5.0)},
+    **{f"tags alone, label penalty {x:g}": tags_alone(x) for x in (0.05, 0.1, 0.5)},
     "no tags": changed(tag_weight=0.0),
     **{f"tags count {x:g}": changed(tag_weight=x) for x in (0.03, 0.3, 1.0)},
     **{f"label penalty {x:g}": changed(label_penalty=x) for x in (1.0, 2.0, 10.0, 20.0)},
