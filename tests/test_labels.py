@@ -438,6 +438,9 @@ def test_a_space_made_with_other_ratings_is_refused():
     assert LabelSpace.from_description(described) == LabelSpace(directions="ratings")
     with pytest.raises(ValueError, match="ratings"):
         LabelSpace.from_description(described | {"ratings_sha256": "0" * 64})
+    lost = LabelSpace(directions="antonym-pca").describe() | {"antonyms": None}
+    with pytest.raises(ValueError, match="0 antonyms"):
+        LabelSpace.from_description(lost)
 
 
 @pytest.mark.parametrize("directions", [None, "text+antonyms", "text+antonyms+ratings"])

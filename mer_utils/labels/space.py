@@ -165,10 +165,8 @@ class LabelSpace:
                 part = self._coordinates(text, mean)
             else:
                 part = self.ratings(labels)  # (labels, scales)
-                if self.centre:
-                    part = part - self.ratings(labels if reference is None else reference).mean(
-                        axis=0
-                    )
+                middle = labels if reference is None else reference
+                part = part - self.ratings(middle).mean(axis=0) if self.centre else part
             parts.append(unit_rows(part, embeddings.labels) * np.float32(PARTS[name]) ** 0.5)
         whole = sum(PARTS[name] for name in names)
         return np.concatenate(parts, axis=1) / np.float32(whole) ** 0.5
@@ -259,10 +257,10 @@ class LabelSpace:
         if expected is not None and storage.file_hash(settings["file"]) != expected:
             other = "not the label vectors that the label space was made with"
             raise ValueError(f"{settings['file']}: {other}; put back that of SHA-256 {expected}")
-        if settings["antonyms"] is None:
+        if "antonym" not in (settings["directions"] or ""):
             del settings["components"], settings["antonyms"]
         else:
-            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"])
+            settings["antonyms"] = tuple(Antonym(*pair) for pair in settings["antonyms"] or ())
         return cls(**settings)
 
 
