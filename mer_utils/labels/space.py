@@ -165,8 +165,8 @@ class LabelSpace:
                 part = self._coordinates(text, mean)
             else:
                 part = self.ratings(labels)  # (labels, scales)
-                middle = labels if reference is None else reference
-                part = part - self.ratings(middle).mean(axis=0) if self.centre else part
+                middle = part if reference is None else self.ratings(reference)
+                part = part - middle.mean(axis=0) if self.centre else part
             parts.append(unit_rows(part, embeddings.labels) * np.float32(PARTS[name]) ** 0.5)
         whole = sum(PARTS[name] for name in names)
         return np.concatenate(parts, axis=1) / np.float32(whole) ** 0.5

@@ -193,14 +193,6 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
             shapes |= {"rater.mean": (width,), "rater.weights": (width, len(SCALES))}
     tensors = storage.read_tensors(folder / WEIGHTS, shapes)
     tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-    ends = {tensors[name].shape[-1] for name in ("labels.known", "labels.mean") if texts}
-    ends |= {
-        tensors[f"rater.{name}"].shape[0] for name in ("mean", "weights") if texts and space.rated
-    }
-    if len(ends) > 1:
-        raise ValueError(
-            f"{folder / WEIGHTS}: text vectors of {sorted(ends)} numbers, not one; {MEND}"
-        )
     mean, std = tensors["features.mean"], tensors["features.std"]
     if not (std > 0).all():
         raise ValueError(f"{folder / WEIGHTS}: features.std is not above 0 throughout; {MEND}")
@@ -212,13 +204,15 @@ def load_model(folder: str | Path, own_code: bool = True) -> Model:
     if texts:
         known = dict(zip(texts, tensors["labels.known"].numpy(), strict=True))
         means = {model.vocabulary: tensors["labels.mean"].numpy()}
-        rater = (
-            [tensors[f"rater.{name}"].numpy() for name in ("mean", "weights")]
-            if space.rated
-            else []
-        )
-        space = replace(space, known=known, means=means, rater=tuple(rater) or None)
-        model = replace(model, space=space)
+        ends = {tensors["labels.known"].shape[1], len(tensors["labels.mean"])}
+        rater = None
+        if space.rated:
+            rater = tensors["rater.mean"].numpy(), tensors["rater.weights"].numpy()
+            ends |= {len(part) for part in rater}
+        if len(ends) > 1:
+            found = f"text vectors of {sorted(ends)} numbers, not one"
+            raise ValueError(f"{folder / WEIGHTS}: {found}; {MEND}")
+        model = replace(model, space=replace(space, known=known, means=means, rater=rater))
     return model
 
 
