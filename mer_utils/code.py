@@ -160,10 +160,13 @@ def _is_own(thing: Callable | ModuleType) -> bool:
 
 @cache  # asked of everything that stands in a module, for every result
 def _is_own_module(name: str, file: str) -> bool:
-    top, parts = name.partition(".")[0], Path(file).parts
-    installed = {"site-packages", "dist-packages"} & set(parts)
-    library = installed or top == PACKAGE.name or top in sys.stdlib_module_names
-    return name == "__main__" or bool(parts and not library)
+    top, path = name.partition(".")[0], Path(file)
+    if name == "__main__" or not file or top == PACKAGE.name or top in sys.stdlib_module_names:
+        return name == "__main__"
+    # a cluster's libraries may lie where `pip install --target` put them, pip's notes beside them
+    depth = name.count(".") + (path.stem == "__init__")
+    noted = any(next(place.glob("*.dist-info"), None) for place in [*path.parents][depth:][:1])
+    return not (noted or {"site-packages", "dist-packages"} & set(path.parts))
 
 
 def _refuse_replaced(module: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 # One thread a process: pytest's workers and the kernels that they start share the cores, and small
 # networks wait more for one another's threads than they compute. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Without Intel's AMX, whose bfloat16 convolutions can be wrong, which `load_encoder` refuses.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from sounds import noise
 from transformers import HubertModel, Wav2Vec2FeatureExtractor
 
 from mer_utils import sound
-from mer_utils.sound import random_mert
+from mer_utils.sound import mert, random_mert
 from mer_utils.storage import read_json, write_json, write_tensors
 
 RATE = 24_000
@@ -79,6 +79,18 @@ def test_bfloat16_is_close_and_comes_back_as_float32(norm_after, encoder):
     error = np.linalg.norm(rounded - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
     # Random weights cancel more than trained ones do; on MERT-v1-95M it is half a percent.
     assert 0 < error.max() < 0.1
+
+
+def test_bfloat16_that_is_computed_wrongly_is_refused(norm_after, monkeypatch):
+    right = mert.Mert.pooled
+
+    def pooled(network, waveforms):
+        return right(network, waveforms) * (1.3 if network.precision == "bfloat16" else 1.0)
+
+    monkeypatch.setattr(mert.Mert, "pooled", pooled)
+    with pytest.raises(RuntimeError, match="30% off float32"):
+        load(norm_after, precision="bfloat16")
+    load(norm_after)
 
 
 def test_normalisation_is_that_of_the_processor(tmp_path, encoder):

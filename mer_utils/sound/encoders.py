@@ -15,7 +15,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cached_property, lru_cache
 from inspect import signature
 from operator import attrgetter
@@ -35,6 +35,7 @@ layers, device (torch's) and precision; what an entry does not take cannot be as
 
 HUB, ANY_MODEL = "hf:", "hf:<model id or folder>"
 PRECISIONS = ("float32", "bfloat16")
+MOST_ROUNDING = 0.1  # of a layer's length; it is one hundredth in MERT, of random weights too
 
 
 class Network:
@@ -187,7 +188,7 @@ def load_encoder(
     segment_seconds: length of a segment; None for the encoder's own: MERT 10, musicnn 9, hf: its
         window, or 10 where it has none.
     Raises ValueError for what an encoder does not know and for a GPU that is not there,
-    FileNotFoundError without weights.
+    FileNotFoundError without weights, RuntimeError where bfloat16 is computed wrongly.
     """
     make = ENCODERS[ANY_MODEL if name.startswith(HUB) else name]
     if precision not in PRECISIONS:
@@ -219,7 +220,29 @@ def load_encoder(
         checkpoint = str(path.resolve() if path.exists() else checkpoint)
     spec = given | {"checkpoint": checkpoint, "layers": list(network.layers), "device": str(on)}
     spec["segment_seconds"] = seconds
-    return Encoder(name, seconds, network, spec)
+    encoder = Encoder(name, seconds, network, spec)
+    if getattr(network, "precision", None) == "bfloat16" and is_dataclass(network):
+        _check_rounding(encoder)
+    return encoder
+
+
+def _check_rounding(encoder: Encoder) -> None:
+    """Raise RuntimeError if bfloat16 is further from float32 than rounding can be.
+
+    On Intel's processors with AMX convolutions with a stride can be wrong (pytorch/pytorch#169688);
+    there PyTorch 2.11 was seen to give states of MERT's shape that are 32 % off.
+    """
+    network = encoder.network
+    samples = max(network.sample_rate, network.minimum_samples)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, samples)).astype(np.float32)
+    exact = replace(encoder, network=replace(network, precision="float32"))(noise)
+    error = np.linalg.norm(encoder(noise) - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
+    if not error.max() < MOST_ROUNDING:
+        raise RuntimeError(
+            f"{encoder.name}: bfloat16 is {error.max():.0%} off float32 on this machine, expected "
+            "some percent at most; take precision='float32', or start Python with "
+            "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"
+        )
 
 
 def load_cached(spec: dict, entries: Mapping[str, Mapping] | None = None) -> Encoder:
