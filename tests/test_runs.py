@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from papermill import engines
 
 from mer_utils import batch, storage
 from mer_utils.batch import cli, kernels, notebooks, pipeline, profiles, runs
@@ -143,6 +145,28 @@ def test_run_hands_on_parameters_and_keeps_a_record(tiny, tmp_path, capsys):
     assert (folder / "first.txt").is_file()  # what was done until then is kept
 
 
+def test_a_page_that_cannot_be_written_is_told_and_all_else_is_there(tiny, tmp_path, monkeypatch):
+    full = Mock(side_effect=[OSError(28, "No space left on device"), None])
+    monkeypatch.setattr(notebooks, "write_page", full)
+    with pytest.raises(runs.NotebookError, match=r"0\w+: no HTML page: .*No space"):
+        batch.run("tiny", tmp_path / "run", a=2)
+    assert len(storage.read_json(tmp_path / "run" / "run.json")["seconds"]) == 2
+
+
+def test_a_notebook_is_saved_seldom_and_at_its_end(tiny, tmp_path, monkeypatch):
+    saved = Mock(wraps=engines.write_ipynb)
+    monkeypatch.setattr(engines, "write_ipynb", saved)
+    monkeypatch.setattr(notebooks, "SAVE_SECONDS", 1e9)
+    path = write_notebook(
+        tiny / "02_many.ipynb", *("1 + 1" for _ in range(9)), "import os", "2 / 0"
+    )
+    with pytest.raises(runs.NotebookError, match="ZeroDivisionError"):
+        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {})
+    assert saved.call_count <= 3  # begun, its first cell, its end
+    told = [c for c in nbformat.read(tmp_path / "executed.ipynb", 4).cells if c.get("outputs")]
+    assert len(told) == 10
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [
@@ -179,8 +203,8 @@ def test_interrupted_it_stops_the_kernels(tiny, tmp_path, monkeypatch):
     assert not kernels.running_kernels()
 
 
-def test_notebooks_that_take_long_begin_first(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "LONG", ("01",))
+def test_notebooks_of_the_longest_way_begin_first(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "FIRST", ("01",))
     in_order = Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr(pipeline, "_in_order", in_order)
     with pytest.raises(KeyboardInterrupt):
@@ -269,6 +293,21 @@ with Path(out).open("a") as file:
     assert not any(marked)
     assert folders == ([""],) * 3  # after Python's own, as in any kernel
     assert len({*drawn}) == 3
+
+
+@forked
+def test_what_is_prepared_forks_the_kernels_and_ends_if_they_are_refused(tiny, tmp_path):
+    quiet = partial(kernels.quiet_kernels, 1, 1)
+    with kernels.prepared(quiet()):
+        ((_, prepared),) = kernels.FORKERS.values()
+    parent = f"import os\nassert os.getppid() == {prepared.pid}"
+    path = write_notebook(tiny / "02_parent.ipynb", parent)
+    with quiet():
+        notebooks.run_notebook(path, tmp_path / "executed.ipynb", {})
+    with pytest.raises(ValueError, match="nonsense"):
+        batch.run("tiny", tmp_path / "run", nonsense=1)
+    assert not kernels.FORKERS
+    assert prepared.poll() is not None
 
 
 @forked

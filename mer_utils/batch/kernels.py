@@ -16,7 +16,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from unittest.mock import patch
@@ -142,16 +142,50 @@ class ForkedKernel(psutil.Process):
         self.send_signal(signal.SIGTERM)
 
 
+@contextmanager
+def prepared(quiet: AbstractContextManager) -> Iterator[None]:
+    """Begin what forks kernels, so that it imports while the block checks; an error there ends it.
+
+    quiet: `quiet_kernels` of the kernels to come.
+    """
+    with quiet:
+        environment = dict(os.environ)
+    key = _key(environment)
+    if FORKED:
+        with ONE_AT_A_TIME, suppress(OSError):
+            _end_idle_forkers(but=key)
+            if key not in FORKERS:
+                _begin_forker(key, environment)
+    try:
+        yield
+    except BaseException:
+        with ONE_AT_A_TIME:
+            _end_idle_forkers()
+        raise
+
+
+def _end_idle_forkers(but: tuple = ()) -> None:
+    """End those that have no kernel, and forget those that have ended."""
+    for key, (asked, process) in list(FORKERS.items()):
+        ended = process.poll() is not None
+        if ended or (key != but and not psutil.Process(process.pid).children()):
+            asked.close()
+            process.kill()
+            process.wait()
+            del FORKERS[key]
+
+
+def _key(environment: dict[str, str]) -> tuple:
+    """What kernels are forked by: the code that they have imported, and their environment."""
+    code = max(path.stat().st_mtime_ns for path in PACKAGE.rglob("*.py"))
+    return (code, *sorted(environment.items()))
+
+
 def _fork(wanted: str, environment: dict[str, str]) -> int:
     """The process id of a new kernel; OSError or ValueError if there is no answer."""
-    code = max(path.stat().st_mtime_ns for path in PACKAGE.rglob("*.py"))
-    key = (code, *sorted(environment.items()))
+    key = _key(environment)
     with ONE_AT_A_TIME:
-        for other, (asked, process) in list(FORKERS.items()):
-            ended = process.poll() is not None
-            if ended or (other != key and not psutil.Process(process.pid).children()):
-                asked.close()  # which ends it
-                del FORKERS[other]
+        _end_idle_forkers(but=key)
         asked, process = FORKERS.get(key) or _begin_forker(key, environment)
         try:
             asked.sendall(wanted.encode() + b"\n")

@@ -6,6 +6,7 @@ Committed notebooks never change; executed copies are written as .ipynb and .htm
 import ast
 import sys
 import textwrap
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ import numpy as np
 import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.sign import NotebookNotary
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
 from mer_utils import storage
@@ -27,6 +29,33 @@ from mer_utils.batch.runs import NotebookError
 from mer_utils.registry import places
 
 NOTEBOOKS = PROJECT / "notebooks"
+SAVE_SECONDS = 5.0  # papermill would write all pictures anew before and after each cell
+
+
+class SeldomSaved(NBClientEngine):
+    """Papermill's engine, which writes the notebook as far as it came now and then, and its end."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **settings: object
+    ) -> None:
+        """Run the cells; errors as nbclient's."""
+        write, written = nb_man.save, -np.inf
+
+        def save(**_: object) -> None:
+            nonlocal written
+            if time.monotonic() - written > SAVE_SECONDS:
+                write()
+                written = time.monotonic()
+
+        nb_man.save = save
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **settings)
+        finally:
+            nb_man.save = write  # which comes next, for the last time
+
+
+papermill_engines.register(SeldomSaved.__name__, SeldomSaved)
 
 
 def notebook_path(number: str) -> Path:
@@ -114,11 +143,12 @@ def run_notebook(
     parameters: Mapping[str, object],
     timeout: float | None = None,
     show: bool = True,
+    page: bool = True,
 ) -> None:
     """Run one notebook with those of the parameters that it declares; write .ipynb and .html.
 
     timeout: of one cell, seconds; None waits for ever.
-    show: a progress bar over the cells, on a terminal.
+    show: a progress bar over the cells, on a terminal. page: False leaves .html to `write_page`.
     Raises NotebookError, naming the cell, if a cell fails or takes too long, or the kernel dies.
     """
     declared = declared_parameters(path)
@@ -131,6 +161,7 @@ def run_notebook(
             executed,
             parameters={k: v for k, v in parameters.items() if k in declared},
             kernel_name="python3",
+            engine_name=SeldomSaved.__name__,
             kernel_manager_class="mer_utils.batch.kernels.KernelManager",
             cwd=path.parent,
             extra_arguments=["--log-level=CRITICAL"],
@@ -139,10 +170,11 @@ def run_notebook(
         )
     except Exception as error:  # also of a full disk, or a kernel that does not begin
         with suppress(Exception):
-            _write_page(executed)
+            write_page(executed)
         so_far = f"The notebook as far as it came: {executed}"
         raise NotebookError(f"{path.name} {_reason(error, executed)}\n{so_far}") from None
-    _write_page(executed)
+    if page:
+        write_page(executed)
 
 
 def _reason(error: Exception, executed: Path) -> str:
@@ -163,7 +195,7 @@ def _reason(error: Exception, executed: Path) -> str:
     return f"failed in {cell}: {why}"
 
 
-def _write_page(executed: Path) -> None:
+def write_page(executed: Path) -> None:
     """Write an executed notebook as HTML beside it."""
     notebook = nbformat.read(executed, as_version=4)
     with suppress(OSError):  # of a home that cannot be written to

@@ -4,9 +4,11 @@ Papermill and nbconvert take seconds to import: they are imported when something
 """
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -19,9 +21,9 @@ from mer_utils.progress import say
 from mer_utils.sound.hugging_face import find_model
 
 AT_A_TIME = 2  # notebooks: much of each keeps one core busy
-GOES_ON_FROM = {"02": {"01"}, "04": {"03"}, "05": {"03"}, "06": {"05"}, "07": {"03"}}
-"""Which notebooks a notebook takes files of, or features that it would else make itself."""
-LONG = ("00", "03", "05", "06")  # begin first: the others find room beside them
+GOES_ON_FROM = {"02": {"01"}, "04": {"03"}, "06": {"05"}, "07": {"03"}}
+"""Notebooks that a notebook waits for: it takes their files, or features that they need, too."""
+FIRST = ("05", "06", "08")  # the longest chain, and what is done while its music is composed
 
 
 def run(
@@ -38,48 +40,75 @@ def run(
     Raises, before anything runs, ValueError for an unknown parameter and FileNotFoundError for
     missing data or weights; NotebookError if a notebook fails, keeping what was done until then.
     """
-    from mer_utils.batch import kernels, notebooks
+    from mer_utils.batch import kernels
 
     chosen = profiles.get(profile)
-    paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
-    parameters = notebooks.check_parameters(paths, parameters)
-    own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
-    checkpoint = str(parameters.get("checkpoint") or "")
-    changed = profiles.choose(profile, **own)
-    if target := parameters.get("target"):
-        profiles.check_target(changed, target)
-    profiles.check_inputs(changed, checkpoint, accept_licence)
-    if clap := parameters.get("clap"):
-        find_model(str(clap))  # now, and not after all trainings
-    runs.check_folder(profile, out)
-    opened = runs.open_run(profile, out, **own)
+    share = max(1, cpu_count() // AT_A_TIME)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or share)
+    processes = chosen.processes or min(cpu_count(), max(2, share))
+    quiet = partial(kernels.quiet_kernels, threads, processes)
+    with kernels.prepared(quiet()):
+        from mer_utils.batch import notebooks
+
+        paths = [notebooks.notebook_path(number) for number in chosen.notebooks]
+        parameters = notebooks.check_parameters(paths, parameters)
+        opened = _opened(profile, out, accept_licence, parameters)
     given = {**chosen.parameters, **parameters, "profile": profile, "out": str(opened.folder)}
     seconds: dict[str, float] = {}
+    unwritten: list[str] = []
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        kernels.stop_kernels()
+
+    def write_page(executed: Path) -> None:
+        try:
+            notebooks.write_page(executed)
+        except Exception as error:  # of a full disk, for one
+            unwritten.append(f"{executed.stem}: no HTML page: {storage.told(error)}")
+            tqdm.write(unwritten[-1])
 
     def run_one(path: Path) -> None:
         start = time.perf_counter()
         tqdm.write(f"{path.stem} …")
         try:
-            notebooks.run_notebook(path, opened.path("notebooks", path.name), given)
+            executed = opened.path("notebooks", path.name)
+            notebooks.run_notebook(path, executed, given, page=False)
         except runs.NotebookError:
-            tqdm.write(f"{path.stem} failed")
+            if not stopped.is_set():
+                tqdm.write(f"{path.stem} failed")
             raise
+        pages.submit(write_page, executed)
         seconds[path.stem] = round(time.perf_counter() - start, 1)
         tqdm.write(f"{path.stem} done in {seconds[path.stem]:.0f} s")
 
-    share = max(1, cpu_count() // AT_A_TIME)
-    threads = int(os.environ.get("OMP_NUM_THREADS") or share)
-    processes = chosen.processes or min(cpu_count(), max(2, share))
-    with storage.locked(opened.folder), kernels.quiet_kernels(threads, processes):
+    with storage.locked(opened.folder), quiet(), ThreadPoolExecutor(1) as pages:
         for pattern in ("figures/method/*.svg", "docs/*.md"):  # the notebooks show and link them
             for file in profiles.PROJECT.glob(pattern):
                 storage.copy_file(file, opened.folder / file.relative_to(profiles.PROJECT))
         runs.note(opened, parameters=given, **runs.provenance())
-        long_first = sorted(paths, key=lambda path: path.stem[:2] not in LONG)
-        _in_order(long_first, run_one, stop=kernels.stop_kernels)
+        order = [*FIRST, *chosen.notebooks]
+        in_turn = sorted(paths, key=lambda path: order.index(path.stem[:2]))
+        _in_order(in_turn, run_one, stop)
         runs.note(opened, seconds={path.stem: seconds[path.stem] for path in paths})
+    if unwritten:
+        raise runs.NotebookError("\n".join(unwritten))
     say(f"Executed notebooks, tables and figures: {opened.folder}")
     return opened.folder
+
+
+def _opened(profile: str, out: str | Path, accept_licence: bool, parameters: Mapping) -> runs.Run:
+    """The run, once all that its notebooks need was found to be there."""
+    own = {key: str(parameters.get(key) or "") for key in ("encoder", "csv")}
+    changed = profiles.choose(profile, **own)
+    if target := parameters.get("target"):
+        profiles.check_target(changed, target)
+    profiles.check_inputs(changed, str(parameters.get("checkpoint") or ""), accept_licence)
+    if clap := parameters.get("clap"):
+        find_model(str(clap))  # now, and not after all trainings
+    runs.check_folder(profile, out)
+    return runs.open_run(profile, out, **own)
 
 
 def _in_order(
