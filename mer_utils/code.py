@@ -14,6 +14,7 @@ import ast
 import hashlib
 import inspect
 import linecache
+import re
 import sys
 import textwrap
 import threading
@@ -163,10 +164,17 @@ def _is_own_module(name: str, file: str) -> bool:
     top, path = name.partition(".")[0], Path(file)
     if name == "__main__" or not file or top == PACKAGE.name or top in sys.stdlib_module_names:
         return name == "__main__"
-    # a cluster's libraries may lie where `pip install --target` put them, pip's notes beside them
     depth = name.count(".") + (path.stem == "__init__")
-    noted = any(next(place.glob("*.dist-info"), None) for place in [*path.parents][depth:][:1])
-    return not (noted or {"site-packages", "dist-packages"} & set(path.parts))
+    place = [*path.parents][depth:][:1]
+    by_pip = bool(place) and top in _put_by_pip(place[0])
+    return not (by_pip or {"site-packages", "dist-packages"} & set(path.parts))
+
+
+@cache
+def _put_by_pip(folder: Path) -> set[str]:
+    """The modules that `pip install --target` put into a folder, as clusters do, by its notes."""
+    records = [file.read_text(encoding="utf-8") for file in folder.glob("*.dist-info/RECORD")]
+    return {re.split(r"[/.,]", line)[0] for record in records for line in record.splitlines()}
 
 
 def _refuse_replaced(module: str) -> None:

@@ -187,17 +187,16 @@ def test_what_was_put_in_the_place_of_the_packages_is_refused(monkeypatch, place
 
 
 def test_what_pip_put_into_a_folder_of_its_own_is_a_library(loaded, tmp_path, monkeypatch):
-    installed = loaded("def triplet_loss(): ...", "helpers_of_mine").triplet_loss
-    (tmp_path / "helpers-1.0.dist-info").mkdir()
+    notes = tmp_path / "helpers-1.0.dist-info"
+    notes.mkdir()
+    (notes / "RECORD").write_text("helpers_of_mine.py,sha256=,\nhelpers-1.0.dist-info/RECORD,,\n")
     code._is_own_module.cache_clear()
+    code._put_by_pip.cache_clear()
+    installed = loaded("def triplet_loss(): ...", "helpers_of_mine").triplet_loss
     monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", installed)
     code.modules_hash("evaluation.study")
-    mine = tmp_path / "project"
-    mine.mkdir()
-    (mine / "users_own.py").write_text("def triplet_loss(): ...")
-    monkeypatch.syspath_prepend(mine)
-    own = importlib.import_module("users_own").triplet_loss
-    monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", own)
+    beside = loaded("def triplet_loss(): ...").triplet_loss  # pip did not put it there
+    monkeypatch.setattr("mer_utils.projector.losses.triplet_loss", beside)
     with pytest.raises(RuntimeError, match=r"users_own\.triplet_loss was put"):
         code.modules_hash("evaluation.study")
 

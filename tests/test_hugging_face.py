@@ -94,6 +94,16 @@ def test_any_audio_model_is_an_encoder(folders, name, layers, dim, rate, seconds
     assert sound.load_encoder(**encoder.spec).settings() == encoder.settings()
 
 
+@pytest.mark.parametrize("name", ["hubert", "ast", "clap", "whisper"])
+def test_bfloat16_is_close(folders, name):
+    (exact, waveforms), (rounded, _) = (
+        load(folders[name]),
+        load(folders[name], precision="bfloat16"),
+    )
+    np.testing.assert_allclose(rounded(waveforms), exact(waveforms), rtol=0.1, atol=0.1)
+    assert (rounded(waveforms) != exact(waveforms)).any()
+
+
 def test_states_are_those_of_transformers(folders):
     encoder, waveforms = load(folders["hubert"], layers=(2, 0))
     model = transformers.HubertModel.from_pretrained(folders["hubert"])

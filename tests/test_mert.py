@@ -88,7 +88,7 @@ def test_bfloat16_that_is_computed_wrongly_is_refused(norm_after, monkeypatch):
         return right(network, waveforms) * (1.3 if network.precision == "bfloat16" else 1.0)
 
     monkeypatch.setattr(mert.Mert, "pooled", pooled)
-    with pytest.raises(RuntimeError, match="30% off float32"):
+    with pytest.raises(ValueError, match="30% off float32"):
         load(norm_after, precision="bfloat16")
     load(norm_after)
 

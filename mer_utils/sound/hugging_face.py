@@ -63,8 +63,7 @@ class HuggingFace(Network):
         if self.window is not None and len(waveform) > self.window:
             seen = f"{self.window} of {len(waveform)} samples"
             raise ValueError(f"cut off: sees {seen}; use {self.segment_seconds:.2f} s at most")
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            states = states_of(self.model, self.extractor, waveform)
+        states = states_of(self.model, self.extractor, waveform, self.precision)
         return torch.stack([states[layer].float() for layer in self.layers])
 
 
@@ -125,17 +124,24 @@ def find_model(where: str) -> Path:
 
 
 def states_of(
-    model: transformers.PreTrainedModel, extractor: object, waveform: torch.Tensor
+    model: transformers.PreTrainedModel,
+    extractor: object,
+    waveform: torch.Tensor,
+    precision: str = "float32",
 ) -> dict:
-    """The layers of a waveform (samples,) at the extractor's rate: {layer: (frames, dim)}."""
+    """The layers of a waveform (samples,) at the extractor's rate: {layer: (frames, dim)}.
+
+    precision: of the model; what the extractor measures is exact.
+    """
     given = extractor(
         waveform.cpu().numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt"
     )
     given = {k: v.to(model.device) for k, v in given.items() if k != "attention_mask"}
-    if hasattr(model, "get_audio_features"):  # of two halves, such as CLAP: beside its texts
-        return {OUTPUT: model.get_audio_features(**given).pooler_output}
-    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-    states = encoder(**given, output_hidden_states=True).hidden_states
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        if hasattr(model, "get_audio_features"):  # of two halves, such as CLAP: beside its texts
+            return {OUTPUT: model.get_audio_features(**given).pooler_output}
+        encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+        states = encoder(**given, output_hidden_states=True).hidden_states
     if {s.ndim for s in states} == {3} and len({s.shape[-1] for s in states}) == 1:
         return {number: state[0] for number, state in enumerate(states)}
     return {OUTPUT: states[-1].flatten(2)[0].T if states[-1].ndim == 4 else states[-1][0]}
