@@ -6,7 +6,8 @@
 
 Scores are those of `projector.word_anchors`, without ratings of words, in the nine directions of
 `ideas.py`. Beside them stands a probe: a ridge from a model's vectors of bare words to what people
-say of these words (Glasgow norms, Scott et al. 2019). With --out the tables between the marks of
+say of these words (Glasgow norms, Scott et al. 2019). Our own ratings of words are compared with
+these and with those of Warriner et al. (2013). With --out the tables between the marks of
 that file are rewritten, and the figure beside it is drawn anew.
 """
 
@@ -30,12 +31,17 @@ from mer_utils.evaluation.resampling import group_numbers, resampled
 from mer_utils.evaluation.tables import markdown
 from mer_utils.figures import style as house
 from mer_utils.labels import BEST_MODEL, DEFAULT_MODEL, embed_labels
+from mer_utils.labels.ratings import rated_words
 from mer_utils.projector import Method
 
 OURS = "benchmarks/own_text_models.py"
 MODELS = (DEFAULT_MODEL, BEST_MODEL, f"{OURS}:use16", f"{OURS}:e5_small")
 STYLES = ("name", "prompt", "definition", "description")
 RATINGS = ("valence", "arousal", "dominance")
+NORMS = {  # the column of the words, and those of RATINGS
+    "glasgow.csv": ("word", tuple(f"{rating}_mean" for rating in RATINGS)),
+    "warriner.csv": ("Word", ("V.Mean.Sum", "A.Mean.Sum", "D.Mean.Sum")),
+}
 PENALTIES = np.logspace(-2, 3, 11)
 RESAMPLES = 1000
 SPOKEN = ("neighbours", "same order", "ROC-AUC, Emotify")
@@ -100,15 +106,34 @@ def score_table(models: Sequence[str], paths: Sequence[Direction]) -> tuple[pd.D
 # --- The probe ------------------------------------------------------------------------------------
 
 
-def norms() -> pd.DataFrame | None:
+def norms(file: str) -> pd.DataFrame | None:
     """People's ratings of single words, those with a sense in brackets left out."""
+    word, columns = NORMS[file]
     try:
-        table = pd.read_csv(profiles.data_folder("norms") / "glasgow.csv", keep_default_na=False)
+        path = profiles.data_folder("norms") / file
+        table = pd.read_csv(path, keep_default_na=False, usecols=[word, *columns])
     except FileNotFoundError as error:
-        print(f"no probe: {error}")
+        print(f"no ratings by people: {error}")
         return None
-    table = table[~table["word"].str.contains("(", regex=False)].set_index("word")
-    return table[[f"{rating}_mean" for rating in RATINGS]].set_axis(RATINGS, axis=1)
+    table = table[~table[word].str.contains("(", regex=False)].set_index(word)
+    return table[list(columns)].set_axis(RATINGS, axis=1)
+
+
+def agreement(glasgow: pd.DataFrame, warriner: pd.DataFrame) -> pd.DataFrame:
+    """Pearson's r of our ratings of words, of music tagged so, with people's of the words."""
+    ours = rated_words()[["valence", "arousal", "power"]].set_axis(RATINGS, axis=1)
+    shared = ours.index.intersection(glasgow.index)
+    pairs = {
+        "ours and the Glasgow norms": (ours, glasgow),
+        "ours and those of Warriner et al.": (ours, warriner),
+        "the two norms, of our words": (glasgow.loc[shared], warriner),
+    }
+    rows = {}
+    for name, (one, other) in pairs.items():
+        words = one.index.intersection(other.index)
+        found = one.loc[words].corrwith(other.loc[words]).map("{:.2f}".format)
+        rows[name] = {"words": len(words), **found.add_suffix(", r")}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("ratings")
 
 
 def probed(model: str, ratings: pd.DataFrame) -> pd.Series:
@@ -226,7 +251,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", "labels without a definition")
     models = list(dict.fromkeys([*MODELS, *options.models]))
     paths = list(directions())
-    ratings = norms()
+    ratings, others = map(norms, NORMS)
     table, draws = score_table(models, paths)
     probes = pd.DataFrame(index=map(short, models))
     if ratings is not None:
@@ -234,6 +259,8 @@ def main() -> None:
     sides = next(sides for name, *sides in paths if name == "others → emotify")
     spoken = pd.concat([languages(model, *sides) for model in models])
     made = tables(table, draws, probes, spoken)
+    if ratings is not None and others is not None:
+        made["people"] = agreement(ratings, others)
     for part in made.values():
         print(f"\n{part.to_string()}")
     if options.out is None:
