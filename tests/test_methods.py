@@ -456,6 +456,9 @@ def test_study_keeps_everything_and_goes_on_where_it_was(parts, tmp_path):
     assert (roc_auc["value"] > 0.75).all()
     assert roc_auc["seeds"].tolist() == [2, 1]
     assert roc_auc["shuffled"].notna().all()
+    assert roc_auc["reached"].tolist() == [0, 0], "the one shuffling does not score as high"
+    itself = replace(again[1], shuffled=[*again[1].shuffled, *again[1].scores])
+    assert set(tables.results_table([itself], parts, resamples=50)["reached"]) == {1}
 
 
 def test_a_change_in_the_data_is_another_study(parts):

@@ -39,6 +39,7 @@ class Profile:
     size: pieces in each dataset of the built-in corpus; None where it is not used.
     parameters: notebook parameters that differ from the notebooks' own defaults.
     processes: of each notebook's long work; None for all cores (`pipeline.run`).
+    shuffles_of_closed_forms: trainings of these on shuffled labels, in notebook 05.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Profile:
     size: int | None = None
     parameters: dict = field(default_factory=dict)
     processes: int | None = None
+    shuffles_of_closed_forms: int = 20
 
 
 _ENTRIES = yaml.safe_load(Path(__file__).with_name("profiles.yml").read_text(encoding="utf-8"))

@@ -27,6 +27,7 @@ PAPERS = ("baseline 1 (labels)", "alignment contrast λ=1")
 IN_SHORT = (*PAPERS, *(f"{row}, larger model" for row in PAPERS), "word anchors")
 IN_SHORT += ("supervised reference", "chance: random scores")
 IN_SHORT += ("chance: shuffled labels, all methods", "tracks, labels")
+ENOUGH = 19  # shufflings to be worth a word
 SOMETIMES = ("results_test_part",)  # of the profile paper
 MODEL_OF = "real"  # the profile whose model comes with the package
 MODEL = ("README.md", "projector.safetensors", *zero_shot.REFERENCE_FILES, "config.json")
@@ -97,7 +98,13 @@ def _says(folder: Path) -> str:
         part = made[made["target"] == row.Index]
         part = part.sort_values("value", ascending=False, kind="stable")
         of_paper = part[part["method"].str.startswith(("baseline", "alignment"))]
-        said = f"- {plain(row.Index)}: best zero-shot row is {_named(part.iloc[0])}"
+        best = part.iloc[0]
+        said = f"- {plain(row.Index)}: best zero-shot row is {_named(best)}"
+        if best.get("shuffles", 0) >= ENOUGH:
+            reached = int(best["reached"]) or "none"
+            said += (
+                f" ({reached} of {best['shuffles']:.0f} trainings on shuffled labels reaches it)"
+            )
         if len(of_paper):
             said += f"; best of the paper's {len(of_paper)} rows (picked on the target) is "
             said += _named(of_paper.iloc[0])

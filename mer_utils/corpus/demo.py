@@ -104,6 +104,7 @@ def build(name: str, size: int, seed: int, folder: str | Path) -> Dataset:
     audio = [home / "audio" / f"{piece.track}.flac" for piece in pieces]
     about = home / "corpus.json"  # written last
     source = {"kind": "composed and rendered by mer_utils.corpus, synthetic", **settings}
+    source["licence"] = "none needed, made here"
     if not all(path.exists() for path in (*audio, about)):  # whole, it may lie on a read-only disk
         with storage.locked(home):  # two notebooks may ask for it at the same time
             missing = [x for x in zip(pieces, audio, strict=True) if not x[1].exists()]

@@ -81,7 +81,8 @@ def results_table(
     `evaluation.evaluate`, of_mean_scores (the metric of the seeds' mean score: what they reach as a
     committee), and shuffled, shuffled_low, shuffled_high, shuffles: mean and 2.5/97.5 % of the same
     method trained on shuffled labels (NaN where none were), as a trained model's labels are
-    correlated.
+    correlated. reached: how many of these score at least as high as value, which is the count of a
+    permutation test, p = (1 + reached) / (1 + shuffles), for one comparison that was fixed before.
     """
     tasks = _song_tasks(outcomes, data, resamples)
     tables = in_processes(_scored, list(zip(outcomes, tasks, strict=True)), **WORKERS)
@@ -110,6 +111,7 @@ def _scored(asked: tuple[Outcome, dict]) -> pd.DataFrame:
     chance = pd.DataFrame(chance, columns=table.index, dtype=float)  # empty without shuffles
     table["shuffled"] = chance.mean()
     table["shuffled_low"], table["shuffled_high"] = chance.quantile(0.025), chance.quantile(0.975)
+    table["reached"] = (chance >= table["value"]).sum().where(table["value"].notna())
     return table.assign(shuffles=len(chance))
 
 
@@ -191,8 +193,8 @@ def beyond_chance(table: pd.DataFrame, metric: str = "song_roc_auc") -> pd.DataF
     """How many methods are beyond both chance levels, one row a target.
 
     The bar is the same for all methods of a target: the highest 97.5 % of random scores and of any
-    method trained on shuffled labels (each a few times only). Methods that were not shuffled are
-    not counted. Returns bar, beyond, methods.
+    method trained on shuffled labels (networks a few times only). Methods without shuffled labels
+    are not counted. Returns bar, beyond, methods.
     """
     made = table[table["shuffled"].notna()]
     rows = {}
