@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -135,8 +136,9 @@ def _in_order(
                         waiting.clear()
         except KeyboardInterrupt:
             while not all(future.done() for future in running):
-                stop()  # again and again: a kernel may just be beginning
-                time.sleep(0.1)
+                with suppress(KeyboardInterrupt):  # a second Ctrl-C
+                    stop()  # again and again: a kernel may just be beginning
+                    time.sleep(0.1)
             raise
     if len(failed) > 1:
         raise runs.NotebookError("\n\n".join(map(str, failed)))

@@ -101,17 +101,13 @@ def _says(folder: Path) -> str:
         best = part.iloc[0]
         said = f"- {plain(row.Index)}: best zero-shot row is {_named(best)}"
         if best.get("shuffles", 0) >= ENOUGH:
-            reached = int(best["reached"]) or "none"
-            said += (
-                f" ({reached} of {best['shuffles']:.0f} trainings on shuffled labels reaches it)"
-            )
+            reached, of = int(best["reached"]), int(best["shuffles"])
+            said += f" (trainings on shuffled labels that reach it: {reached} of {of})"
         if len(of_paper):
-            said += f"; best of the paper's {len(of_paper)} rows (picked on the target) is "
-            said += _named(of_paper.iloc[0])
-        lines.append(
-            f"{said}. {row.beyond} of {row.methods} methods are beyond both chance levels "
-            f"({row.bar:.3f})."
-        )
+            said += f"; best of the paper's {len(of_paper)} rows is {_named(of_paper.iloc[0])}"
+        said += " (both picked on the target)" if len(of_paper) else " (picked on the target)"
+        beyond = f"{row.beyond} of {row.methods} methods are beyond both chance levels"
+        lines.append(f"{said}. {beyond} ({row.bar:.3f}).")
     return "\n".join(lines)
 
 
