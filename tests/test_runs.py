@@ -175,11 +175,14 @@ def test_a_notebook_is_saved_seldom_and_at_its_end(tiny, tmp_path, monkeypatch):
         ("import time; time.sleep(60)", "cell 2: .*after 1 seconds"),
     ],
 )
-def test_a_notebook_that_fails_is_named_with_its_cell_and_kept(tiny, tmp_path, source, told):
+def test_a_notebook_that_fails_is_named_with_its_cell_and_kept(
+    tiny, tmp_path, caplog, source, told
+):
     path, executed = write_notebook(tiny / "02_bad.ipynb", source), tmp_path / "executed.ipynb"
     with pytest.raises(runs.NotebookError, match=rf"(?s)02_bad\.ipynb .*{told}.*{executed}"):
         notebooks.run_notebook(path, executed, {}, timeout=1)
     assert "02_bad" in executed.with_suffix(".html").read_text("utf-8")
+    assert "Kernel died" not in caplog.text, "once is enough"
 
 
 def test_any_other_failure_names_the_notebook_and_the_cell(tiny, tmp_path, monkeypatch):

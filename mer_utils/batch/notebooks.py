@@ -4,6 +4,7 @@ Committed notebooks never change; executed copies are written as .ipynb and .htm
 """
 
 import ast
+import logging
 import sys
 import textwrap
 import time
@@ -56,6 +57,8 @@ class SeldomSaved(NBClientEngine):
 
 
 papermill_engines.register(SeldomSaved.__name__, SeldomSaved)
+# Our own error tells it; after Ctrl-C it would look like a crash.
+logging.getLogger("papermill").addFilter(lambda told: "Kernel died" not in told.getMessage())
 
 
 def notebook_path(number: str) -> Path:
