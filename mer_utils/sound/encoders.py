@@ -229,8 +229,8 @@ def load_encoder(
 def _check_rounding(encoder: Encoder) -> None:
     """Raise ValueError if bfloat16 is further from float32 than rounding can be.
 
-    On an Intel processor with AMX PyTorch 2.11 gave states of half a second, of a small MERT, that
-    were 32 % off (perhaps pytorch/pytorch#169688: convolutions with a stride).
+    PyTorch 2.11 gave states of half a second, of a small MERT, that were 32 % off on a processor
+    where it takes Intel's AMX, it seems (perhaps pytorch/pytorch#169688).
     """
     network = encoder.network
     seconds = min(1.0, encoder.segment_seconds)
