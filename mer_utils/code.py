@@ -164,10 +164,10 @@ def _is_own_module(name: str, file: str) -> bool:
     top, path = name.partition(".")[0], Path(file)
     if name == "__main__" or not file or top == PACKAGE.name or top in sys.stdlib_module_names:
         return name == "__main__"
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
     depth = name.count(".") + (path.stem == "__init__")
-    place = [*path.parents][depth:][:1]
-    by_pip = bool(place) and top in _put_by_pip(place[0])
-    return not (by_pip or {"site-packages", "dist-packages"} & set(path.parts))
+    return not any(top in _put_by_pip(place) for place in [*path.parents][depth:][:1])
 
 
 @cache

@@ -148,14 +148,9 @@ def prepared(quiet: AbstractContextManager) -> Iterator[None]:
 
     quiet: `quiet_kernels` of the kernels to come.
     """
-    with quiet:
-        environment = dict(os.environ)
-    key = _key(environment)
     if FORKED:
-        with ONE_AT_A_TIME, suppress(OSError):
-            _end_idle_forkers(but=key)
-            if key not in FORKERS:
-                _begin_forker(key, environment)
+        with quiet, ONE_AT_A_TIME, suppress(OSError):
+            _forker(dict(os.environ))
     try:
         yield
     except BaseException:
@@ -175,18 +170,10 @@ def _end_idle_forkers(but: tuple = ()) -> None:
             del FORKERS[key]
 
 
-def _key(environment: dict[str, str]) -> tuple:
-    """What kernels are forked by: the code that they have imported, and their environment."""
-    code = max(path.stat().st_mtime_ns for path in PACKAGE.rglob("*.py"))
-    return (code, *sorted(environment.items()))
-
-
 def _fork(wanted: str, environment: dict[str, str]) -> int:
     """The process id of a new kernel; OSError or ValueError if there is no answer."""
-    key = _key(environment)
     with ONE_AT_A_TIME:
-        _end_idle_forkers(but=key)
-        asked, process = FORKERS.get(key) or _begin_forker(key, environment)
+        asked, process = _forker(environment)
         try:
             asked.sendall(wanted.encode() + b"\n")
             return int(asked.makefile().readline())
@@ -196,8 +183,16 @@ def _fork(wanted: str, environment: dict[str, str]) -> int:
             raise
 
 
-def _begin_forker(key: tuple, environment: dict[str, str]) -> tuple[socket.socket, Popen]:
-    """A process that forks kernels with this environment, and the way to it."""
+def _forker(environment: dict[str, str]) -> tuple[socket.socket, Popen]:
+    """What forks kernels of this code with this environment, begun if need be, and the way to it.
+
+    Others end that have no kernel.
+    """
+    code = max(path.stat().st_mtime_ns for path in PACKAGE.rglob("*.py"))
+    key = (code, *sorted(environment.items()))
+    _end_idle_forkers(but=key)
+    if key in FORKERS:
+        return FORKERS[key]
     ours, theirs = socket.socketpair()
     ours.settimeout(ANSWER_SECONDS)
     with theirs:
